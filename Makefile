@@ -1,0 +1,178 @@
+# lxmgr: full operating systems in containers, moved between machines while they run.
+#
+#   make quickstart   install what is missing, build, start a cluster, show the main job
+#   make check        install what is missing, build, run every test that can run here
+#   make help         the rest
+#
+# Everything is built out of tree under $(BUILD).
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= gcc
+CLANG   ?= clang
+PYTHON  ?= /usr/bin/python3
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+VERSION := $(shell cat VERSION)
+
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+# ---------------------------------------------------------------- flags
+
+PKGS_RPC    := libnghttp2 openssl libuv libprotobuf-c
+PKGS_STORE  := sqlite3 libuv
+PKGS_IMAGES := libarchive zlib openssl yaml-0.1
+PKGS_CLI    := smartcols jansson yaml-0.1
+PKGS_AGENT  := libnl-3.0 libnl-route-3.0 libseccomp
+PKGS_LXC    := lxc libseccomp libprotobuf-c
+
+# A machine that has not run scripts/install-deps yet has none of these: stay quiet, `deps` comes first.
+# Other people's headers are theirs to lint: -isystem.
+pkgcflags = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(1) 2>/dev/null))
+pkglibs   = $(shell pkg-config --libs $(1) 2>/dev/null)
+
+OPT      ?= -O2
+WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+            -Wwrite-strings -Wformat=2 -Wundef -Wno-unused-parameter -Wno-format-nonliteral -Wno-format-zero-length
+HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+SAN      ?=
+CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE -DLX_VERSION='"$(VERSION)"' -DLX_LIBEXECDIR='"$(PREFIX)/libexec/lxmgr"'
+CFLAGS   += -std=gnu11 -g $(OPT) $(WARN) $(if $(SAN),,$(HARDEN)) $(SAN) -ffunction-sections -fdata-sections
+CFLAGS   += $(call pkgcflags,$(PKGS_RPC) $(PKGS_STORE) $(PKGS_IMAGES) $(PKGS_CLI) $(PKGS_AGENT))
+LDFLAGS  += $(SAN) -pie -Wl,-z,relro -Wl,--as-needed -Wl,--gc-sections -pthread
+
+# ---------------------------------------------------------------- what there is
+
+src = $(sort $(wildcard $(addsuffix /*.c,$(1))))
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+nomain = $(filter-out %/main.c,$(1))
+
+PROTOS   := $(sort $(wildcard proto/lxmgr/v1/*.proto proto/grpc/reflection/v1alpha/*.proto))
+PROTO_C  := $(patsubst proto/%.proto,$(BUILD)/gen/%.pb-c.c,$(PROTOS))
+PROTO_H  := $(PROTO_C:.c=.h)
+DESCSET  := $(BUILD)/gen/descriptors.bin
+
+SRC_lib      := $(call src,lib)
+SRC_proto    := $(call src,proto)
+SRC_rpc      := $(call src,rpc)
+SRC_store    := $(call src,store)
+SRC_profiles := $(call src,profiles)
+SRC_images   := $(call src,images)
+SRC_agent    := $(call src,agent agent/instance agent/network agent/storage agent/image)
+SRC_manager  := $(call src,lxmgr lxmgr/api lxmgr/operations lxmgr/cluster lxmgr/auth lxmgr/scheduler)
+SRC_cli      := $(call src,cli)
+# Workers: short-lived helpers of the agent. common/ is shared, each other folder is a program.
+SRC_worker   := $(call src,agent/worker)
+SRC_iworker  := $(call src,agent/worker/instance)
+SRC_mworker  := $(call src,agent/worker/image)
+
+LIBS := lib proto rpc store profiles images worker
+ARCH := $(BUILD)/lib/liblx_lib.a $(BUILD)/lib/liblx_proto.a $(BUILD)/lib/liblx_rpc.a $(BUILD)/lib/liblx_store.a \
+        $(BUILD)/lib/liblx_profiles.a $(BUILD)/lib/liblx_images.a
+ar = $(BUILD)/lib/liblx_$(1).a
+
+# ---------------------------------------------------------------- targets
+
+PROGRAMS := $(BUILD)/bin/lxmgr $(BUILD)/bin/lxmgrd $(BUILD)/bin/lxagentd
+WORKERS  := $(BUILD)/libexec/lx-instance-worker $(BUILD)/libexec/lx-image-worker
+
+.PHONY: all
+all: $(PROGRAMS) $(WORKERS)
+
+$(BUILD)/bin/lxmgr: $(call obj,$(SRC_cli)) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
+	$(call link,$(PKGS_CLI) $(PKGS_RPC))
+
+$(BUILD)/bin/lxmgrd: $(call obj,$(SRC_manager)) $(call ar,images) $(call ar,profiles) $(call ar,store) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
+	$(call link,$(PKGS_RPC) $(PKGS_STORE) libseccomp)
+
+$(BUILD)/bin/lxagentd: $(call obj,$(SRC_agent)) $(call ar,worker) $(call ar,images) $(call ar,profiles) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
+	$(call link,$(PKGS_AGENT) $(PKGS_RPC) jansson)
+
+$(BUILD)/libexec/lx-instance-worker: $(call obj,$(SRC_iworker)) $(call ar,worker) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
+	$(call link,$(PKGS_LXC))
+
+$(BUILD)/libexec/lx-image-worker: $(call obj,$(SRC_mworker)) $(call ar,worker) $(call ar,images) $(call ar,proto) $(call ar,lib)
+	$(call link,$(PKGS_IMAGES) libprotobuf-c)
+
+define link
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	@$(CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDFLAGS) $(call pkglibs,$(1))
+endef
+
+# Archives: one per layer, so that a program can only link the layers below it.
+define archive_rule
+$(BUILD)/lib/liblx_$(1).a: $$(call obj,$$(call nomain,$$(SRC_$(1)))) $(2)
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	@echo "  AR    $$@"
+	@ar rcsD $$@ $$^
+endef
+$(foreach l,lib rpc store profiles images worker iworker mworker agent manager cli,$(eval $(call archive_rule,$(l))))
+$(eval $(call archive_rule,proto,$(patsubst $(BUILD)/gen/%.c,$(BUILD)/obj/gen/%.o,$(PROTO_C))))
+
+$(BUILD)/obj/%.o: %.c | $(PROTO_H)
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Generated code keeps its own style: no warnings.
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c | $(PROTO_H)
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -w -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/proto/descriptors.o: CPPFLAGS += -DLX_DESCRIPTOR_SET='"$(abspath $(DESCSET))"'
+$(BUILD)/obj/proto/descriptors.o: $(DESCSET)
+# Embedded with .incbin as well.
+$(BUILD)/obj/cli/completion.o: packaging/completion/lxmgr.bash
+
+$(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h: proto/%.proto
+	@mkdir -p $(BUILD)/gen
+	@echo "  PROTO $<"
+	@protoc-c --proto_path=proto --c_out=$(BUILD)/gen $<
+
+$(DESCSET): $(PROTOS)
+	@mkdir -p $(@D)
+	@protoc --proto_path=proto --include_imports --descriptor_set_out=$@ $(PROTOS)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+include tests/tests.mk
+include packaging/install.mk
+
+# ---------------------------------------------------------------- people's commands
+
+.PHONY: deps quickstart down clean-state clean help
+deps:
+	@scripts/install-deps
+
+quickstart: deps
+	@$(MAKE) all
+	@scripts/quickstart
+
+down:
+	@scripts/down
+
+clean-state:
+	@scripts/down --clean-state
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo 'make quickstart     install, build, start a cluster of one and show it at work'
+	@echo 'make check          install, build, run all tests that can run here'
+	@echo 'make down           stop what quickstart started, keep its state'
+	@echo 'make clean-state    stop it and remove its state'
+	@echo 'make all            programs into $(BUILD)/bin (CC=clang, SAN=-fsanitize=address,undefined)'
+	@echo 'make check-unit check-system check-fuzz check-lint check-layers check-asan'
+	@echo 'make bench          measure; prints the table of docs/performance.md'
+	@echo 'make fuzz           fuzz for longer (FUZZ_SECONDS=60 each)'
+	@echo 'make fmt lint       clang-format in place; clang-tidy'
+	@echo 'make compile_commands.json'
+	@echo 'make install        DESTDIR= PREFIX=/usr/local'
