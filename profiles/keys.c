@@ -1,0 +1,140 @@
+/*
+ * The table of configuration keys: the one place that says which there are. Checks, help,
+ * completion, the man page and "did you mean" come from it. A key is in it when it acts,
+ * and only then.
+ */
+#include "profiles/profiles.h"
+
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/str.h"
+#include "profiles/check.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+/* A guest that boots needs more; below this not even a shell starts. */
+#define MEMORY_MIN           (4 * MIB)
+#define MEMORY_MAX           (UINT64_C(1) << 60)
+#define PROCESSES_MAX        4194304 /* the kernel's PID_MAX_LIMIT */
+#define SHUTDOWN_TIMEOUT_MAX 86400
+#define NOFILE_MAX           1073741816 /* fs.nr_open cannot be set higher */
+#define RLIMIT_MAX           INT64_MAX
+#define MTU_MIN              1280 /* IPv6 */
+#define MTU_MAX              65535
+
+static const char *const bools[] = { "true", "false", NULL };
+static const char *const autostart[] = { "true", "false", "last-state", NULL };
+static const char *const root_paths[] = { "/", NULL };
+static const char *const disk[] = { "disk", NULL };
+static const char *const nic[] = { "nic", NULL };
+
+/* A row; what not every row has (.values, .min, .max, .required) comes last. */
+#define KEY(whose, when, its_name, its_type, its_default, its_check, its_help, ...)                          \
+	{                                                                                                    \
+		.subject = LX_KEY_##whose, .scope = LX_KEY_##when, .name = its_name, .type = its_type,       \
+		.def = its_default, .check = lx_check_##its_check, .help = its_help, __VA_ARGS__             \
+	}
+
+/* limits.kernel.*: rlimits of init, which every process of the guest inherits. */
+#define RLIMIT(resource, greatest, what)                                                                     \
+	KEY(INSTANCE, RESTART, "limits.kernel." resource, "rlimit", "", rlimit, what " (soft:hard, or one)", \
+	    .max = (greatest))
+
+/* clang-format off */
+static const struct lx_config_key keys[] = {
+	KEY(INSTANCE, LIVE, "boot.autostart", "bool", "last-state", autostart,
+	    "Start it when its machine starts; last-state: if it ran before", .values = autostart),
+	KEY(INSTANCE, LIVE, "boot.autostart.priority", "integer", "0", integer,
+	    "Higher ones start first when the machine starts", .max = 1000000),
+	KEY(INSTANCE, LIVE, "boot.host_shutdown_timeout", "duration", "30", duration,
+	    "How long a clean stop may take, in seconds", .min = 1, .max = SHUTDOWN_TIMEOUT_MAX),
+	KEY(INSTANCE, LIVE, "environment.*", "string", "", environment,
+	    "Environment variable, for exec at once and for init from its next start"),
+	KEY(INSTANCE, LIVE, "limits.cpu", "cpus", "", cpus,
+	    "The time of that many CPUs (2: the guest still sees all), or only these CPUs (0,2-3)"),
+	KEY(INSTANCE, LIVE, "limits.cpu.allowance", "allowance", "100%", allowance,
+	    "Weight when CPUs are scarce (50%), or a hard bound in time (25ms/100ms)"),
+	RLIMIT("as", RLIMIT_MAX, "Bytes of address space of a process"),
+	RLIMIT("core", RLIMIT_MAX, "Bytes of a core dump"),
+	RLIMIT("cpu", RLIMIT_MAX, "Seconds of CPU time of a process"),
+	RLIMIT("data", RLIMIT_MAX, "Bytes of data segment of a process"),
+	RLIMIT("fsize", RLIMIT_MAX, "Bytes of a file a process writes"),
+	RLIMIT("memlock", RLIMIT_MAX, "Bytes of memory a process may lock"),
+	RLIMIT("msgqueue", RLIMIT_MAX, "Bytes in POSIX message queues of a user"),
+	RLIMIT("nice", 40, "Ceiling of the nice value, as 20 minus it"),
+	RLIMIT("nofile", NOFILE_MAX, "Open files of a process"),
+	RLIMIT("nproc", RLIMIT_MAX, "Processes of a user"),
+	RLIMIT("rtprio", 99, "Ceiling of the real-time priority"),
+	RLIMIT("rttime", RLIMIT_MAX, "Microseconds of real-time CPU use without a blocking call"),
+	RLIMIT("sigpending", RLIMIT_MAX, "Queued signals of a user"),
+	RLIMIT("stack", RLIMIT_MAX, "Bytes of stack of a process"),
+	KEY(INSTANCE, LIVE, "limits.memory", "size", "", memory,
+	    "Memory: a size (512MiB) or a part of the machine's (50%)", .min = MEMORY_MIN, .max = MEMORY_MAX),
+	KEY(INSTANCE, LIVE, "limits.memory.swap", "size", "true", swap,
+	    "Swap besides: true (any), false (none) or a size", .max = MEMORY_MAX),
+	KEY(INSTANCE, LIVE, "limits.processes", "integer", "", integer,
+	    "Processes and threads", .min = 1, .max = PROCESSES_MAX),
+	KEY(INSTANCE, RESTART, "security.syscalls.deny", "syscalls", "", syscalls,
+	    "System calls to refuse (EPERM) besides the default ones"),
+	KEY(INSTANCE, RESTART, "security.syscalls.deny_default", "bool", "true", bool,
+	    "Refuse system calls no guest needs, and those that would bar a live move", .values = bools),
+	KEY(INSTANCE, LIVE, "user.*", "string", "", text,
+	    "Anything you want to keep with it"),
+
+	KEY(DISK, RESTART, "type", "enum", "", enum,
+	    "disk: a file system", .values = disk, .required = true),
+	KEY(DISK, RESTART, "path", "path", "", enum,
+	    "Where it is in the guest: / is the root file system", .values = root_paths, .required = true),
+
+	KEY(NIC, RESTART, "type", "enum", "", enum,
+	    "nic: a network card", .values = nic, .required = true),
+	KEY(NIC, RESTART, "network", "name", "", name,
+	    "Managed network to plug into", .required = true),
+	KEY(NIC, RESTART, "name", "string", "", ifname,
+	    "Interface name in the guest; default: the device's name"),
+	KEY(NIC, RESTART, "hwaddr", "mac", "", hwaddr,
+	    "MAC address; default: one made up for the instance"),
+	KEY(NIC, RESTART, "ipv4.address", "ipv4", "", ipv4,
+	    "Fixed IPv4 address, or none; default: a lease"),
+	KEY(NIC, RESTART, "ipv6.address", "ipv6", "", ipv6,
+	    "Fixed IPv6 address, or none; default: a lease"),
+	KEY(NIC, RESTART, "mtu", "integer", "", integer,
+	    "MTU; default: the network's", .min = MTU_MIN, .max = MTU_MAX),
+};
+/* clang-format on */
+
+const struct lx_config_key *lx_config_keys(size_t *n)
+{
+	*n = LX_ARRAY_SIZE(keys);
+	return keys;
+}
+
+/* Whether a row stands for this name: itself, or a member of its family. */
+static bool stands_for(const struct lx_config_key *key, const char *name)
+{
+	size_t n = strlen(key->name);
+
+	if (key->name[n - 1] != '*')
+		return strcmp(key->name, name) == 0;
+	return strncmp(key->name, name, n - 1) == 0 && name[n - 1];
+}
+
+const struct lx_config_key *lx_config_key_find(enum lx_key_subject subject, const char *name)
+{
+	for (size_t i = 0; i < LX_ARRAY_SIZE(keys); i++)
+		if (keys[i].subject == subject && stands_for(&keys[i], name))
+			return &keys[i];
+	return NULL;
+}
+
+const char *lx_config_get(const struct lx_map *config, const char *key)
+{
+	const char *value = lx_map_get(config, key);
+
+	if (!lx_str_empty(value))
+		return value;
+	const struct lx_config_key *row = lx_config_key_find(LX_KEY_INSTANCE, key);
+
+	return row ? row->def : NULL;
+}

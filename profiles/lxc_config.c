@@ -1,0 +1,293 @@
+/*
+ * The container's configuration file for liblxc.
+ *
+ * The form is "key = value", one a line; a value ends at the newline and liblxc takes
+ * blanks and a pair of quotes off its ends. So every text that goes in is looked at first:
+ * one with a control character, blanks at its ends or a leading quote is refused, and no
+ * input can add a line of its own. Whatever may begin or end with a blank (the
+ * environment) is put in quotes.
+ *
+ * Most of what is fixed here is fixed for the sake of live migration; the reason stands at
+ * each part.
+ */
+#include "profiles/profiles.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/str.h"
+#include "profiles/value.h"
+
+/* What a guest's root has no use for even within its own user namespace. */
+#define DROPPED_CAPABILITIES "mac_admin mac_override sys_time sys_module sys_rawio"
+#define PTYS_MAX             1024
+#define RLIMIT_PREFIX        "limits.kernel."
+#define ENVIRONMENT_PREFIX   "environment."
+
+struct gen {
+	const struct lx_lxc_input *in;
+	struct lx_buf *out;
+	struct lx_err *err;
+	int r; /* the first failure; after it nothing more is written */
+};
+
+static bool blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* Whether liblxc reads the text back as it is. */
+static bool fits_line(const char *s)
+{
+	size_t n = strlen(s);
+
+	return n > 0 && lx_value_one_line(s) && !blank(s[0]) && !blank(s[n - 1]) && s[0] != '"' &&
+	       s[0] != '\'';
+}
+
+static void fail(struct gen *g, const char *key, const char *what)
+{
+	if (g->r == 0)
+		g->r = lx_err_set(g->err, LX_INVALID_ARGUMENT, "the container's %s %s", key, what);
+}
+
+/* One line, when its value can be one. */
+static void put(struct gen *g, const char *key, const char *value)
+{
+	if (g->r < 0)
+		return;
+	if (!value || !fits_line(value))
+		return fail(g, key, "is empty or has characters that cannot stand in a configuration file");
+	if (lx_buf_printf(g->out, "%s = %s\n", key, value) < 0)
+		g->r = lx_err_oom(g->err);
+}
+
+/* The same for a value put together here. */
+__attribute__((format(printf, 3, 4))) static void putf(struct gen *g, const char *key, const char *fmt, ...)
+{
+	struct lx_buf value = { 0 };
+	va_list ap;
+
+	va_start(ap, fmt);
+	int r = g->r < 0 ? 0 : lx_buf_vprintf(&value, fmt, ap);
+
+	va_end(ap);
+	if (r < 0)
+		g->r = lx_err_oom(g->err);
+	put(g, key, lx_buf_str(&value));
+	lx_buf_release(&value);
+}
+
+/* ------------------------------------------------------------------ parts */
+
+/* The file system is mounted already: a restore takes a plain directory and no mount options. */
+static void put_identity(struct gen *g)
+{
+	const struct lx_lxc_input *in = g->in;
+
+	put(g, "lxc.uts.name", in->hostname);
+	putf(g, "lxc.rootfs.path", "dir:%s", in->rootfs);
+	put(g, "lxc.init.cmd", in->init);
+	put(g, "lxc.log.file", in->log_path);
+	put(g, "lxc.log.level", "warn");
+}
+
+/* What init takes as "shut down" and "restart": systemd's halt.target and reboot.target, or
+ * what busybox and its like power off and restart on. */
+static void put_signals(struct gen *g)
+{
+	put(g, "lxc.signal.halt", g->in->systemd ? "SIGRTMIN+3" : "SIGUSR2");
+	put(g, "lxc.signal.reboot", g->in->systemd ? "SIGRTMIN+5" : "SIGTERM");
+}
+
+/* No terminals of the host's in the guest: they could not be moved. */
+static void put_terminals(struct gen *g)
+{
+	put(g, "lxc.console.path", "none");
+	put(g, "lxc.tty.max", "0");
+	putf(g, "lxc.pty.max", "%d", PTYS_MAX);
+}
+
+static void put_ids(struct gen *g)
+{
+	const struct lx_lxc_input *in = g->in;
+
+	if (in->idmap_base == 0 || in->idmap_size == 0 || in->idmap_size > UINT32_MAX - in->idmap_base)
+		return fail(g, "id range", "is empty, begins at the host's root or ends beyond 32 bits");
+	putf(g, "lxc.idmap", "u 0 %" PRIu32 " %" PRIu32, in->idmap_base, in->idmap_size);
+	putf(g, "lxc.idmap", "g 0 %" PRIu32 " %" PRIu32, in->idmap_base, in->idmap_size);
+}
+
+/* The guest sees one pure v2 tree, also where the host's controllers are v1: those cannot be
+ * restored. */
+static void put_mounts(struct gen *g)
+{
+	put(g, "lxc.mount.auto", "proc:mixed sys:rw");
+	put(g, "lxc.mount.entry", "none sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0");
+}
+
+/* Named by us: liblxc would put a number behind a name it finds taken, and a restore needs the
+ * names of before. */
+static void put_cgroups(struct gen *g)
+{
+	const struct lx_lxc_input *in = g->in;
+
+	putf(g, "lxc.cgroup.dir.container", "%s/%s/payload", in->cgroup_root, in->name);
+	putf(g, "lxc.cgroup.dir.monitor", "%s/%s/monitor", in->cgroup_root, in->name);
+	/* Where a monitor ends its days; no instance can have that name. */
+	putf(g, "lxc.cgroup.dir.monitor.pivot", "%s/_pivot", in->cgroup_root);
+	for (size_t i = 0; i < in->n_knobs; i++) {
+		const struct lx_knob *k = &in->knobs[i];
+		char key[sizeof(k->file) + 16];
+
+		if (k->lifts)
+			continue;
+		snprintf(key, sizeof(key), "%s.%s", k->layout == LX_CGROUP_V1 ? "lxc.cgroup" : "lxc.cgroup2",
+			 k->file);
+		put(g, key, k->value);
+	}
+}
+
+/* On a host without AppArmor its key would make a restore fail. */
+static void put_security(struct gen *g)
+{
+	const struct lx_lxc_input *in = g->in;
+
+	put(g, "lxc.cap.drop", DROPPED_CAPABILITIES);
+	if (in->seccomp_path)
+		put(g, "lxc.seccomp.profile", in->seccomp_path);
+	if (in->apparmor)
+		put(g, "lxc.apparmor.profile", in->apparmor_profile ? in->apparmor_profile : "unconfined");
+}
+
+/* ------------------------------------------------------------------ from the configuration */
+
+/* In quotes: the value may begin or end with blanks. The check lets no newline pass. */
+static void put_environment(struct gen *g, const char *key, const char *value)
+{
+	g->r = lx_config_check(key, value, g->err);
+	if (g->r == 0 && lx_buf_printf(g->out, "lxc.environment = \"%s=%s\"\n",
+				       key + strlen(ENVIRONMENT_PREFIX), value) < 0)
+		g->r = lx_err_oom(g->err);
+}
+
+static void put_rlimit(struct gen *g, const char *key, const char *value)
+{
+	char name[64];
+
+	g->r = lx_config_check(key, value, g->err);
+	snprintf(name, sizeof(name), "lxc.prlimit.%s", key + strlen(RLIMIT_PREFIX));
+	put(g, name, value);
+}
+
+static void put_config(struct gen *g)
+{
+	/* systemd (254 and newer) would watch its cgroup's memory pressure, which does not survive a
+	 * move. */
+	if (g->in->systemd)
+		put(g, "lxc.environment", "MEMORY_PRESSURE_WATCH=/dev/null");
+	for (struct lx_map_entry *e = lx_map_first(g->in->config); e && g->r == 0; e = lx_map_next(e)) {
+		const char *key = lx_map_key(e), *value = lx_map_value(e);
+
+		if (lx_str_empty(value))
+			continue;
+		if (lx_starts_with(key, ENVIRONMENT_PREFIX))
+			put_environment(g, key, value);
+		else if (lx_starts_with(key, RLIMIT_PREFIX))
+			put_rlimit(g, key, value);
+	}
+}
+
+/* ------------------------------------------------------------------ networks */
+
+/* "10.88.0.7/16" and its broadcast address, which liblxc would get wrong. */
+static void put_ipv4(struct gen *g, size_t i, const char *cidr)
+{
+	const char *slash = strchr(cidr, '/');
+	char address[INET_ADDRSTRLEN], broadcast[INET_ADDRSTRLEN], key[48];
+	struct in_addr a;
+	uint64_t prefix;
+
+	snprintf(address, sizeof(address), "%.*s", slash ? (int)(slash - cidr) : 0, cidr);
+	if (!slash || inet_pton(AF_INET, address, &a) != 1 || lx_parse_u64(slash + 1, &prefix) < 0 ||
+	    prefix < 1 || prefix > 32)
+		return fail(g, "IPv4 address", "is not an address with a prefix length");
+	snprintf(key, sizeof(key), "lxc.net.%zu.ipv4.address", i);
+	if (prefix >= 31) /* point to point, no broadcast */
+		return put(g, key, cidr);
+	a.s_addr |= htonl(UINT32_MAX >> prefix);
+	inet_ntop(AF_INET, &a, broadcast, sizeof(broadcast));
+	putf(g, key, "%s %s", cidr, broadcast);
+}
+
+static void put_nic(struct gen *g, size_t i, const struct lx_lxc_nic *nic)
+{
+	const struct {
+		const char *key, *value;
+	} optional[] = {
+		{ "hwaddr", nic->hwaddr },
+		{ "ipv4.gateway", nic->ipv4_gateway },
+		{ "ipv6.address", nic->ipv6 },
+		{ "ipv6.gateway", nic->ipv6_gateway },
+	};
+	char key[48];
+
+	if (!lx_value_ifname(nic->name) || !lx_value_ifname(nic->bridge) || !lx_value_ifname(nic->host_name))
+		return fail(g, "network card", "has a name, bridge or host end that cannot be an interface");
+	snprintf(key, sizeof(key), "lxc.net.%zu.type", i); /* must come first */
+	put(g, key, "veth");
+	snprintf(key, sizeof(key), "lxc.net.%zu.name", i);
+	put(g, key, nic->name);
+	snprintf(key, sizeof(key), "lxc.net.%zu.link", i);
+	put(g, key, nic->bridge);
+	snprintf(key, sizeof(key), "lxc.net.%zu.veth.pair", i);
+	put(g, key, nic->host_name);
+	snprintf(key, sizeof(key), "lxc.net.%zu.flags", i);
+	put(g, key, "up");
+	if (nic->mtu) {
+		snprintf(key, sizeof(key), "lxc.net.%zu.mtu", i);
+		putf(g, key, "%" PRIu32, nic->mtu);
+	}
+	if (!lx_str_empty(nic->ipv4))
+		put_ipv4(g, i, nic->ipv4);
+	for (size_t o = 0; o < sizeof(optional) / sizeof(optional[0]); o++) {
+		if (lx_str_empty(optional[o].value))
+			continue;
+		snprintf(key, sizeof(key), "lxc.net.%zu.%s", i, optional[o].key);
+		put(g, key, optional[o].value);
+	}
+}
+
+/* Without any line the container would get the host's network. */
+static void put_networks(struct gen *g)
+{
+	for (size_t i = 0; i < g->in->n_nics; i++)
+		put_nic(g, i, &g->in->nics[i]);
+	if (g->in->n_nics == 0)
+		put(g, "lxc.net.0.type", "empty");
+}
+
+int lx_lxc_config(const struct lx_lxc_input *in, struct lx_buf *out, struct lx_err *err)
+{
+	struct lx_buf text = { 0 };
+	struct gen g = { .in = in, .out = &text, .err = err };
+
+	/* It becomes part of paths. */
+	g.r = lx_name_check("instance", in->name, err);
+	put_identity(&g);
+	put_signals(&g);
+	put_terminals(&g);
+	put_ids(&g);
+	put_mounts(&g);
+	put_cgroups(&g);
+	put_security(&g);
+	put_config(&g);
+	put_networks(&g);
+	if (g.r == 0 && lx_buf_append(out, text.data, text.len) < 0)
+		g.r = lx_err_oom(err);
+	lx_buf_release(&text);
+	return g.r;
+}
