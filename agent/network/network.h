@@ -1,0 +1,83 @@
+/*
+ * The networks of this machine: one managed bridge each, with addresses, forwarding and NAT
+ * rules (nftables), and a dnsmasq that answers DHCP and DNS from the manager's leases.
+ *
+ * Happy path: lx_network_open() at start, lx_network_load() brings back what the manager
+ * last wanted (state_dir/networks.pb), so that containers find their bridge without a
+ * manager; from then on every lx_network_apply() names the whole set of networks, and only
+ * what differs is touched. A changed lease costs two small files, no process is restarted.
+ *
+ * Ways to fail: a request that cannot be kept on disk, or is beyond the limits, changes
+ * nothing and is answered with an error. What is wrong with one network (a subnet that is in
+ * use, a foreign interface of that name, a port taken by another DNS server) is in its
+ * status and leaves the others alone. What breaks later is mended here: a dnsmasq that dies
+ * is started again, rules flushed by others are put back, the MTU follows the uplink's.
+ *
+ * lx_network_close() leaves bridges, rules and dnsmasq in place: containers keep working
+ * while the daemon is away, and the next one adopts them. lx_network_teardown() removes them.
+ *
+ * One thread (the loop's). Callbacks fire exactly once, never before the call that took
+ * them has returned.
+ */
+#ifndef LX_AGENT_NETWORK_NETWORK_H
+#define LX_AGENT_NETWORK_NETWORK_H
+
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "lib/err.h"
+#include "lxmgr/v1/agent.pb-c.h"
+
+struct lx_network_ctx;
+
+/*
+ * `status` names every network asked for: "" when it is up, else what is wrong; borrowed
+ * until the callback returns. On failure of the whole request it is NULL and `err` is set.
+ */
+typedef void (*lx_network_cb)(const Lxmgr__V1__ApplyNetworksResponse *status, const struct lx_err *err,
+			      void *arg);
+/* `err` is NULL on success. */
+typedef void (*lx_network_done_cb)(const struct lx_err *err, void *arg);
+
+/*
+ * Both directories are made when missing: state_dir keeps networks.pb, run_dir/network what
+ * dnsmasq reads and writes. run_dir must be reachable for other users (0755 all the way):
+ * dnsmasq does not stay root.
+ */
+int lx_network_open(uv_loop_t *loop, const char *state_dir, const char *run_dir, struct lx_network_ctx **ret,
+		    struct lx_err *err);
+
+/* Re-applies what was last kept; nothing kept is success with an empty status. */
+int lx_network_load(struct lx_network_ctx *ctx, lx_network_cb cb, void *arg, struct lx_err *err);
+
+/*
+ * Makes the machine's networks what `req` says: networks it does not list are taken down.
+ * The request is copied. Calls may overlap; they are carried out one after the other. An
+ * older revision than the last one seen changes nothing and is answered with the present
+ * status; the same revision again checks and repairs.
+ */
+int lx_network_apply(struct lx_network_ctx *ctx, const Lxmgr__V1__ApplyNetworksRequest *req, lx_network_cb cb,
+		     void *arg, struct lx_err *err);
+
+/*
+ * Removes every bridge, rule and dnsmasq of ours, and forgets the networks in memory; the
+ * file stays, so a later lx_network_load() brings them back. Works on a context that has
+ * loaded nothing (a program that only cleans up).
+ */
+int lx_network_teardown(struct lx_network_ctx *ctx, lx_network_done_cb cb, void *arg, struct lx_err *err);
+
+/*
+ * Stops watching and frees the context; calls still waiting are answered with CANCELLED
+ * before `cb` (may be NULL) fires. Networking stays up. NULL is fine (cb is not called then).
+ */
+void lx_network_close(struct lx_network_ctx *ctx, void (*cb)(void *arg), void *arg);
+
+/* The networks last asked for, in that order; names are borrowed until the loop runs again. */
+size_t lx_network_count(const struct lx_network_ctx *ctx);
+const char *lx_network_name(const struct lx_network_ctx *ctx, size_t i);
+
+/* The bridge's present MTU, for the guests' ends; 0 when there is no such network or it is not up. */
+uint32_t lx_network_mtu(const struct lx_network_ctx *ctx, const char *name);
+
+#endif

@@ -1,0 +1,160 @@
+/*
+ * Starting a program in a guest, the node's half.
+ *
+ * liblxc enters the namespaces, cgroups, LSM profile and system call filter and calls
+ * lx_attached_main() in there. That one gets everything ready, tells over a socket how it
+ * went, with the master of the terminal beside it, and executes the program.
+ */
+#include "agent/worker/instance/attach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <lxc/lxccontainer.h>
+
+#include "agent/worker/instance/cgroup.h"
+#include "agent/worker/instance/run.h"
+#include "lib/cleanup.h"
+
+/* /dev/ptmx */
+#define PTMX_MAJOR 5
+#define PTMX_MINOR 2
+
+static int check_ready(const struct lx_job *job, struct lx_err *err)
+{
+	struct lx_cgroups cg;
+	struct lx_run run;
+	int r = lx_run_require(job, &run, err);
+
+	if (r == 0)
+		r = lx_cgroups_find(&cg, err);
+	if (r < 0 || !lx_cgroup_frozen(&cg, job))
+		return r;
+	r = lx_err_set(err, LX_FAILED_PRECONDITION, "%s is frozen", job->name);
+	lx_err_hint(err, "Thaw it first: lxmgr unfreeze %s", job->name);
+	return r;
+}
+
+/*
+ * The descriptor comes out of the guest, whose root decides what its /dev/ptmx is. Anything
+ * but a real master could block whoever reads it.
+ */
+static int check_pty(int fd, struct lx_err *err)
+{
+	struct statfs fs;
+	struct stat st;
+	unsigned number;
+
+	if (fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && major(st.st_rdev) == PTMX_MAJOR &&
+	    minor(st.st_rdev) == PTMX_MINOR && fstatfs(fd, &fs) == 0 && fs.f_type == DEVPTS_SUPER_MAGIC &&
+	    ioctl(fd, TIOCGPTN, &number) == 0)
+		return 0;
+	return lx_err_set(err, LX_FAILED_PRECONDITION, "the guest's /dev/pts/ptmx gives no terminal");
+}
+
+/* 0 and perhaps a descriptor; a negative errno when it failed or died. */
+static int receive_outcome(int channel, int *ret_pty, struct lx_err *err)
+{
+	struct lx_attached_outcome outcome;
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = &outcome, .iov_len = sizeof(outcome) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.space,
+			      .msg_controllen = sizeof(control.space) };
+	ssize_t n;
+
+	do
+		n = recvmsg(channel, &msg, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n != sizeof(outcome))
+		return lx_err_set(err, LX_INTERNAL, "the process that entered it ended early");
+	if (outcome.r < 0) {
+		if (err)
+			*err = outcome.err;
+		return outcome.r;
+	}
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	*ret_pty = -1;
+	if (c && c->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_pty, CMSG_DATA(c), sizeof(int));
+	return 0;
+}
+
+static int attach(const struct lx_job *job, struct lx_attached *attached, pid_t *ret_pid, struct lx_err *err)
+{
+	lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
+	char root[] = "/";
+	struct lxc_container *c = lxc_container_new(job->name, job->lxc_path);
+	int r;
+
+	if (!c)
+		return lx_err_oom(err);
+	/* Its warnings come with each attach and would fill the log of the start. */
+	(void)c->set_config_item(c, "lxc.log.level", "error");
+	options.env_policy = LXC_ATTACH_CLEAR_ENV;
+	options.initial_cwd = root;
+	r = c->attach(c, lx_attached_main, attached, &options, ret_pid);
+	lxc_container_put(c);
+	if (r == 0)
+		return 0;
+	r = lx_err_set(err, LX_INTERNAL, "cannot enter %s", job->name);
+	lx_err_hint(err, "%.200s/lxc.log on its node says more.", job->dir);
+	return r;
+}
+
+int lx_program_start(const struct lx_job *job, const struct lx_program *program, pid_t *ret_pid, int *ret_pty,
+		     struct lx_err *err)
+{
+	int pair[2];
+	int r = check_ready(job, err);
+
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return lx_err_errno(err, errno, "cannot make a socket pair");
+	lx_autoclose int ours = pair[0];
+	struct lx_attached attached = { .program = program, .channel = pair[1] };
+
+	r = attach(job, &attached, ret_pid, err);
+	close(pair[1]);
+	if (r < 0)
+		return r;
+	r = receive_outcome(ours, ret_pty, err);
+	if (r == 0 && program->terminal)
+		r = check_pty(*ret_pty, err);
+	if (r < 0) {
+		kill(*ret_pid, SIGKILL);
+		waitpid(*ret_pid, NULL, 0);
+	}
+	return r;
+}
+
+void lx_program_wait(pid_t pid, Lxmgr__V1__ExecExit *ret)
+{
+	int status = 0;
+
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFSIGNALED(status)) {
+		ret->signal = WTERMSIG(status);
+		ret->code = 128 + ret->signal;
+	} else {
+		ret->code = WEXITSTATUS(status);
+	}
+}

@@ -1,0 +1,197 @@
+/*
+ * Becoming the guest's root.
+ *
+ * Running: setns(2) by a pidfd of its init, which was checked to be the one we know.
+ * Stopped: its file system is mounted in our own namespace, chroot into it, then a user
+ * namespace with the instance's map. Either way the kernel does the confinement: ids outside
+ * the map do not exist, devices cannot be made, and ".." and links end at the guest's root.
+ */
+#include "agent/worker/instance/guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/worker/instance/proc.h"
+#include "agent/worker/instance/rootfs.h"
+#include "agent/worker/instance/run.h"
+#include "agent/worker/instance/spec.h"
+#include "lib/cleanup.h"
+#include "lib/fs.h"
+
+/* ------------------------------------------------------------------ user namespace */
+
+static int write_map(pid_t pid, const char *file, uint32_t base, uint32_t size)
+{
+	char path[64], map[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	snprintf(map, sizeof(map), "0 %u %u\n", base, size);
+	return lx_write_knob(path, map);
+}
+
+/* The namespace needs a process until it is open here: a child that waits for our end of a pipe to close. */
+static pid_t hold_userns(int *ret_pipe)
+{
+	int hold[2];
+
+	if (pipe2(hold, O_CLOEXEC) < 0)
+		return -errno;
+	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
+	int e = errno;
+
+	if (pid == 0) {
+		char c;
+
+		close(hold[1]);
+		while (read(hold[0], &c, 1) < 0 && errno == EINTR)
+			;
+		_exit(EXIT_SUCCESS);
+	}
+	close(hold[0]);
+	if (pid < 0) {
+		close(hold[1]);
+		return -e;
+	}
+	*ret_pipe = hold[1];
+	return pid;
+}
+
+int lx_userns_open(uint32_t base, uint32_t size, struct lx_err *err)
+{
+	char path[64];
+	int hold = -1, fd = -1;
+	pid_t pid = hold_userns(&hold);
+
+	if (pid < 0)
+		return lx_err_errno(err, pid, "cannot make a user namespace");
+	int r = write_map(pid, "uid_map", base, size);
+
+	if (r == 0)
+		r = write_map(pid, "gid_map", base, size);
+	if (r == 0) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		r = fd < 0 ? -errno : 0;
+	}
+	close(hold);
+	waitpid(pid, NULL, 0);
+	return r < 0 ? lx_err_errno(err, r, "cannot map ids %u to %u", base, base + size - 1) : fd;
+}
+
+/* After entering a user namespace: its root, and nobody else. */
+static int become_root(struct lx_err *err)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return lx_err_errno(err, errno, "cannot become the guest's root");
+	return 0;
+}
+
+/* ------------------------------------------------------------------ entering */
+
+static int enter_running(const struct lx_job *job, const struct lx_run *run, struct lx_err *err)
+{
+	lx_autoclose int init = lx_proc_open(run->init, run->init_start);
+
+	if (init == -ESRCH)
+		return lx_job_not_running(job, err);
+	if (init < 0)
+		return lx_err_errno(err, init, "cannot open init of %s", job->name);
+	if (setns(init, CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		return lx_err_errno(err, errno, "cannot enter the namespaces of %s", job->name);
+	return become_root(err);
+}
+
+static int enter_tree(int root_fd, int userns_fd, struct lx_err *err)
+{
+	if (fchdir(root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		return lx_err_errno(err, errno, "cannot enter the guest's root file system");
+	if (setns(userns_fd, CLONE_NEWUSER) < 0)
+		return lx_err_errno(err, errno, "cannot enter the guest's user namespace");
+	return become_root(err);
+}
+
+static int enter_stopped(const struct lx_job *job, struct lx_err *err)
+{
+	lx_autospec lx_spec *spec = NULL;
+	lx_autoclose int userns = -1, root = -1;
+	int r = lx_spec_load(job, &spec, err);
+
+	if (r == 0)
+		r = lx_image_check(job, spec->image_fingerprint, err);
+	if (r == 0)
+		r = userns = lx_userns_open(spec->idmap_base, spec->idmap_size, err);
+	if (r >= 0)
+		r = lx_mounts_private(err);
+	if (r == 0)
+		r = lx_rootfs_mount(job, spec, userns, &root, err);
+	if (r == 0)
+		r = enter_tree(root, userns, err);
+	return r;
+}
+
+int lx_guest_enter(const struct lx_job *job, struct lx_err *err)
+{
+	struct lx_run run;
+	int r = lx_run_find(job, &run, err);
+
+	if (r < 0)
+		return r;
+	/* Rebooting: for a moment there is no init to go to, and its file system is in use. */
+	if (r == 1 && run.init == 0)
+		return lx_job_not_running(job, err);
+	return r == 1 ? enter_running(job, &run, err) : enter_stopped(job, err);
+}
+
+/* ------------------------------------------------------------------ in a child */
+
+struct outcome {
+	int r;
+	struct lx_err err;
+};
+
+int lx_guest_run(int root_fd, int userns_fd, int (*fn)(void *arg, struct lx_err *err), void *arg,
+		 struct lx_err *err)
+{
+	struct outcome *out =
+		mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (out == MAP_FAILED)
+		return lx_err_oom(err);
+	/* What stands when the child dies before it can say anything. */
+	out->r = lx_err_set(&out->err, LX_INTERNAL, "a process working in the guest's files died");
+	pid_t pid = fork();
+	int r;
+
+	if (pid == 0) {
+		struct lx_err e = LX_ERR_INIT;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		r = enter_tree(root_fd, userns_fd, &e);
+		if (r == 0)
+			r = fn(arg, &e);
+		out->err = e;
+		out->r = r;
+		_exit(EXIT_SUCCESS);
+	}
+	if (pid < 0) {
+		r = lx_err_errno(err, errno, "cannot start a process");
+	} else {
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		r = out->r;
+		if (r < 0 && err)
+			*err = out->err;
+	}
+	munmap(out, sizeof(*out));
+	return r;
+}

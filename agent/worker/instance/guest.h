@@ -1,0 +1,28 @@
+/*
+ * Working in a guest's file system as the guest's own root: whatever symbolic links, mounts
+ * or devices the guest prepares, they can lead nowhere its root could not go by itself.
+ */
+#ifndef LX_WORKER_GUEST_H
+#define LX_WORKER_GUEST_H
+
+#include <stdint.h>
+
+#include "agent/worker/instance/job.h"
+
+/* A user namespace that maps 0..size-1 to base..; a descriptor. */
+int lx_userns_open(uint32_t base, uint32_t size, struct lx_err *err);
+
+/*
+ * Makes this process the root of the instance's guest, in its mount and user namespaces when
+ * it runs, else in a namespace of our own with its file system mounted. There is no way back.
+ */
+int lx_guest_enter(const struct lx_job *job, struct lx_err *err);
+
+/*
+ * Runs `fn` in a child that is root of the (stopped) guest whose file system `root_fd` is.
+ * The child gets everything by copy; only its error comes back.
+ */
+int lx_guest_run(int root_fd, int userns_fd, int (*fn)(void *arg, struct lx_err *err), void *arg,
+		 struct lx_err *err);
+
+#endif
