@@ -1,0 +1,299 @@
+/* ImageService: list, get, update, delete, build. Import and export have files of their own. */
+#include "lxmgr/api/images.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "images/ref.h"
+#include "images/template.h"
+#include "lib/cleanup.h"
+#include "lib/str.h"
+#include "lxmgr/api/accept.h"
+#include "lxmgr/api/commit.h"
+#include "lxmgr/operations/operation.h"
+#include "proto/pb.h"
+
+#define MAX_PACKAGES   256u
+#define MAX_PROPERTIES 256u
+#define MAX_PROPERTY   4096u
+#define MAX_FILTERS    64u
+
+/* ------------------------------------------------------------------ list and get */
+
+static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__ListImagesRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	Lxmgr__V1__ListImagesResponse resp = LXMGR__V1__LIST_IMAGES_RESPONSE__INIT;
+	lx_autofree Lxmgr__V1__Image **list = calloc(lx_map_count(&m->images) + 1, sizeof(*list));
+
+	if (!list || req->n_filters > MAX_FILTERS) {
+		lx_call_failf(call, list ? LX_INVALID_ARGUMENT : LX_RESOURCE_EXHAUSTED,
+			      list ? "too many filters" : "out of memory");
+		return;
+	}
+	resp.images = list;
+	for (struct lx_map_entry *e = lx_map_first(&m->images); e; e = lx_map_next(e)) {
+		bool wanted = !req->n_filters;
+		for (size_t i = 0; i < req->n_filters && !wanted; i++)
+			wanted = lx_image_matches(lx_map_value(e), req->filters[i]);
+		if (wanted)
+			list[resp.n_images++] = lx_map_value(e);
+	}
+	lx_call_reply(call, &resp.base);
+}
+
+static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__ImageRequest *req = (const void *)msg;
+	struct lx_err err = LX_ERR_INIT;
+	Lxmgr__V1__Image *img = lx_image_find(arg, req->image, &err);
+	if (img)
+		lx_call_reply(call, &img->base);
+	else
+		lx_call_fail(call, &err);
+}
+
+int lx_api_check_properties(size_t n, const void *entries, struct lx_err *err)
+{
+	struct lx_pb_entry *const *v = entries;
+	if (n > MAX_PROPERTIES)
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "more than %u properties", MAX_PROPERTIES);
+	for (size_t i = 0; i < n; i++)
+		if (lx_str_empty(v[i]->key) || strlen(v[i]->key) > MAX_PROPERTY ||
+		    strlen(v[i]->value) > MAX_PROPERTY)
+			return lx_err_set(err, LX_INVALID_ARGUMENT,
+					  "an image property needs a name and at most %u bytes",
+					  MAX_PROPERTY);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ update */
+
+struct image_change {
+	Lxmgr__V1__UpdateImageRequest *req;
+	Lxmgr__V1__Image *next;
+};
+
+static void change_free(struct image_change *u)
+{
+	if (!u)
+		return;
+	lx_pb_free(u->req);
+	lx_pb_free(u->next);
+	free(u);
+}
+
+/* Takes an alias from whichever image has it, in memory. */
+static void take_alias(struct lx_manager *m, const char *alias)
+{
+	Lxmgr__V1__Image *img = lx_map_get(&m->aliases, alias);
+	for (size_t i = 0; img && i < img->n_aliases; i++) {
+		if (!lx_streq(img->aliases[i], alias))
+			continue;
+		free(img->aliases[i]);
+		memmove(&img->aliases[i], &img->aliases[i + 1], (img->n_aliases - i - 1) * sizeof(char *));
+		img->n_aliases--;
+		break;
+	}
+	lx_map_del(&m->aliases, alias);
+}
+
+static void on_updated(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
+{
+	struct image_change *u = data;
+	struct lx_err e = *err;
+	Lxmgr__V1__Image *img = lx_map_get(&m->images, u->next->fingerprint);
+
+	if (e.code == LX_OK && !img)
+		lx_err_set(&e, LX_NOT_FOUND, "image %.12s was deleted meanwhile", u->next->fingerprint);
+	if (e.code == LX_OK) {
+		lx_pb_map_clear(&img->n_properties, &img->properties);
+		img->n_properties = u->next->n_properties;
+		img->properties = u->next->properties;
+		u->next->n_properties = 0;
+		u->next->properties = NULL;
+		for (size_t i = 0; i < u->req->n_remove_aliases; i++)
+			take_alias(m, u->req->remove_aliases[i]);
+		for (size_t i = 0; i < u->req->n_add_aliases; i++) {
+			take_alias(m, u->req->add_aliases[i]);
+			if (lx_pb_strv_add(&img->n_aliases, &img->aliases, u->req->add_aliases[i]) == 0)
+				lx_map_set(&m->aliases, u->req->add_aliases[i], img);
+		}
+	}
+	lx_api_answer(call, img ? &img->base : NULL, &e);
+	change_free(u);
+}
+
+static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__UpdateImageRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	struct image_change *u = NULL;
+	struct lx_txn *txn = NULL;
+	const Lxmgr__V1__Image *img = lx_image_find(m, req->image, &err);
+
+	if (!img || lx_api_check_properties(req->n_set_properties, req->set_properties, &err) < 0)
+		goto fail;
+	if (req->n_add_aliases > MAX_ALIASES || req->n_remove_aliases > MAX_ALIASES) {
+		lx_err_set(&err, LX_INVALID_ARGUMENT, "more than %u aliases", MAX_ALIASES);
+		goto fail;
+	}
+	if (lx_image_check_aliases(m, req->n_add_aliases, req->add_aliases, req->move_aliases, &err) < 0)
+		goto fail;
+	for (size_t i = 0; i < req->n_remove_aliases; i++) {
+		if (lx_map_get(&m->aliases, req->remove_aliases[i]) != img) {
+			lx_err_set(&err, LX_NOT_FOUND, "image %.12s has no alias %s", img->fingerprint,
+				   req->remove_aliases[i]);
+			goto fail;
+		}
+	}
+	size_t n_aliases = img->n_aliases - req->n_remove_aliases;
+	for (size_t i = 0; i < req->n_add_aliases; i++)
+		n_aliases += lx_map_get(&m->aliases, req->add_aliases[i]) != img;
+	if (n_aliases > MAX_ALIASES) {
+		lx_err_set(&err, LX_INVALID_ARGUMENT, "image %.12s would have more than %u aliases",
+			   img->fingerprint, MAX_ALIASES);
+		goto fail;
+	}
+	u = calloc(1, sizeof(*u));
+	if (!u || !(u->req = LX_PB_DUP(Lxmgr__V1__UpdateImageRequest, req)) ||
+	    !(u->next = LX_PB_DUP(Lxmgr__V1__Image, img))) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	lx_pb_strv_free(&u->next->n_aliases, &u->next->aliases);
+	lx_pb_strv_free(&u->next->n_nodes, &u->next->nodes);
+	for (size_t i = 0; i < req->n_unset_properties; i++)
+		lx_pb_map_del(&u->next->n_properties, &u->next->properties, req->unset_properties[i]);
+	for (size_t i = 0; i < req->n_set_properties; i++) {
+		if (lx_pb_map_set(&lxmgr__v1__image__properties_entry__descriptor, &u->next->n_properties,
+				  &u->next->properties, req->set_properties[i]->key,
+				  req->set_properties[i]->value) < 0) {
+			lx_err_oom(&err);
+			goto fail;
+		}
+	}
+	if (u->next->n_properties > MAX_PROPERTIES) {
+		lx_err_set(&err, LX_INVALID_ARGUMENT, "image %.12s would have more than %u properties",
+			   img->fingerprint, MAX_PROPERTIES);
+		goto fail;
+	}
+	txn = lx_txn_named_spec("UPDATE images SET spec = ?2 WHERE fingerprint = ?1", img->fingerprint,
+				&u->next->base);
+	for (size_t i = 0; txn && i < req->n_remove_aliases; i++) {
+		lx_txn_exec(txn, "DELETE FROM image_aliases WHERE alias = ?1");
+		lx_txn_text(txn, req->remove_aliases[i]);
+	}
+	for (size_t i = 0; txn && i < req->n_add_aliases; i++) {
+		lx_txn_exec(txn, "INSERT INTO image_aliases (alias, fingerprint) VALUES (?1, ?2)"
+				 " ON CONFLICT (alias) DO UPDATE SET fingerprint = excluded.fingerprint");
+		lx_txn_text(txn, req->add_aliases[i]);
+		lx_txn_text(txn, img->fingerprint);
+	}
+	if (lx_api_commit(m, call, txn, on_updated, u, &err) == 0)
+		return;
+fail:
+	change_free(u);
+	lx_call_fail(call, &err);
+}
+
+/* ------------------------------------------------------------------ delete */
+
+static int check_unused(struct lx_manager *m, const Lxmgr__V1__Image *img, struct lx_err *err)
+{
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+		const struct lx_inst *inst = lx_map_value(e);
+		if (!lx_streq(inst->pb->image_fingerprint, img->fingerprint))
+			continue;
+		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "image %.12s is used by instance %s",
+				   img->fingerprint, inst->pb->name);
+		lx_err_hint(
+			err,
+			"Instances share their image's files. lxmgr list image=%.12s shows all that use it.",
+			img->fingerprint);
+		return r;
+	}
+	if (lx_image_is_going(m, img))
+		return lx_err_set(err, LX_FAILED_PRECONDITION, "image %.12s is being deleted already",
+				  img->fingerprint);
+	return 0;
+}
+
+static void api_delete(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__ImageRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	struct lx_op *op;
+
+	if (lx_api_repeated(m, call, req->request_id, &lx_op_image_delete, ""))
+		return;
+	Lxmgr__V1__Image *img = lx_image_find(m, req->image, &err);
+	if (!img || check_unused(m, img, &err) < 0)
+		goto fail;
+	op = lx_op_new(m, &lx_op_image_delete, img->fingerprint, msg, req->request_id, lx_call_peer(call),
+		       &err);
+	if (op && lx_api_accept(call, op, NULL, &err) == 0)
+		return;
+fail:
+	lx_call_fail(call, &err);
+}
+
+/* ------------------------------------------------------------------ build */
+
+static void api_build(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__BuildImageRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	const char *subject = req->n_aliases ? req->aliases[0] : req->template_;
+	struct lx_op *op;
+	struct lx_node *node;
+
+	if (lx_api_repeated(m, call, req->request_id, &lx_op_image_build, subject))
+		return;
+	if (req->n_aliases > MAX_ALIASES || req->n_packages > MAX_PACKAGES) {
+		lx_err_set(&err, LX_INVALID_ARGUMENT, "at most %u aliases and %u packages", MAX_ALIASES,
+			   MAX_PACKAGES);
+		goto fail;
+	}
+	if (!lx_template_find(req->template_)) {
+		lx_err_set(&err, LX_INVALID_ARGUMENT, "there is no image template %s", req->template_);
+		lx_err_hint(&err, "Templates: " LX_TEMPLATE_NAMES ".");
+		goto fail;
+	}
+	if (lx_image_check_aliases(m, req->n_aliases, req->aliases, req->move_aliases, &err) < 0)
+		goto fail;
+	node = lx_place(m, NULL, req->node, &err);
+	if (!node)
+		goto fail;
+	op = lx_op_new(m, &lx_op_image_build, subject, msg, req->request_id, lx_call_peer(call), &err);
+	if (!op)
+		goto fail;
+	if (lx_pb_set(&op->pb->node, node->pb->name) < 0) {
+		lx_op_free(op);
+		lx_err_oom(&err);
+		goto fail;
+	}
+	if (lx_api_accept(call, op, NULL, &err) == 0)
+		return;
+fail:
+	lx_call_fail(call, &err);
+}
+
+LX_TURN_METHOD(api_update, true, update)
+
+static const struct lx_method methods[] = {
+	{ .name = "List", .unary = api_list },
+	{ .name = "Get", .unary = api_get },
+	{ .name = "Delete", .unary = api_delete },
+	{ .name = "Update", .unary = api_update },
+	{ .name = "Import", .client_stream = true, .server_stream = true, .open = lx_api_image_import },
+	{ .name = "Export", .server_stream = true, .raw = true, .open = lx_api_image_export },
+	{ .name = "Build", .unary = api_build },
+};
+
+const struct lx_service lx_api_images = { &lxmgr__v1__image_service__descriptor, methods,
+					  LX_ARRAY_SIZE(methods) };

@@ -1,0 +1,252 @@
+/*
+ * InstanceService.Create: everything is checked, then name, id range and addresses are taken
+ * in memory, then one transaction stores them with the operation. A refusal at any point
+ * gives all of it back.
+ */
+#include "lxmgr/api/instances.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/str.h"
+#include "lxmgr/api/accept.h"
+#include "lxmgr/api/commit.h"
+#include "lxmgr/api/update.h"
+#include "lxmgr/operations/operation.h"
+#include "proto/pb.h"
+
+/* A name nobody has to think of. */
+static int pick_name(struct lx_manager *m, char out[LX_NAME_MAX + 1], struct lx_err *err)
+{
+	static const char *const first[] = { "calm",  "brave", "clever", "eager",  "gentle", "happy",
+					     "keen",  "lucky", "merry",  "nimble", "proud",  "quick",
+					     "rapid", "sunny", "warm",   "wise" };
+	static const char *const second[] = { "otter", "heron", "badger", "lynx",  "finch", "marten",
+					      "raven", "trout", "stoat",  "swift", "crane", "hare",
+					      "ibex",  "newt",  "robin",  "wren" };
+	for (int i = 0; i < 100; i++) {
+		uint32_t r;
+		if (getrandom(&r, sizeof(r), 0) != sizeof(r))
+			break;
+		const char *a = first[r % LX_ARRAY_SIZE(first)], *b = second[r / 16 % LX_ARRAY_SIZE(second)];
+		if (i < 20)
+			snprintf(out, LX_NAME_MAX + 1, "%s-%s", a, b);
+		else
+			snprintf(out, LX_NAME_MAX + 1, "%s-%s-%u", a, b, r >> 16);
+		if (!lx_map_has(&m->instances, out))
+			return 0;
+	}
+	return lx_err_set(err, LX_RESOURCE_EXHAUSTED, "no free name was found");
+}
+
+/* The request as an instance: own configuration, profiles, image. */
+static int fill(struct lx_manager *m, Lxmgr__V1__Instance *pb, const Lxmgr__V1__CreateInstanceRequest *req,
+		const char *name, const Lxmgr__V1__Image *image, struct lx_err *err)
+{
+	struct lx_map config, devices;
+	char uuid[LX_UUID_TEXT];
+	int r = 0;
+
+	lx_map_init(&config, free);
+	lx_map_init(&devices, lx_pb_options_free);
+	if (lx_uuid(uuid) < 0 || lx_pb_set(&pb->name, name) < 0 || lx_pb_set(&pb->uuid, uuid) < 0 ||
+	    lx_pb_set(&pb->image, req->image) < 0 ||
+	    lx_pb_set(&pb->image_fingerprint, image->fingerprint) < 0 ||
+	    lx_pb_set(&pb->image_description, image->description) < 0 ||
+	    lx_pb_set(&pb->architecture, image->architecture) < 0 ||
+	    lx_pb_map_to(req->n_config, req->config, &config) < 0 ||
+	    lx_pb_devices_to(req->n_devices, req->devices, &devices) < 0 ||
+	    lx_pb_map_from(&lxmgr__v1__instance__config_entry__descriptor, &pb->n_config, &pb->config,
+			   &config) < 0 ||
+	    lx_pb_devices_from(&lxmgr__v1__instance__devices_entry__descriptor, &pb->n_devices, &pb->devices,
+			       &devices) < 0)
+		r = lx_err_oom(err);
+	if (r == 0 && req->n_profiles)
+		r = lx_pb_strv_copy(&pb->n_profiles, &pb->profiles, req->n_profiles, req->profiles);
+	else if (r == 0 && !req->no_profiles)
+		r = lx_pb_strv_add(&pb->n_profiles, &pb->profiles, "default");
+	pb->created_at_ns = (int64_t)lx_now_realtime_ns();
+	pb->generation = 1;
+	pb->status = LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_CREATING;
+	lx_map_release(&config);
+	lx_map_release(&devices);
+	return r < 0 ? lx_err_oom(err) : 0;
+}
+
+static struct lx_txn *launch_txn(const struct lx_op *op, const Lxmgr__V1__Instance *pb)
+{
+	size_t len;
+	lx_autofree uint8_t *spec = lx_inst_pack(pb, &len);
+	struct lx_txn *txn = spec ? lx_txn_new(op->pb->id) : NULL;
+	if (!txn)
+		return NULL;
+	lx_txn_exec(txn, "INSERT INTO instances (uuid, name, node, generation, idmap_base, image, spec)"
+			 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
+	lx_txn_text(txn, pb->uuid);
+	lx_txn_text(txn, pb->name);
+	lx_txn_text(txn, pb->node);
+	lx_txn_int(txn, (int64_t)pb->generation);
+	lx_txn_int(txn, pb->idmap_base);
+	lx_txn_text(txn, pb->image_fingerprint);
+	lx_txn_blob(txn, spec, len);
+	lx_txn_leases(txn, pb);
+	return txn;
+}
+
+/* The reply of an accepted launch; a refused one takes the instance out of memory again. */
+struct launch {
+	struct lx_manager *m;
+	struct lx_call *call; /* NULL when the client has gone */
+};
+
+static void launch_call_closed(struct lx_call *call, const struct lx_err *err, void *arg)
+{
+	((struct launch *)arg)->call = NULL;
+}
+
+static const struct lx_call_events launch_events = { .closed = launch_call_closed };
+
+static void on_launch_accepted(struct lx_op *op, const struct lx_err *err, void *arg)
+{
+	struct launch *l = arg;
+	struct lx_inst *inst = op->inst;
+
+	if (err->code != LX_OK && inst) {
+		inst->op = NULL;
+		op->inst = NULL;
+		lx_inst_remove(l->m, inst);
+	}
+	if (err->code == LX_OK)
+		lx_link_apply_networks(l->m);
+	if (l->call)
+		lx_call_set_events(l->call, NULL, NULL);
+	lx_api_answer(l->call, &op->pb->base, err);
+	lx_turn_release(l->m);
+	free(l);
+}
+
+static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__CreateInstanceRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	struct lx_op *op = NULL;
+	struct lx_inst *inst = NULL;
+	struct launch *l = NULL;
+	Lxmgr__V1__Instance *pb = NULL;
+	bool leased = false;
+	char picked[LX_NAME_MAX + 1];
+	const char *name = req->name;
+
+	if (lx_api_repeated(m, call, req->request_id, &lx_op_launch, name))
+		return;
+	if (lx_str_empty(name)) {
+		if (pick_name(m, picked, &err) < 0)
+			goto fail;
+		name = picked;
+	}
+	if (lx_name_check("instance", name, &err) < 0)
+		goto fail;
+	if (lx_map_has(&m->instances, name)) {
+		lx_err_set(&err, LX_ALREADY_EXISTS, "instance %s already exists", name);
+		lx_err_hint(&err, "Choose another name, or remove it first: lxmgr delete %s", name);
+		goto fail;
+	}
+	if (lx_map_count(&m->instances) >= LX_MAX_INSTANCES) {
+		lx_err_set(&err, LX_RESOURCE_EXHAUSTED, "there are %u instances already", LX_MAX_INSTANCES);
+		goto fail;
+	}
+	if (req->n_profiles > MAX_PROFILES_PER_INSTANCE) {
+		lx_err_set(&err, LX_INVALID_ARGUMENT, "more than %u profiles", MAX_PROFILES_PER_INSTANCE);
+		goto fail;
+	}
+	if (lx_api_check_config(req->n_config, req->config, &err) < 0 ||
+	    lx_api_check_devices(m, req->n_devices, req->devices, &err) < 0)
+		goto fail;
+	if (lx_str_empty(req->image)) {
+		lx_err_set(&err, LX_INVALID_ARGUMENT, "an instance needs an image");
+		lx_err_hint(&err, "lxmgr image list shows the images there are.");
+		goto fail;
+	}
+	const Lxmgr__V1__Image *image = lx_image_find(m, req->image, &err);
+	if (!image)
+		goto fail;
+	if (lx_image_is_going(m, image)) {
+		lx_err_set(&err, LX_FAILED_PRECONDITION, "image %s is being deleted", req->image);
+		goto fail;
+	}
+
+	pb = malloc(sizeof(*pb));
+	if (!pb) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	lxmgr__v1__instance__init(pb);
+	if (fill(m, pb, req, name, image, &err) < 0 || lx_inst_expand(m, pb, &err) < 0 ||
+	    lx_api_check_expanded(pb, &err) < 0)
+		goto fail;
+	struct lx_node *node = lx_place(m, image, req->target, &err);
+	if (!node)
+		goto fail;
+	if (lx_pb_set(&pb->node, node->pb->name) < 0) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	if (lx_leases_take(m, pb, &err) < 0)
+		goto fail;
+	leased = true;
+
+	op = lx_op_new(m, &lx_op_launch, name, msg, req->request_id, lx_call_peer(call), &err);
+	l = calloc(1, sizeof(*l));
+	if (!op || !l) {
+		if (op)
+			lx_err_oom(&err);
+		goto fail;
+	}
+	/* In memory at once, so that a second request for the name or the lease is refused. */
+	inst = lx_inst_add(m, lx_move_ptr(pb));
+	if (!inst) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	inst->pending = true;
+	struct lx_txn *txn = launch_txn(op, inst->pb);
+	if (!txn || lx_op_claim(op, inst, &err) < 0) {
+		lx_txn_free(txn);
+		if (err.code == LX_OK)
+			lx_err_oom(&err);
+		goto fail;
+	}
+	l->m = m;
+	l->call = call;
+	lx_call_set_events(call, &launch_events, l);
+	int r = lx_op_accept(op, txn, on_launch_accepted, l, &err);
+	op = NULL;
+	if (r == 0) {
+		lx_turn_hold(m);
+		return;
+	}
+	lx_call_set_events(call, NULL, NULL);
+fail:
+	lx_op_free(op);
+	if (inst) {
+		inst->op = NULL;
+		lx_inst_remove(m, inst);
+	} else if (pb) {
+		if (leased)
+			lx_leases_give_back(m, pb);
+		lx_pb_free(pb);
+	}
+	free(l);
+	lx_call_fail(call, &err);
+}
+
+/* Beside others of its kind: names, ids and addresses are taken in memory at once. */
+void lx_api_instance_create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	lx_turn_take(arg, call, msg, false, create);
+}

@@ -1,0 +1,310 @@
+/*
+ * NetworkService. A change is stored, then every node gets the whole set of networks again
+ * (cluster/link.c); what a node says about a network is shown as its status.
+ */
+#include "lxmgr/api/networks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/str.h"
+#include "lxmgr/api/commit.h"
+#include "proto/pb.h"
+
+#define MAX_NETWORKS 256u
+
+static Lxmgr__V1__Network *find(struct lx_manager *m, const char *name, struct lx_err *err)
+{
+	Lxmgr__V1__Network *n = lx_map_get(&m->networks, name);
+	if (!n) {
+		lx_err_set(err, LX_NOT_FOUND, "there is no network %s", name);
+		lx_err_hint(err, "lxmgr network list shows the networks there are.");
+	}
+	return n;
+}
+
+static void fill_used_by(struct lx_manager *m, Lxmgr__V1__Network *n)
+{
+	lx_pb_strv_free(&n->n_used_by, &n->used_by);
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+		const struct lx_inst *inst = lx_map_value(e);
+		for (size_t i = 0; i < inst->pb->n_nics; i++) {
+			if (!lx_streq(inst->pb->nics[i]->network, n->name))
+				continue;
+			lx_pb_strv_add(&n->n_used_by, &n->used_by, inst->pb->name);
+			break;
+		}
+	}
+}
+
+/* ------------------------------------------------------------------ reads */
+
+static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct lx_manager *m = arg;
+	Lxmgr__V1__ListNetworksResponse resp = LXMGR__V1__LIST_NETWORKS_RESPONSE__INIT;
+	lx_autofree Lxmgr__V1__Network **list = calloc(lx_map_count(&m->networks) + 1, sizeof(*list));
+
+	if (!list) {
+		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	resp.networks = list;
+	for (struct lx_map_entry *e = lx_map_first(&m->networks); e; e = lx_map_next(e)) {
+		list[resp.n_networks] = lx_map_value(e);
+		fill_used_by(m, list[resp.n_networks++]);
+	}
+	lx_call_reply(call, &resp.base);
+}
+
+static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__NetworkRequest *req = (const void *)msg;
+	struct lx_err err = LX_ERR_INIT;
+	Lxmgr__V1__Network *n = find(arg, req->name, &err);
+
+	if (!n) {
+		lx_call_fail(call, &err);
+		return;
+	}
+	fill_used_by(arg, n);
+	lx_call_reply(call, &n->base);
+}
+
+struct lease_row {
+	Lxmgr__V1__Lease pb;
+	char ipv4[64], ipv6[64];
+};
+
+static char *host_part(const char *cidr, char *buf, size_t n)
+{
+	snprintf(buf, n, "%s", cidr);
+	buf[strcspn(buf, "/")] = '\0';
+	return buf;
+}
+
+static void api_leases(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__NetworkRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	Lxmgr__V1__ListLeasesResponse resp = LXMGR__V1__LIST_LEASES_RESPONSE__INIT;
+	size_t n = 0;
+
+	if (!find(m, req->name, &err)) {
+		lx_call_fail(call, &err);
+		return;
+	}
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e))
+		n += ((struct lx_inst *)lx_map_value(e))->pb->n_nics;
+	lx_autofree struct lease_row *rows = calloc(n + 1, sizeof(*rows));
+	lx_autofree Lxmgr__V1__Lease **list = calloc(n + 1, sizeof(*list));
+	if (!rows || !list) {
+		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	resp.leases = list;
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+		const Lxmgr__V1__Instance *pb = ((struct lx_inst *)lx_map_value(e))->pb;
+		for (size_t i = 0; i < pb->n_nics; i++) {
+			const Lxmgr__V1__Nic *nic = pb->nics[i];
+			struct lease_row *row = &rows[resp.n_leases];
+			if (!lx_streq(nic->network, req->name))
+				continue;
+			lxmgr__v1__lease__init(&row->pb);
+			row->pb.network = nic->network;
+			row->pb.instance = pb->name;
+			row->pb.nic = nic->name;
+			row->pb.hwaddr = nic->hwaddr;
+			row->pb.ipv4 = host_part(nic->ipv4_address, row->ipv4, sizeof(row->ipv4));
+			row->pb.ipv6 = host_part(nic->ipv6_address, row->ipv6, sizeof(row->ipv6));
+			row->pb.node = pb->node;
+			list[resp.n_leases++] = &row->pb;
+		}
+	}
+	lx_call_reply(call, &resp.base);
+}
+
+/* ------------------------------------------------------------------ changes */
+
+static void on_stored(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
+{
+	Lxmgr__V1__Network *n = data;
+	struct lx_err e = *err;
+
+	if (e.code == LX_ALREADY_EXISTS)
+		lx_err_set(&e, LX_ALREADY_EXISTS, "network %s already exists", n->name);
+	if (e.code == LX_OK && lx_map_set(&m->networks, n->name, n) < 0)
+		lx_err_oom(&e);
+	if (e.code == LX_OK)
+		lx_leases_network(m, n->name, &e);
+	lx_api_answer(call, &n->base, &e);
+	if (lx_map_get(&m->networks, n->name) != n)
+		lx_pb_free(n);
+	else
+		lx_link_apply_networks(m);
+}
+
+static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__Network *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	Lxmgr__V1__Network *n = NULL;
+
+	if (lx_api_check_network(m, req, &err) < 0)
+		goto fail;
+	if (lx_map_has(&m->networks, req->name)) {
+		lx_err_set(&err, LX_ALREADY_EXISTS, "network %s already exists", req->name);
+		goto fail;
+	}
+	if (lx_map_count(&m->networks) >= MAX_NETWORKS) {
+		lx_err_set(&err, LX_RESOURCE_EXHAUSTED, "there are %u networks already", MAX_NETWORKS);
+		goto fail;
+	}
+	n = LX_PB_DUP(Lxmgr__V1__Network, req);
+	if (!n) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	lx_pb_strv_free(&n->n_used_by, &n->used_by);
+	lx_pb_set(&n->status, "pending");
+	if (lx_api_commit(
+		    m, call,
+		    lx_txn_named_spec("INSERT INTO networks (name, spec) VALUES (?1, ?2)", n->name, &n->base),
+		    on_stored, n, &err) == 0)
+		return;
+fail:
+	lx_pb_free(n);
+	lx_call_fail(call, &err);
+}
+
+static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__UpdateNetworkRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	Lxmgr__V1__Network *old = find(m, req->name, &err), *n = NULL;
+	int r = 0;
+
+	if (!old)
+		goto fail;
+	n = LX_PB_DUP(Lxmgr__V1__Network, old);
+	if (!n) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	lx_pb_strv_free(&n->n_used_by, &n->used_by);
+	for (size_t i = 0; i < req->n_unset_config; i++)
+		lx_pb_map_del(&n->n_config, &n->config, req->unset_config[i]);
+	for (size_t i = 0; i < req->n_set_config && r == 0; i++)
+		r = lx_pb_map_set(&lxmgr__v1__network__config_entry__descriptor, &n->n_config, &n->config,
+				  req->set_config[i]->key, req->set_config[i]->value);
+	if (r == 0 && req->set_description)
+		r = lx_pb_set(&n->description, req->description);
+	if (r < 0) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	if (lx_api_check_network(m, n, &err) < 0)
+		goto fail;
+	/* Addresses in use stay valid: the subnets may not change under them. */
+	fill_used_by(m, old);
+	for (int v = 0; v < 2 && old->n_used_by; v++) {
+		const char *key = v ? "ipv6.address" : "ipv4.address";
+		if (!lx_streq(lx_pb_map_get(old->n_config, old->config, key),
+			      lx_pb_map_get(n->n_config, n->config, key))) {
+			lx_err_set(&err, LX_FAILED_PRECONDITION,
+				   "network %s: %s cannot change while %s uses it", n->name, key,
+				   old->used_by[0]);
+			lx_err_hint(&err, "Make another network and move the instances' cards there.");
+			goto fail;
+		}
+	}
+	if (lx_api_commit(
+		    m, call,
+		    lx_txn_named_spec("UPDATE networks SET spec = ?2 WHERE name = ?1", n->name, &n->base),
+		    on_stored, n, &err) == 0)
+		return;
+fail:
+	lx_pb_free(n);
+	lx_call_fail(call, &err);
+}
+
+static void on_deleted(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
+{
+	lx_autofree char *name = data;
+	Lxmgr__V1__DeleteNetworkResponse reply = LXMGR__V1__DELETE_NETWORK_RESPONSE__INIT;
+
+	if (err->code == LX_OK) {
+		lx_map_del(&m->networks, name);
+		lx_leases_network(m, name, NULL);
+		lx_link_apply_networks(m);
+	}
+	lx_api_answer(call, &reply.base, err);
+}
+
+static bool in_profile(struct lx_manager *m, const char *network, const char **ret)
+{
+	for (struct lx_map_entry *e = lx_map_first(&m->profiles); e; e = lx_map_next(e)) {
+		const Lxmgr__V1__Profile *p = lx_map_value(e);
+		for (size_t i = 0; i < p->n_devices; i++) {
+			const Lxmgr__V1__Device *d = p->devices[i]->value;
+			if (d && lx_streq(lx_pb_map_get(d->n_options, d->options, "network"), network)) {
+				*ret = p->name;
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+static void delete (struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__NetworkRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	Lxmgr__V1__Network *n = find(m, req->name, &err);
+	const char *profile;
+
+	if (!n)
+		goto fail;
+	fill_used_by(m, n);
+	if (n->n_used_by) {
+		lx_err_set(&err, LX_FAILED_PRECONDITION, "network %s is used by instance %s", n->name,
+			   n->used_by[0]);
+		lx_err_hint(&err, "lxmgr network show %s lists all that use it.", n->name);
+		goto fail;
+	}
+	if (in_profile(m, n->name, &profile)) {
+		lx_err_set(&err, LX_FAILED_PRECONDITION, "network %s is used by profile %s", n->name,
+			   profile);
+		goto fail;
+	}
+	char *name = strdup(req->name);
+	struct lx_txn *txn = name ? lx_txn_new(NULL) : NULL;
+	if (txn) {
+		lx_txn_exec(txn, "DELETE FROM networks WHERE name = ?1");
+		lx_txn_text(txn, req->name);
+	}
+	if (lx_api_commit(m, call, txn, on_deleted, name, &err) == 0)
+		return;
+	free(name);
+fail:
+	lx_call_fail(call, &err);
+}
+
+LX_TURN_METHOD(api_create, true, create)
+LX_TURN_METHOD(api_update, true, update)
+LX_TURN_METHOD(api_delete, true, delete)
+
+static const struct lx_method methods[] = {
+	{ .name = "List", .unary = api_list },     { .name = "Get", .unary = api_get },
+	{ .name = "Create", .unary = api_create }, { .name = "Update", .unary = api_update },
+	{ .name = "Delete", .unary = api_delete }, { .name = "ListLeases", .unary = api_leases },
+};
+
+const struct lx_service lx_api_networks = { &lxmgr__v1__network_service__descriptor, methods,
+					    LX_ARRAY_SIZE(methods) };

@@ -1,0 +1,449 @@
+/*
+ * ProfileService. A changed profile reaches the instances that use it at once where its keys
+ * allow it: each gets a new specification through its agent, which says what needs a restart.
+ */
+#include "lxmgr/api/commit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "lib/str.h"
+#include "lxmgr/api/update.h"
+#include "profiles/profiles.h"
+#include "proto/pb.h"
+
+#define MAX_PROFILES    1000u
+#define MAX_DESCRIPTION 1024u
+
+static bool uses(const struct lx_inst *inst, const char *profile)
+{
+	for (size_t i = 0; i < inst->pb->n_profiles; i++)
+		if (lx_streq(inst->pb->profiles[i], profile))
+			return true;
+	return false;
+}
+
+static void fill_used_by(struct lx_manager *m, Lxmgr__V1__Profile *p)
+{
+	lx_pb_strv_free(&p->n_used_by, &p->used_by);
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e))
+		if (uses(lx_map_value(e), p->name))
+			lx_pb_strv_add(&p->n_used_by, &p->used_by, lx_map_key(e));
+}
+
+static Lxmgr__V1__Profile *find(struct lx_manager *m, const char *name, struct lx_err *err)
+{
+	Lxmgr__V1__Profile *p = lx_map_get(&m->profiles, name);
+	if (!p) {
+		lx_err_set(err, LX_NOT_FOUND, "there is no profile %s", name);
+		lx_err_hint(err, "lxmgr profile list shows the profiles there are.");
+	}
+	return p;
+}
+
+/* Everything a user can put into a profile. */
+static int check(struct lx_manager *m, const Lxmgr__V1__Profile *p, struct lx_err *err)
+{
+	int r = lx_name_check("profile", p->name, err);
+	if (r < 0)
+		return r;
+	if (strlen(p->description) > MAX_DESCRIPTION)
+		return lx_err_set(err, LX_INVALID_ARGUMENT,
+				  "the description of profile %s is longer than %u bytes", p->name,
+				  MAX_DESCRIPTION);
+	r = lx_api_check_config(p->n_config, p->config, err);
+	return r < 0 ? r : lx_api_check_devices(m, p->n_devices, p->devices, err);
+}
+
+static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct lx_manager *m = arg;
+	Lxmgr__V1__ListProfilesResponse resp = LXMGR__V1__LIST_PROFILES_RESPONSE__INIT;
+	lx_autofree Lxmgr__V1__Profile **list = calloc(lx_map_count(&m->profiles) + 1, sizeof(*list));
+
+	if (!list) {
+		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	resp.profiles = list;
+	for (struct lx_map_entry *e = lx_map_first(&m->profiles); e; e = lx_map_next(e)) {
+		list[resp.n_profiles] = lx_map_value(e);
+		fill_used_by(m, list[resp.n_profiles++]);
+	}
+	lx_call_reply(call, &resp.base);
+}
+
+static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__ProfileRequest *req = (const void *)msg;
+	struct lx_err err = LX_ERR_INIT;
+	Lxmgr__V1__Profile *p = find(arg, req->name, &err);
+
+	if (!p) {
+		lx_call_fail(call, &err);
+		return;
+	}
+	fill_used_by(arg, p);
+	lx_call_reply(call, &p->base);
+}
+
+/* ------------------------------------------------------------------ create */
+
+static void on_created(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
+{
+	Lxmgr__V1__Profile *p = data;
+	struct lx_err e = *err;
+
+	if (e.code == LX_ALREADY_EXISTS)
+		lx_err_set(&e, LX_ALREADY_EXISTS, "profile %s already exists", p->name);
+	lx_api_answer(call, &p->base, &e);
+	if (e.code != LX_OK || lx_map_set(&m->profiles, p->name, p) < 0)
+		lx_pb_free(p);
+}
+
+/* The client's message without what is not its to say. */
+static Lxmgr__V1__Profile *accept_profile(const Lxmgr__V1__Profile *req, uint64_t revision)
+{
+	Lxmgr__V1__Profile *p = LX_PB_DUP(Lxmgr__V1__Profile, req);
+	if (!p)
+		return NULL;
+	lx_pb_strv_free(&p->n_used_by, &p->used_by);
+	p->revision = revision;
+	return p;
+}
+
+static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__Profile *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	Lxmgr__V1__Profile *p = NULL;
+
+	if (check(m, req, &err) < 0)
+		goto fail;
+	if (lx_map_has(&m->profiles, req->name)) {
+		lx_err_set(&err, LX_ALREADY_EXISTS, "profile %s already exists", req->name);
+		lx_err_hint(&err, "Change it with lxmgr profile set or edit, or choose another name.");
+		goto fail;
+	}
+	if (lx_map_count(&m->profiles) >= MAX_PROFILES) {
+		lx_err_set(&err, LX_RESOURCE_EXHAUSTED, "there are %u profiles already", MAX_PROFILES);
+		goto fail;
+	}
+	p = accept_profile(req, 1);
+	if (!p) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	if (lx_api_commit(
+		    m, call,
+		    lx_txn_named_spec("INSERT INTO profiles (name, spec) VALUES (?1, ?2)", p->name, &p->base),
+		    on_created, p, &err) == 0)
+		return;
+fail:
+	lx_pb_free(p);
+	lx_call_fail(call, &err);
+}
+
+/* ------------------------------------------------------------------ update */
+
+struct change {
+	Lxmgr__V1__Profile *p;
+	Lxmgr__V1__UpdateProfileResponse *reply;
+	struct lx_call *call;
+	unsigned waiting; /* instances whose agents have not answered, plus one while they are asked */
+};
+
+static void change_call_closed(struct lx_call *call, const struct lx_err *err, void *arg)
+{
+	((struct change *)arg)->call = NULL;
+}
+
+static const struct lx_call_events change_events = { .closed = change_call_closed };
+
+static void change_done(struct change *c)
+{
+	if (--c->waiting)
+		return;
+	if (c->call) {
+		lx_call_set_events(c->call, NULL, NULL);
+		lx_call_reply(c->call, &c->reply->base);
+	}
+	lx_pb_free(c->reply);
+	free(c);
+}
+
+static void on_instance(struct lx_inst *inst, size_t n_restart, char *const *restart,
+			const struct lx_err *err, void *arg)
+{
+	struct change *c = arg;
+	if (inst && err->code == LX_OK && !n_restart)
+		lx_pb_strv_add(&c->reply->n_applied, &c->reply->applied, inst->pb->name);
+	else if (inst)
+		lx_pb_strv_add(&c->reply->n_needs_restart, &c->reply->needs_restart, inst->pb->name);
+	change_done(c);
+}
+
+/* One that an operation has in hand gets it when that has ended: the call does not wait for it. */
+static void on_busy_instance(struct lx_inst *inst, size_t n_restart, char *const *restart,
+			     const struct lx_err *err, void *arg)
+{
+}
+
+static void on_updated(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
+{
+	struct change *c = data;
+
+	if (err->code != LX_OK || lx_map_set(&m->profiles, c->p->name, c->p) < 0) {
+		struct lx_err e = *err;
+		if (e.code == LX_OK)
+			lx_err_oom(&e);
+		lx_api_answer(call, NULL, &e);
+		lx_pb_free(c->p);
+		lx_pb_free(c->reply);
+		free(c);
+		return;
+	}
+	fill_used_by(m, c->p);
+	c->reply->profile = LX_PB_DUP(Lxmgr__V1__Profile, c->p);
+	c->call = call;
+	c->waiting = 1;
+	if (call)
+		lx_call_set_events(call, &change_events, c);
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+		struct lx_inst *inst = lx_map_value(e);
+		struct lx_err ie = LX_ERR_INIT;
+		if (!uses(inst, c->p->name))
+			continue;
+		c->waiting++;
+		int r = lx_inst_reapply(m, inst, NULL, inst->op ? on_busy_instance : on_instance, c, &ie);
+		if (r < 0)
+			lx_warn("profile not applied", "profile=%s instance=%s error=\"%s\"", c->p->name,
+				inst->pb->name, ie.msg);
+		else if (inst->op)
+			lx_err_set(&ie, LX_FAILED_PRECONDITION, "it is busy");
+		if (ie.code != LX_OK)
+			on_instance(inst, 0, NULL, &ie, c);
+	}
+	change_done(c);
+}
+
+/* Would every instance that uses it still expand? Checked before anything is stored. */
+static int check_users(struct lx_manager *m, Lxmgr__V1__Profile *p, struct lx_err *err)
+{
+	Lxmgr__V1__Profile *old = lx_map_take(&m->profiles, p->name);
+	int r = lx_map_set(&m->profiles, p->name, p);
+
+	if (r < 0)
+		lx_err_oom(err);
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e && r == 0; e = lx_map_next(e)) {
+		const struct lx_inst *inst = lx_map_value(e);
+		if (!uses(inst, p->name))
+			continue;
+		Lxmgr__V1__Instance *copy = LX_PB_DUP(Lxmgr__V1__Instance, inst->pb);
+		r = copy ? lx_inst_expand(m, copy, err) : lx_err_oom(err);
+		if (r == 0)
+			r = lx_api_check_expanded(copy, err);
+		if (r < 0)
+			lx_err_wrap(err, "profile %s is used by instance %s", p->name, inst->pb->name);
+		lx_pb_free(copy);
+	}
+	lx_map_take(&m->profiles, p->name);
+	if (lx_map_set(&m->profiles, old->name, old) < 0) {
+		lx_pb_free(old);
+		return lx_err_oom(err);
+	}
+	return r;
+}
+
+static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__Profile *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	struct change *c = NULL;
+	const Lxmgr__V1__Profile *old = find(m, req->name, &err);
+
+	if (!old || check(m, req, &err) < 0)
+		goto fail;
+	if (req->revision && req->revision != old->revision) {
+		lx_err_set(&err, LX_ABORTED, "profile %s was changed by somebody else meanwhile", req->name);
+		lx_err_hint(&err, "Read it again and repeat the change.");
+		goto fail;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c || !(c->p = accept_profile(req, old->revision + 1)) ||
+	    !(c->reply = malloc(sizeof(*c->reply)))) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	lxmgr__v1__update_profile_response__init(c->reply);
+	if (check_users(m, c->p, &err) < 0)
+		goto fail;
+	if (lx_api_commit(m, call,
+			  lx_txn_named_spec("UPDATE profiles SET spec = ?2 WHERE name = ?1", c->p->name,
+					    &c->p->base),
+			  on_updated, c, &err) == 0)
+		return;
+fail:
+	if (c) {
+		lx_pb_free(c->p);
+		lx_pb_free(c->reply);
+	}
+	free(c);
+	lx_call_fail(call, &err);
+}
+
+/* ------------------------------------------------------------------ delete, rename */
+
+static int check_unused(struct lx_manager *m, Lxmgr__V1__Profile *p, const char *verb, struct lx_err *err)
+{
+	if (lx_streq(p->name, "default"))
+		return lx_err_set(err, LX_FAILED_PRECONDITION, "the default profile cannot be %s", verb);
+	fill_used_by(m, p);
+	if (p->n_used_by) {
+		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "profile %s is used by %s%s", p->name,
+				   p->used_by[0], p->n_used_by > 1 ? " and others" : "");
+		lx_err_hint(err, "lxmgr profile show %s lists them; give them other profiles first.",
+			    p->name);
+		return r;
+	}
+	return 0;
+}
+
+static void on_deleted(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
+{
+	lx_autofree char *name = data;
+	Lxmgr__V1__DeleteProfileResponse reply = LXMGR__V1__DELETE_PROFILE_RESPONSE__INIT;
+	if (err->code == LX_OK)
+		lx_map_del(&m->profiles, name);
+	lx_api_answer(call, &reply.base, err);
+}
+
+static void delete (struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__ProfileRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	Lxmgr__V1__Profile *p = find(m, req->name, &err);
+
+	if (p && check_unused(m, p, "deleted", &err) == 0) {
+		char *name = strdup(req->name);
+		struct lx_txn *txn = name ? lx_txn_new(NULL) : NULL;
+		if (txn) {
+			lx_txn_exec(txn, "DELETE FROM profiles WHERE name = ?1");
+			lx_txn_text(txn, req->name);
+		}
+		if (lx_api_commit(m, call, txn, on_deleted, name, &err) == 0)
+			return;
+		free(name);
+	}
+	lx_call_fail(call, &err);
+}
+
+struct renaming {
+	char *old;
+	Lxmgr__V1__Profile *p;
+};
+
+static void on_renamed(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
+{
+	struct renaming *r = data;
+	struct lx_err e = *err;
+
+	if (e.code == LX_OK && lx_map_set(&m->profiles, r->p->name, r->p) < 0)
+		lx_err_oom(&e);
+	if (e.code == LX_OK)
+		lx_map_del(&m->profiles, r->old);
+	lx_api_answer(call, &r->p->base, &e);
+	if (e.code != LX_OK)
+		lx_pb_free(r->p);
+	free(r->old);
+	free(r);
+}
+
+static void rename_profile(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__RenameProfileRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	struct renaming *r = NULL;
+	Lxmgr__V1__Profile *p = find(m, req->name, &err);
+
+	if (!p || check_unused(m, p, "renamed", &err) < 0 ||
+	    lx_name_check("profile", req->new_name, &err) < 0)
+		goto fail;
+	if (lx_map_has(&m->profiles, req->new_name)) {
+		lx_err_set(&err, LX_ALREADY_EXISTS, "profile %s already exists", req->new_name);
+		goto fail;
+	}
+	r = calloc(1, sizeof(*r));
+	if (!r || !(r->old = strdup(req->name)) || !(r->p = accept_profile(p, p->revision + 1)) ||
+	    lx_pb_set(&r->p->name, req->new_name) < 0) {
+		lx_err_oom(&err);
+		goto fail;
+	}
+	struct lx_txn *txn = lx_txn_named_spec("UPDATE profiles SET spec = ?2, name = ?3 WHERE name = ?1",
+					       r->old, &r->p->base);
+	if (txn)
+		lx_txn_text(txn, req->new_name);
+	if (lx_api_commit(m, call, txn, on_renamed, r, &err) == 0)
+		return;
+fail:
+	if (r) {
+		free(r->old);
+		lx_pb_free(r->p);
+	}
+	free(r);
+	lx_call_fail(call, &err);
+}
+
+/* ------------------------------------------------------------------ the table of keys */
+
+static void api_keys(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	static const char *const subjects[] = {
+		[LX_KEY_INSTANCE] = "instance", [LX_KEY_DISK] = "device disk", [LX_KEY_NIC] = "device nic"
+	};
+	Lxmgr__V1__ListKeysResponse resp = LXMGR__V1__LIST_KEYS_RESPONSE__INIT;
+	size_t n;
+	const struct lx_config_key *keys = lx_config_keys(&n);
+	lx_autofree Lxmgr__V1__ConfigKey *pb = calloc(n, sizeof(*pb));
+	lx_autofree Lxmgr__V1__ConfigKey **list = calloc(n, sizeof(*list));
+
+	if (!pb || !list) {
+		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		lxmgr__v1__config_key__init(&pb[i]);
+		pb[i].name = (char *)(uintptr_t)keys[i].name;
+		pb[i].type = (char *)(uintptr_t)keys[i].type;
+		pb[i].default_ = (char *)(uintptr_t)keys[i].def;
+		pb[i].scope = (char *)(uintptr_t)(keys[i].scope == LX_KEY_LIVE ? "live" : "restart");
+		pb[i].help = (char *)(uintptr_t)keys[i].help;
+		pb[i].applies_to = (char *)(uintptr_t)subjects[keys[i].subject];
+		list[i] = &pb[i];
+	}
+	resp.keys = list;
+	resp.n_keys = n;
+	lx_call_reply(call, &resp.base);
+}
+
+LX_TURN_METHOD(api_create, true, create)
+LX_TURN_METHOD(api_update, true, update)
+LX_TURN_METHOD(api_delete, true, delete)
+LX_TURN_METHOD(api_rename, true, rename_profile)
+
+static const struct lx_method methods[] = {
+	{ .name = "List", .unary = api_list },     { .name = "Get", .unary = api_get },
+	{ .name = "Create", .unary = api_create }, { .name = "Update", .unary = api_update },
+	{ .name = "Delete", .unary = api_delete }, { .name = "Rename", .unary = api_rename },
+	{ .name = "ListKeys", .unary = api_keys },
+};
+
+const struct lx_service lx_api_profiles = { &lxmgr__v1__profile_service__descriptor, methods,
+					    LX_ARRAY_SIZE(methods) };

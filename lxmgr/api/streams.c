@@ -1,0 +1,155 @@
+/*
+ * Exec, console log and files: the first message names the instance, everything is then
+ * passed between the client and the instance's agent undecoded (rpc/proxy.h).
+ */
+#include "lxmgr/api/instances.h"
+
+#include <stdlib.h>
+
+#include "lib/cleanup.h"
+#include "lib/str.h"
+#include "lxmgr/v1/stream.pb-c.h"
+#include "rpc/proxy.h"
+#include "rpc/text.h"
+#include "rpc/unpack.h"
+
+struct route {
+	const char *path; /* the agent's method */
+	const ProtobufCMessageDescriptor *first;
+	/* Which instance the first message is about; NULL: it does not say. */
+	const char *(*instance)(const ProtobufCMessage *msg);
+	bool must_run;
+};
+
+struct waiting {
+	struct lx_manager *m;
+	const struct route *route;
+};
+
+static const struct lx_call_events proxied = { 0 };
+
+static int target(struct lx_manager *m, const struct route *route, const char *name, struct lx_channel **ret,
+		  struct lx_err *err)
+{
+	struct lx_inst *inst = lx_inst_find(m, name, err);
+	if (!inst)
+		return lx_code_errno(err->code);
+	struct lx_node *node = lx_node_find(m, inst->pb->node, err);
+	if (!node)
+		return lx_code_errno(err->code);
+	if (!lx_node_online(node)) {
+		int r = lx_err_set(err, LX_UNAVAILABLE,
+				   "instance %s cannot be reached: node %s is offline (%s)", name,
+				   node->pb->name, node->pb->status_reason);
+		lx_err_hint(err, "lxmgr node list shows when it is back.");
+		return r;
+	}
+	if (route->must_run && inst->pb->status != LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_RUNNING) {
+		bool frozen = inst->pb->status == LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_FROZEN;
+		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "instance %s is not running (%s)", name,
+				   lx_inst_status_name(inst->pb->status));
+		lx_err_hint(err, "%s it first: lxmgr %s %s", frozen ? "Thaw" : "Start",
+			    frozen ? "unfreeze" : "start", name);
+		return r;
+	}
+	*ret = node->channel;
+	return 0;
+}
+
+static void on_first(struct lx_call *call, struct lx_bytes bytes, void *arg)
+{
+	lx_autofree struct waiting *w = arg;
+	struct lx_err err = LX_ERR_INIT;
+	struct lx_channel *channel = NULL;
+	struct lx_unpacked first = { 0 };
+	const char *name = NULL;
+
+	lx_call_set_events(call, &proxied, NULL);
+	if (lx_rpc_unpack(&first, w->route->first, bytes, &err) == 0 &&
+	    lx_text_check(w->route->first, bytes, &err) == 0) {
+		name = w->route->instance(first.msg);
+		if (name)
+			target(w->m, w->route, name, &channel, &err);
+		else
+			lx_err_set(&err, LX_INVALID_ARGUMENT, "the first message must name an instance");
+	}
+	if (err.code == LX_INVALID_ARGUMENT)
+		lx_err_wrap(&err, "%s", lx_call_method(call));
+	lx_unpacked_release(&first);
+	if (err.code != LX_OK)
+		lx_call_fail(call, &err);
+	else
+		lx_rpc_proxy(call, channel, w->route->path, bytes, false, NULL, NULL, NULL);
+}
+
+static void on_half_closed(struct lx_call *call, void *arg)
+{
+	lx_call_set_events(call, &proxied, NULL);
+	free(arg);
+	lx_call_failf(call, LX_INVALID_ARGUMENT, "%s needs a first message", lx_call_method(call));
+}
+
+static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
+{
+	free(arg);
+}
+
+static const struct lx_call_events waiting_events = {
+	.bytes = on_first,
+	.half_closed = on_half_closed,
+	.closed = on_closed,
+};
+
+static void wait_first(struct lx_call *call, struct lx_manager *m, const struct route *route)
+{
+	struct waiting *w = malloc(sizeof(*w));
+	if (!w) {
+		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	*w = (struct waiting){ m, route };
+	lx_call_set_events(call, &waiting_events, w);
+}
+
+/* ------------------------------------------------------------------ the routes */
+
+static const char *of_exec(const ProtobufCMessage *msg)
+{
+	const Lxmgr__V1__ExecRequest *r = (const void *)msg;
+	return r->what_case == LXMGR__V1__EXEC_REQUEST__WHAT_START ? r->start->instance : NULL;
+}
+
+static const char *of_console_log(const ProtobufCMessage *msg)
+{
+	return ((const Lxmgr__V1__ConsoleLogRequest *)(const void *)msg)->instance;
+}
+
+static const char *of_push(const ProtobufCMessage *msg)
+{
+	const Lxmgr__V1__PushFileRequest *r = (const void *)msg;
+	return r->what_case == LXMGR__V1__PUSH_FILE_REQUEST__WHAT_START ? r->start->instance : NULL;
+}
+
+static const char *of_pull(const ProtobufCMessage *msg)
+{
+	return ((const Lxmgr__V1__PullFileRequest *)(const void *)msg)->instance;
+}
+
+static const char *of_delete(const ProtobufCMessage *msg)
+{
+	return ((const Lxmgr__V1__DeleteFileRequest *)(const void *)msg)->instance;
+}
+
+#define ROUTE(fn, method, type, of, run)                                                                     \
+	void lx_api_##fn(struct lx_call *call, void *manager)                                                \
+	{                                                                                                    \
+		static const struct route route = { "/lxmgr.v1.AgentService/" method,                        \
+						    &lxmgr__v1__##type##__descriptor, of, run };             \
+		wait_first(call, manager, &route);                                                           \
+	}
+
+ROUTE(exec, "Exec", exec_request, of_exec, true)
+ROUTE(console_log, "ConsoleLog", console_log_request, of_console_log, false)
+ROUTE(push_file, "PushFile", push_file_request, of_push, false)
+ROUTE(pull_file, "PullFile", pull_file_request, of_pull, false)
+ROUTE(delete_file, "DeleteFile", delete_file_request, of_delete, false)

@@ -1,0 +1,376 @@
+/*
+ * The link to one agent: a channel, a Watch stream on it, and a timer that both reconnects
+ * and notices silence.
+ *
+ *   OFFLINE --dial, Watch--> (waiting for the snapshot) --snapshot--> ONLINE
+ *      ^                                                                 |
+ *      +--------- stream ends, or nothing heard for SILENCE_MS ----------+
+ *
+ * While a node is away its instances are Unknown: they may well run, but nobody can say.
+ * Back again, the snapshot says what is; operations that waited are run; the networks it
+ * should have are sent again, and images it should not have any more are deleted.
+ */
+#include "lxmgr/manager.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/str.h"
+#include "lxmgr/operations/operation.h"
+#include "proto/pb.h"
+
+#define HEARTBEAT_MS    1000u
+#define SILENCE_MS      4000u
+#define USAGE_MS        2000u
+#define TICK_MS         500u
+#define DIAL_TIMEOUT_MS 10000u
+
+static void send_networks(struct lx_node *n);
+
+/* ------------------------------------------------------------------ up and down */
+
+static void set_offline(struct lx_node *n, const char *reason)
+{
+	struct lx_manager *m = n->m;
+	bool was_online = lx_node_online(n);
+
+	n->synced = false;
+	n->pb->status = LXMGR__V1__NODE_STATUS__NODE_STATUS_OFFLINE;
+	lx_pb_set(&n->pb->status_reason, reason);
+	if (!was_online || m->stopping)
+		return;
+	lx_warn("node is away", "node=%s reason=\"%s\"", n->pb->name, reason);
+	const char *fields[] = { "reason", reason, NULL };
+	lx_event(m, "node", "node-offline", n->pb->name, n->pb->name, fields);
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+		struct lx_inst *inst = lx_map_value(e);
+		if (lx_streq(inst->pb->node, n->pb->name))
+			lx_inst_set_status(m, inst, LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_UNKNOWN,
+					   "its node is offline");
+	}
+}
+
+static void on_snapshot(struct lx_node *n, const Lxmgr__V1__AgentSnapshot *s)
+{
+	struct lx_manager *m = n->m;
+	struct lx_map seen;
+
+	lx_map_init(&seen, NULL);
+	n->synced = true;
+	n->failures = 0;
+	n->pb->status = LXMGR__V1__NODE_STATUS__NODE_STATUS_ONLINE;
+	lx_pb_set(&n->pb->status_reason, NULL);
+	if (s->facts) {
+		lx_pb_free(n->pb->facts);
+		n->pb->facts = LX_PB_DUP(Lxmgr__V1__NodeFacts, s->facts);
+	}
+	lx_image_leave_node(m, n);
+	for (size_t i = 0; i < s->n_images; i++)
+		lx_image_on_node(m, n, s->images[i]->fingerprint, true);
+	for (size_t i = 0; i < s->n_instances; i++) {
+		lx_map_set(&seen, s->instances[i]->uuid, (void *)1);
+		lx_inst_report(m, n, s->instances[i]);
+		if (!lx_map_has(&m->instances_by_uuid, s->instances[i]->uuid))
+			lx_warn("node has an instance that the cluster does not know",
+				"node=%s instance=%s uuid=%s", n->pb->name, s->instances[i]->name,
+				s->instances[i]->uuid);
+	}
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+		struct lx_inst *inst = lx_map_value(e);
+		if (lx_streq(inst->pb->node, n->pb->name) && !lx_map_has(&seen, inst->pb->uuid) && !inst->op)
+			lx_inst_set_status(m, inst, LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_ERROR,
+					   "its node does not have it");
+	}
+	lx_map_release(&seen);
+	lx_info("node is online", "node=%s instances=%zu images=%zu", n->pb->name, s->n_instances,
+		s->n_images);
+	lx_event(m, "node", "node-online", n->pb->name, n->pb->name, NULL);
+	send_networks(n);
+	lx_op_node_ready(m, n);
+	for (size_t i = 0; i < s->n_instances; i++) {
+		struct lx_inst *inst = lx_map_get(&m->instances_by_uuid, s->instances[i]->uuid);
+		if (inst && lx_streq(inst->pb->node, n->pb->name))
+			lx_inst_tell_back(m, inst, s->instances[i]->spec_digest);
+	}
+	lx_node_drop_stray_images(n);
+}
+
+/* ------------------------------------------------------------------ the Watch stream */
+
+static void on_message(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	struct lx_node *n = arg;
+	const Lxmgr__V1__AgentEvent *e = (const void *)msg;
+
+	n->heard_ns = lx_now_monotonic_ns();
+	n->pb->last_seen_ns = (int64_t)lx_now_realtime_ns();
+	if (!n->synced && e->what_case != LXMGR__V1__AGENT_EVENT__WHAT_SNAPSHOT)
+		return;
+	switch (e->what_case) {
+	case LXMGR__V1__AGENT_EVENT__WHAT_SNAPSHOT:
+		on_snapshot(n, e->snapshot);
+		break;
+	case LXMGR__V1__AGENT_EVENT__WHAT_INSTANCE:
+		lx_inst_report(n->m, n, e->instance);
+		break;
+	case LXMGR__V1__AGENT_EVENT__WHAT_IMAGE_ADDED:
+		lx_image_on_node(n->m, n, e->image_added->fingerprint, true);
+		lx_node_drop_stray_images(n);
+		break;
+	case LXMGR__V1__AGENT_EVENT__WHAT_IMAGE_REMOVED:
+		lx_image_on_node(n->m, n, e->image_removed, false);
+		break;
+	case LXMGR__V1__AGENT_EVENT__WHAT_FACTS:
+		lx_pb_free(n->pb->facts);
+		n->pb->facts = LX_PB_DUP(Lxmgr__V1__NodeFacts, e->facts);
+		break;
+	case LXMGR__V1__AGENT_EVENT__WHAT_USAGE:
+		lx_inst_usage(n->m, e->usage);
+		break;
+	default: /* heartbeat, or something a newer agent says */
+		break;
+	}
+}
+
+static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
+{
+	struct lx_node *n = arg;
+	if (n->watch != call)
+		return;
+	n->watch = NULL;
+	n->failures++;
+	set_offline(n, err->code == LX_OK ? "its agent ended the connection" : err->msg);
+}
+
+static const struct lx_call_events watch_events = { .message = on_message, .closed = on_closed };
+
+static void dial(struct lx_node *n)
+{
+	struct lx_err err = LX_ERR_INIT;
+	struct lx_manager *m = n->m;
+
+	if (!n->channel) {
+		const struct lx_tls_config tls = {
+			.cert_pem = m->cert_pem,
+			.key_pem = m->key_pem,
+			.ca_pem = m->ca_pem,
+			.expect_org_unit = "agent",
+			.expect_common_name = n->pb->name,
+		};
+		const struct lx_channel_options opt = { .tls = &tls, .keepalive = true };
+		if (lx_channel_create(m->loop, n->pb->address, &opt, &n->channel, &err) < 0) {
+			set_offline(n, err.msg);
+			return;
+		}
+	}
+	n->heard_ns = lx_now_monotonic_ns();
+	if (lx_channel_stream(n->channel, &lxmgr__v1__agent_service__descriptor, "Watch", NULL, &watch_events,
+			      n, &n->watch, &err) < 0) {
+		n->watch = NULL;
+		set_offline(n, err.msg);
+		return;
+	}
+	Lxmgr__V1__AgentWatchRequest req = LXMGR__V1__AGENT_WATCH_REQUEST__INIT;
+	req.heartbeat_ms = HEARTBEAT_MS;
+	req.usage_interval_ms = USAGE_MS;
+	lx_call_send(n->watch, &req.base);
+	lx_call_half_close(n->watch);
+}
+
+static void on_tick(uv_timer_t *t)
+{
+	struct lx_node *n = t->data;
+	uint64_t quiet_ms = (lx_now_monotonic_ns() - n->heard_ns) / LX_NSEC_PER_MSEC;
+
+	if (n->watch) {
+		if (quiet_ms > (n->synced ? SILENCE_MS : DIAL_TIMEOUT_MS)) {
+			set_offline(n, "its agent has gone silent");
+			/* A connection that hangs helps nobody: start over with a new one. */
+			struct lx_channel *old = n->channel;
+			n->watch = NULL;
+			n->channel = NULL;
+			lx_channel_close(old);
+		}
+		return;
+	}
+	/* Every half second at first, every five seconds after ten failures. */
+	if (n->failures > 10 && quiet_ms < 5000)
+		return;
+	dial(n);
+}
+
+void lx_link_start(struct lx_node *n)
+{
+	if (n->timer)
+		return;
+	n->timer = malloc(sizeof(*n->timer));
+	if (!n->timer) {
+		lx_error("out of memory for a node's link", "node=%s", n->pb->name);
+		return;
+	}
+	uv_timer_init(n->m->loop, n->timer);
+	n->timer->data = n;
+	uv_timer_start(n->timer, on_tick, 0, TICK_MS);
+}
+
+static void timer_closed(uv_handle_t *h)
+{
+	free(h);
+}
+
+void lx_link_stop(struct lx_node *n)
+{
+	if (n->timer) {
+		uv_timer_stop(n->timer);
+		uv_close((uv_handle_t *)n->timer, timer_closed);
+		n->timer = NULL;
+	}
+	struct lx_channel *ch = n->channel;
+	if (n->watch)
+		lx_call_set_events(n->watch, NULL, NULL); /* nobody is left to tell */
+	n->watch = NULL;
+	n->channel = NULL;
+	lx_channel_close(ch);
+}
+
+/* ------------------------------------------------------------------ networks */
+
+static void free_spec(Lxmgr__V1__ApplyNetworksRequest *req)
+{
+	for (size_t i = 0; i < req->n_networks; i++) {
+		Lxmgr__V1__NetworkSpec *s = req->networks[i];
+		for (size_t k = 0; k < s->n_leases; k++)
+			free(s->leases[k]);
+		free(s->leases);
+		free(s);
+	}
+	free(req->networks);
+}
+
+static char *without_prefix_len(char *cidr, char *buf, size_t n)
+{
+	snprintf(buf, n, "%s", cidr);
+	char *slash = strchr(buf, '/');
+	if (slash)
+		*slash = '\0';
+	return buf;
+}
+
+struct lease_text {
+	Lxmgr__V1__LeaseSpec pb;
+	char ipv4[64], ipv6[64];
+};
+
+static int add_leases(struct lx_manager *m, Lxmgr__V1__NetworkSpec *s)
+{
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+		const struct lx_inst *inst = lx_map_value(e);
+		for (size_t i = 0; i < inst->pb->n_nics; i++) {
+			Lxmgr__V1__Nic *nic = inst->pb->nics[i];
+			if (!lx_streq(nic->network, s->name))
+				continue;
+			struct lease_text *l = malloc(sizeof(*l));
+			Lxmgr__V1__LeaseSpec **grown = realloc(s->leases, (s->n_leases + 1) * sizeof(*grown));
+			if (grown)
+				s->leases = grown;
+			if (!l || !grown) {
+				free(l);
+				return -1;
+			}
+			lxmgr__v1__lease_spec__init(&l->pb);
+			l->pb.instance = inst->pb->name;
+			l->pb.hwaddr = nic->hwaddr;
+			l->pb.ipv4 = without_prefix_len(nic->ipv4_address, l->ipv4, sizeof(l->ipv4));
+			l->pb.ipv6 = without_prefix_len(nic->ipv6_address, l->ipv6, sizeof(l->ipv6));
+			s->leases[s->n_leases++] = &l->pb;
+		}
+	}
+	return 0;
+}
+
+static void on_applied(const ProtobufCMessage *resp, const struct lx_err *err, void *arg)
+{
+	struct lx_manager *m = ((void **)arg)[0];
+	char *name = ((void **)arg)[1];
+	struct lx_node *n = lx_map_get(&m->nodes, name);
+
+	if (n && !m->stopping) {
+		n->apply_running = false;
+		if (err->code != LX_OK && err->code != LX_UNAVAILABLE)
+			lx_error("networks not applied", "node=%s error=\"%s\"", name, err->msg);
+		const Lxmgr__V1__ApplyNetworksResponse *r = (const void *)resp;
+		for (size_t i = 0; r && i < r->n_status; i++) {
+			Lxmgr__V1__Network *net = lx_map_get(&m->networks, r->status[i]->key);
+			char text[512];
+			if (!net)
+				continue;
+			if (lx_str_empty(r->status[i]->value)) {
+				lx_pb_set(&net->status, "up");
+			} else {
+				snprintf(text, sizeof(text), "node %s: %s", name, r->status[i]->value);
+				lx_pb_set(&net->status, text);
+				lx_error("network is not up", "network=%s node=%s error=\"%s\"", net->name,
+					 name, r->status[i]->value);
+			}
+		}
+		if (n->apply_pending)
+			send_networks(n);
+	}
+	free(name);
+	free(arg);
+}
+
+static void send_networks(struct lx_node *n)
+{
+	struct lx_manager *m = n->m;
+	Lxmgr__V1__ApplyNetworksRequest req = LXMGR__V1__APPLY_NETWORKS_REQUEST__INIT;
+	struct lx_err err = LX_ERR_INIT;
+	void **arg = NULL;
+
+	n->apply_pending = true;
+	if (n->apply_running || !lx_node_online(n))
+		return;
+	req.revision = m->net_revision;
+	req.networks = calloc(lx_map_count(&m->networks) + 1, sizeof(*req.networks));
+	arg = calloc(2, sizeof(*arg));
+	if (!req.networks || !arg || !(arg[1] = strdup(n->pb->name)))
+		goto fail;
+	arg[0] = m;
+	for (struct lx_map_entry *e = lx_map_first(&m->networks); e; e = lx_map_next(e)) {
+		Lxmgr__V1__Network *net = lx_map_value(e);
+		Lxmgr__V1__NetworkSpec *s = malloc(sizeof(*s));
+		if (!s)
+			goto fail;
+		lxmgr__v1__network_spec__init(s);
+		req.networks[req.n_networks++] = s;
+		s->name = net->name;
+		s->n_config = net->n_config;
+		s->config = (Lxmgr__V1__NetworkSpec__ConfigEntry **)(void *)net->config;
+		if (add_leases(m, s) < 0)
+			goto fail;
+	}
+	if (lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "ApplyNetworks", &req.base,
+			     NULL, on_applied, arg, NULL, &err) < 0)
+		goto fail;
+	n->apply_running = true;
+	n->apply_pending = false;
+	free_spec(&req);
+	return;
+fail:
+	lx_error("networks not sent", "node=%s error=\"%s\"", n->pb->name, err.msg);
+	free_spec(&req);
+	if (arg)
+		free(arg[1]);
+	free(arg);
+}
+
+void lx_link_apply_networks(struct lx_manager *m)
+{
+	m->net_revision++;
+	if (m->stopping)
+		return;
+	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e))
+		send_networks(lx_map_value(e));
+}

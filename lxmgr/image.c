@@ -1,0 +1,215 @@
+/* Images as the cluster knows them: which there are, under which names, on which nodes. */
+#include "lxmgr/manager.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "images/ref.h"
+#include "lib/clock.h"
+#include "lib/cleanup.h"
+#include "lib/str.h"
+#include "lxmgr/operations/operation.h"
+#include "proto/pb.h"
+
+Lxmgr__V1__Image *lx_image_find(struct lx_manager *m, const char *what, struct lx_err *err)
+{
+	Lxmgr__V1__Image *found = lx_map_get(&m->aliases, what);
+	if (found || (found = lx_map_get(&m->images, what)))
+		return found;
+
+	size_t n = 0;
+	lx_autofree Lxmgr__V1__Image **list = calloc(lx_map_count(&m->images) + 1, sizeof(*list));
+	const Lxmgr__V1__Image *image;
+	if (!list) {
+		lx_err_oom(err);
+		return NULL;
+	}
+	for (struct lx_map_entry *e = lx_map_first(&m->images); e; e = lx_map_next(e))
+		list[n++] = lx_map_value(e);
+	if (lx_image_resolve(what, list, n, &image, err) < 0)
+		return NULL;
+	return lx_map_get(&m->images, image->fingerprint);
+}
+
+bool lx_image_is_going(const struct lx_manager *m, const Lxmgr__V1__Image *image)
+{
+	for (struct lx_map_entry *e = lx_map_first(&m->ops); e; e = lx_map_next(e)) {
+		const struct lx_op *op = lx_map_value(e);
+		if (op->kind == &lx_op_image_delete && !lx_op_ended(op) &&
+		    lx_streq(op->pb->subject, image->fingerprint))
+			return true;
+	}
+	return false;
+}
+
+int lx_image_check_aliases(struct lx_manager *m, size_t n, char *const *aliases, bool move,
+			   struct lx_err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		int r = lx_alias_check(aliases[i], err);
+		if (r < 0)
+			return r;
+		if (!move && lx_map_has(&m->aliases, aliases[i])) {
+			r = lx_err_set(
+				err, LX_ALREADY_EXISTS, "alias %s is taken by image %.12s", aliases[i],
+				((Lxmgr__V1__Image *)lx_map_get(&m->aliases, aliases[i]))->fingerprint);
+			lx_err_hint(err, "Choose another alias, or take it away from that image: --reuse.");
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* Takes an alias away from whichever image has it. */
+static void drop_alias(struct lx_manager *m, const char *alias)
+{
+	Lxmgr__V1__Image *img = lx_map_get(&m->aliases, alias);
+	if (!img)
+		return;
+	lx_map_del(&m->aliases, alias); /* first: `alias` may be the image's own text */
+	for (size_t i = 0; i < img->n_aliases; i++) {
+		if (!lx_streq(img->aliases[i], alias))
+			continue;
+		free(img->aliases[i]);
+		memmove(&img->aliases[i], &img->aliases[i + 1], (img->n_aliases - i - 1) * sizeof(char *));
+		img->n_aliases--;
+		break;
+	}
+}
+
+struct add {
+	struct lx_manager *m;
+	Lxmgr__V1__Image *pb;
+	size_t n_aliases;
+	char **aliases;
+	lx_image_cb cb;
+	void *arg;
+};
+
+static void add_free(struct add *a)
+{
+	lx_pb_free(a->pb);
+	lx_pb_strv_free(&a->n_aliases, &a->aliases);
+	free(a);
+}
+
+static void on_stored(const struct lx_store_result *res, const struct lx_err *err, void *arg)
+{
+	struct add *a = arg;
+	struct lx_manager *m = a->m;
+	Lxmgr__V1__Image *img = NULL;
+	struct lx_err e = *err;
+
+	if (e.code == LX_OK) {
+		img = lx_map_get(&m->images, a->pb->fingerprint);
+		if (!img && lx_map_set(&m->images, a->pb->fingerprint, a->pb) == 0) {
+			img = a->pb;
+			a->pb = NULL;
+		}
+		if (!img)
+			lx_err_oom(&e);
+	}
+	if (img) {
+		for (size_t i = 0; i < a->n_aliases; i++) {
+			drop_alias(m, a->aliases[i]);
+			if (lx_pb_strv_add(&img->n_aliases, &img->aliases, a->aliases[i]) == 0)
+				lx_map_set(&m->aliases, a->aliases[i], img);
+		}
+		/* Nodes that reported it before it had a name. */
+		for (struct lx_map_entry *n = lx_map_first(&m->nodes); n; n = lx_map_next(n)) {
+			struct lx_node *node = lx_map_value(n);
+			if (lx_map_has(&node->images, img->fingerprint))
+				lx_image_on_node(m, node, img->fingerprint, true);
+		}
+		const char *fields[] = { "alias", img->n_aliases ? img->aliases[0] : "", NULL };
+		lx_event(m, "lifecycle", "image-created", img->fingerprint, "", fields);
+	}
+	a->cb(img, &e, a->arg);
+	add_free(a);
+}
+
+int lx_image_add(struct lx_manager *m, const Lxmgr__V1__Image *pb, size_t n_aliases, char *const *aliases,
+		 bool move_aliases, lx_image_cb cb, void *arg, struct lx_err *err)
+{
+	int r = lx_image_check_aliases(m, n_aliases, aliases, move_aliases, err);
+	if (r < 0)
+		return r;
+	struct add *a = calloc(1, sizeof(*a));
+	struct lx_txn *txn = lx_txn_new(NULL);
+	lx_autofree uint8_t *spec = NULL;
+	size_t len;
+	if (!a || !txn)
+		goto oom;
+	a->m = m;
+	a->cb = cb;
+	a->arg = arg;
+	a->pb = LX_PB_DUP(Lxmgr__V1__Image, pb);
+	if (!a->pb || lx_pb_strv_copy(&a->n_aliases, &a->aliases, n_aliases, aliases) < 0)
+		goto oom;
+	/* Names and places are kept elsewhere. */
+	lx_pb_strv_free(&a->pb->n_aliases, &a->pb->aliases);
+	lx_pb_strv_free(&a->pb->n_nodes, &a->pb->nodes);
+	if (!a->pb->imported_at_ns)
+		a->pb->imported_at_ns = (int64_t)lx_now_realtime_ns();
+	spec = lx_pb_pack(&a->pb->base, &len);
+	if (!spec)
+		goto oom;
+	lx_txn_exec(txn, "INSERT INTO images (fingerprint, spec) VALUES (?1, ?2) ON CONFLICT DO NOTHING");
+	lx_txn_text(txn, a->pb->fingerprint);
+	lx_txn_blob(txn, spec, len);
+	for (size_t i = 0; i < n_aliases; i++) {
+		lx_txn_exec(txn, "INSERT INTO image_aliases (alias, fingerprint) VALUES (?1, ?2)"
+				 " ON CONFLICT (alias) DO UPDATE SET fingerprint = excluded.fingerprint");
+		lx_txn_text(txn, aliases[i]);
+		lx_txn_text(txn, a->pb->fingerprint);
+	}
+	r = lx_store_submit(m->store, txn, on_stored, a, err);
+	if (r < 0)
+		add_free(a);
+	return r;
+oom:
+	if (a)
+		add_free(a);
+	lx_txn_free(txn);
+	return lx_err_oom(err);
+}
+
+static void list_nodes(struct lx_manager *m, Lxmgr__V1__Image *img)
+{
+	lx_pb_strv_free(&img->n_nodes, &img->nodes);
+	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e)) {
+		struct lx_node *n = lx_map_value(e);
+		if (lx_map_has(&n->images, img->fingerprint))
+			lx_pb_strv_add(&img->n_nodes, &img->nodes, n->pb->name);
+	}
+}
+
+void lx_image_on_node(struct lx_manager *m, struct lx_node *node, const char *fingerprint, bool there)
+{
+	if (!node)
+		return;
+	if (there)
+		lx_map_set(&node->images, fingerprint, (void *)1);
+	else
+		lx_map_del(&node->images, fingerprint);
+	Lxmgr__V1__Image *img = lx_map_get(&m->images, fingerprint);
+	if (img)
+		list_nodes(m, img);
+}
+
+void lx_image_leave_node(struct lx_manager *m, struct lx_node *node)
+{
+	lx_map_release(&node->images);
+	for (struct lx_map_entry *e = lx_map_first(&m->images); e; e = lx_map_next(e))
+		list_nodes(m, lx_map_value(e));
+}
+
+void lx_image_forget(struct lx_manager *m, const char *fingerprint)
+{
+	Lxmgr__V1__Image *img = lx_map_get(&m->images, fingerprint);
+	if (!img)
+		return;
+	while (img->n_aliases)
+		drop_alias(m, img->aliases[0]);
+	lx_map_del(&m->images, fingerprint);
+}

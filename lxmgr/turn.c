@@ -1,0 +1,105 @@
+/* Turns; see turn.h. */
+#include "lxmgr/turn.h"
+
+#include <stdlib.h>
+
+#include "lxmgr/manager.h"
+#include "proto/pb.h"
+
+struct lx_turn_waiter {
+	TAILQ_ENTRY(lx_turn_waiter) link;
+	struct lx_manager *m;
+	struct lx_call *call;
+	ProtobufCMessage *msg;
+	lx_turn_handler handler;
+	bool alone;
+};
+
+void lx_turn_init(struct lx_turns *t)
+{
+	TAILQ_INIT(&t->waiting);
+}
+
+static void waiter_free(struct lx_turn_waiter *w)
+{
+	TAILQ_REMOVE(&w->m->turns.waiting, w, link);
+	w->m->turns.n_waiting--;
+	lx_pb_free(w->msg);
+	free(w);
+}
+
+static void on_call_closed(struct lx_call *call, const struct lx_err *err, void *arg)
+{
+	waiter_free(arg);
+}
+
+static const struct lx_call_events waiting_events = { .closed = on_call_closed };
+
+static bool is_free(const struct lx_turns *t, bool alone)
+{
+	return !t->alone && (!alone || !t->held);
+}
+
+static void run(struct lx_manager *m, struct lx_call *call, const ProtobufCMessage *msg, bool alone,
+		lx_turn_handler handler)
+{
+	m->turns.alone = alone;
+	lx_turn_hold(m);
+	handler(call, msg, m);
+	lx_turn_release(m);
+}
+
+void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMessage *msg, bool alone,
+		  lx_turn_handler handler)
+{
+	struct lx_turns *t = &m->turns;
+
+	if (TAILQ_EMPTY(&t->waiting) && is_free(t, alone)) {
+		run(m, call, msg, alone, handler);
+		return;
+	}
+	if (t->n_waiting >= LX_TURN_MAX_WAITING) {
+		lx_call_failf(call, LX_UNAVAILABLE, "%u changes wait to be made already", t->n_waiting);
+		return;
+	}
+	struct lx_turn_waiter *w = malloc(sizeof(*w));
+	ProtobufCMessage *copy = lx_pb_dup(msg);
+	if (!w || !copy) {
+		free(w);
+		lx_pb_free(copy);
+		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	*w = (struct lx_turn_waiter){ .m = m, .call = call, .msg = copy, .handler = handler, .alone = alone };
+	TAILQ_INSERT_TAIL(&t->waiting, w, link);
+	t->n_waiting++;
+	lx_call_set_events(call, &waiting_events, w);
+}
+
+void lx_turn_hold(struct lx_manager *m)
+{
+	m->turns.held++;
+}
+
+void lx_turn_release(struct lx_manager *m)
+{
+	struct lx_turns *t = &m->turns;
+	struct lx_turn_waiter *w;
+
+	if (--t->held == 0)
+		t->alone = false;
+	/* A handler that fails at once releases in here: the loop goes on, it does not nest. */
+	if (t->passing || m->stopping)
+		return;
+	t->passing = true;
+	while ((w = TAILQ_FIRST(&t->waiting)) && is_free(t, w->alone)) {
+		struct lx_turn_waiter turn = *w;
+
+		w->msg = NULL;
+		waiter_free(w);
+		lx_call_set_events(turn.call, NULL, NULL);
+		run(m, turn.call, turn.msg, turn.alone, turn.handler);
+		lx_pb_free(turn.msg);
+	}
+	t->passing = false;
+}
