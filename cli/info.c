@@ -1,0 +1,222 @@
+/*
+ * lxmgr info: everything about an instance, for a person to read.
+ */
+#include "cli/instance.h"
+#include "cli/profile.h"
+#include "lib/clock.h"
+#include "proto/pb.h"
+
+typedef Lxmgr__V1__Instance instance;
+
+/* Values may come from a guest or an image: nothing of them may drive the terminal. */
+static void field(int indent, const char *name, const char *value)
+{
+	if (lx_str_empty(value))
+		return;
+	printf("%*s%s: ", indent, "", name);
+	cli_put_safe(stdout, value);
+	putchar('\n');
+}
+
+static void time_field(const char *name, int64_t ns)
+{
+	char text[LX_TIME_TEXT];
+
+	if (ns)
+		field(0, name, lx_time_rfc3339((uint64_t)ns, text));
+}
+
+static void print_size(const char *name, uint64_t bytes, const char *more)
+{
+	char text[LX_SIZE_TEXT_MAX];
+
+	if (bytes)
+		printf("  %s: %s%s\n", name, lx_format_size(bytes, text, sizeof(text)), more);
+}
+
+static void print_uptime(const instance *i)
+{
+	uint64_t now = lx_now_realtime_ns(), since = (uint64_t)i->started_at_ns;
+
+	if (!i->started_at_ns || now < since)
+		return;
+	uint64_t s = (now - since) / LX_NSEC_PER_SEC;
+	printf("Uptime: %llud %lluh %llum %llus\n", (unsigned long long)s / 86400,
+	       (unsigned long long)s / 3600 % 24, (unsigned long long)s / 60 % 60,
+	       (unsigned long long)s % 60);
+}
+
+static void print_usage(const instance *i)
+{
+	const Lxmgr__V1__InstanceUsage *u = i->usage;
+	char limit[LX_SIZE_TEXT_MAX + 8] = "", text[LX_SIZE_TEXT_MAX];
+
+	if (!u || !i->pid)
+		return;
+	printf("Uses:\n  Processes: %u\n  CPU: %.3fs since the start\n", u->processes,
+	       (double)u->cpu_ns / (double)LX_NSEC_PER_SEC);
+	if (u->memory_limit_bytes)
+		snprintf(limit, sizeof(limit), " of %s",
+			 lx_format_size(u->memory_limit_bytes, text, sizeof(text)));
+	print_size("Memory", u->memory_bytes, limit);
+	print_size("Memory (peak)", u->memory_peak_bytes, "");
+	print_size("Disk", u->disk_bytes, " over the image");
+	print_size("Received", u->rx_bytes, "");
+	print_size("Sent", u->tx_bytes, "");
+}
+
+static void print_nics(const instance *i)
+{
+	if (i->n_nics)
+		puts("Network:");
+	for (size_t n = 0; n < i->n_nics; n++) {
+		const Lxmgr__V1__Nic *nic = i->nics[n];
+		printf("  %s:\n", nic->name);
+		field(4, "Network", nic->network);
+		field(4, "MAC", nic->hwaddr);
+		field(4, "IPv4", nic->ipv4_address);
+		field(4, "IPv6", nic->ipv6_address);
+		field(4, "Host interface", nic->host_name);
+	}
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return strcmp((*(struct lx_pb_entry *const *)a)->key, (*(struct lx_pb_entry *const *)b)->key);
+}
+
+/* "  limits.memory: 512MiB   (profile small)" */
+static void print_config(instance *i)
+{
+	if (!i->n_expanded_config)
+		return;
+	puts("Configuration:");
+	qsort(i->expanded_config, i->n_expanded_config, sizeof(*i->expanded_config), by_key);
+	for (size_t n = 0; n < i->n_expanded_config; n++) {
+		const char *key = i->expanded_config[n]->key;
+		const char *origin = lx_pb_map_get(i->n_origin, i->origin, key);
+		printf("  %s: ", key);
+		cli_put_safe(stdout, i->expanded_config[n]->value);
+		if (origin && strcmp(origin, "instance") != 0)
+			printf("  (%s)", origin);
+		putchar('\n');
+	}
+}
+
+static void print_devices(instance *i)
+{
+	if (!i->n_expanded_devices)
+		return;
+	puts("Devices:");
+	qsort(i->expanded_devices, i->n_expanded_devices, sizeof(*i->expanded_devices), by_key);
+	for (size_t n = 0; n < i->n_expanded_devices; n++) {
+		const struct lx_pb_device_entry *e = (const void *)i->expanded_devices[n];
+		lx_autofree char *key = lx_asprintf("device %s", e->key);
+		const char *origin = key ? lx_pb_map_get(i->n_origin, i->origin, key) : NULL;
+		printf("  %s:", e->key);
+		for (size_t o = 0; e->value && o < e->value->n_options; o++) {
+			printf(" %s=", e->value->options[o]->key);
+			cli_put_safe(stdout, e->value->options[o]->value);
+		}
+		if (origin && strcmp(origin, "instance") != 0)
+			printf("  (%s)", origin);
+		putchar('\n');
+	}
+}
+
+static void print_profiles(const instance *i)
+{
+	fputs("Profiles:", stdout);
+	for (size_t n = 0; n < i->n_profiles; n++)
+		printf("%s %s", n ? "," : "", i->profiles[n]);
+	puts(i->n_profiles ? "" : " none");
+}
+
+static void print_text(instance *i)
+{
+	field(0, "Name", i->name);
+	field(0, "Status", cli_instance_status(i->status));
+	field(0, "Reason", i->status_reason);
+	field(0, "Last error", i->last_error);
+	field(0, "Operation", i->operation);
+	field(0, "Node", i->node);
+	if (i->pid)
+		printf("PID: %d\n", i->pid);
+	time_field("Created", i->created_at_ns);
+	time_field("Started", i->started_at_ns);
+	print_uptime(i);
+	printf("Image: ");
+	cli_put_safe(stdout, i->image);
+	printf(" (%.12s)\n", i->image_fingerprint);
+	field(0, "Description", i->image_description);
+	field(0, "Architecture", i->architecture);
+	printf("Host ids: %u to %u\n", i->idmap_base,
+	       i->idmap_base + (i->idmap_size ? i->idmap_size - 1 : 0));
+	print_profiles(i);
+	print_usage(i);
+	print_nics(i);
+	print_config(i);
+	print_devices(i);
+}
+
+static int print_doc(const instance *i, const struct cli_format *f, struct lx_err *err)
+{
+	cli_autodoc struct cli_doc d;
+	json_t *root = cli_doc_init(&d, false);
+
+	cli_instance_doc(&d, root, i);
+	json_t *nics = cli_doc_array(&d, root, "nics");
+	for (size_t n = 0; n < i->n_nics; n++) {
+		const Lxmgr__V1__Nic *nic = i->nics[n];
+		json_t *object = cli_doc_add(&d, nics);
+		cli_doc_str(&d, object, "name", nic->name);
+		cli_doc_str(&d, object, "network", nic->network);
+		cli_doc_str(&d, object, "hwaddr", nic->hwaddr);
+		cli_doc_str(&d, object, "ipv4", nic->ipv4_address);
+		cli_doc_str(&d, object, "ipv6", nic->ipv6_address);
+		cli_doc_str(&d, object, "host_name", nic->host_name);
+	}
+	cli_doc_map(&d, root, "config", i->n_config, i->config);
+	cli_doc_devices(&d, root, "devices", i->n_devices, i->devices);
+	cli_doc_map(&d, root, "expanded_config", i->n_expanded_config, i->expanded_config);
+	cli_doc_devices(&d, root, "expanded_devices", i->n_expanded_devices, i->expanded_devices);
+	cli_doc_map(&d, root, "origin", i->n_origin, i->origin);
+	return cli_doc_print(&d, f, stdout, err);
+}
+
+static int info_run(struct cli *cli, struct lx_err *err)
+{
+	cli_autopb instance *i = NULL;
+	struct cli_format f;
+	int r = cli_format(cli, CLI_OUT_TABLE, &f, err);
+
+	if (r == 0)
+		r = cli_instance_get(cli, cli_operand(cli, 0), &i, err);
+	if (r != 0)
+		return r;
+	if (cli_is_document(&f))
+		return print_doc(i, &f, err);
+	print_text(i);
+	return 0;
+}
+
+static const struct cli_option options[] = {
+	{ "format", 'f', "FORMAT", "json or yaml, for scripts", CLI_FORMAT },
+	{ .name = NULL },
+};
+
+const struct cli_verb cli_info_verbs[] = {
+	{ .name = "info",
+	  .operands = "INSTANCE",
+	  .summary = "Show everything about an instance",
+	  .details = "State, use of resources, addresses, and the configuration that acts, with the profile "
+		     "that each "
+		     "key comes from.",
+	  .examples = "lxmgr info web1\nlxmgr info web1 --format json | jq .expanded_config",
+	  .options = options,
+	  .min = 1,
+	  .max = 1,
+	  .kinds = { CLI_INSTANCE },
+	  .run = info_run },
+	{ .name = NULL },
+};
