@@ -1,0 +1,205 @@
+#!/usr/bin/python3
+"""Everything that can be tested on this machine: what `make check` runs.
+
+    tests/check.py              all stages
+    tests/check.py unit lint    only these
+
+Each stage builds what it needs, so it works from any state of the tree, and beside a cluster
+that is up. A stage whose programs do not build fails once; its tests are skipped and say so.
+The last line counts, and is what scripts read: "N passed, N failed, N skipped". The exit code
+is 1 when anything failed.
+"""
+
+import concurrent.futures
+import glob
+import os
+import re
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from check_tally import Stage, Tally, count_cmocka, count_junit, ended, run  # noqa: E402
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("BUILD", "build")
+ASAN_BUILD = f"{BUILD}-asan"
+MAKE = os.environ.get("MAKE", "make")
+JOBS = os.cpu_count() or 1
+
+BUILD_SECONDS = 1800
+UNIT_SECONDS = 180  # a program
+TIDY_SECONDS = 120  # a file
+FUZZ_SECONDS = 120  # a target, of which it fuzzes a few
+SYSTEM_SECONDS = 2400  # all of them; each has a limit of its own (tests/system/conftest.py)
+
+SOURCES = ["lib", "proto", "rpc", "store", "profiles", "images", "migration", "agent", "lxmgr", "cli", "tests"]
+SANITIZERS = "-fsanitize=address,undefined"
+PROGRESS = re.compile(r"  [A-Z]+ +\S+$")  # "  CC    lib/err.c"
+# Outputs of sanitizers that would not end a program by themselves.
+SANITIZER_ENV = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
+
+tally = Tally()
+
+
+def sources(*endings):
+    found = []
+    for folder in SOURCES:
+        for ending in endings:
+            found += glob.glob(os.path.join(folder, "**", f"*{ending}"), recursive=True)
+    return sorted(found)
+
+
+def make(stage, name, *args, build=BUILD):
+    """Builds, as one test: it must do so without a warning. False when it failed."""
+    stage.say(name)
+    # This process runs under make as a rule; the make below is its own.
+    env = {k: "" for k in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
+    code, output = run([MAKE, "-k", f"BUILD={build}", *args], BUILD_SECONDS, env)
+    if code == 0:
+        tally.ok()
+        return True
+    said = "\n".join(line for line in output.splitlines() if not PROGRESS.match(line))
+    tally.fail(name, said, f"make BUILD={build} {' '.join(args)}")
+    return False
+
+
+def in_parallel(work, items):
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        yield from pool.map(work, items)
+
+
+def command(name, argv, timeout, again):
+    """A command that is one test."""
+    code, output = run(argv, timeout)
+    if code == 0:
+        tally.ok()
+    else:
+        tally.fail(name, f"{output}\n{ended(code)}", again)
+
+
+def pytest(stage, name, paths, timeout, show=True):
+    """A pytest run whose tests count one by one."""
+    again = f"{sys.executable} -m pytest -p no:cacheprovider"
+    env = {"BUILD": BUILD, "LX_BUILD": os.path.abspath(BUILD), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory() as tmp:
+        report = os.path.join(tmp, "report.xml")
+        argv = [*again.split(), "-v", "--no-header", "--no-summary", f"--junit-xml={report}", *paths]
+        code, output = run(argv, timeout, env, show=show)
+        if os.path.exists(report):
+            before = tally.counts()
+            count_junit(tally, report, again)
+            if code in (0, 1) and tally.counts() != before:
+                return
+        tally.fail(f"{name}: {ended(code)}", output or "pytest came to no end", f"{again} {' '.join(paths)}")
+
+
+def house(stage):
+    command("layers", [sys.executable, "tests/layers.py"], 60, "tests/layers.py")
+    pytest(stage, "house", ["tests/layers_test.py"], 120, show=False)
+
+
+def formatted(stage):
+    files = sources(".c", ".h")
+    command(f"format of {len(files)} files", ["clang-format", "--dry-run", "-Werror", *files], 120, "make fmt")
+
+
+def build(stage):
+    make(stage, "gcc builds everything without a warning", "all", "check-bins")
+
+
+def run_units(stage, build, env):
+    programs = sorted(
+        os.path.join(build, "tests", os.path.basename(p)[:-2]) for p in glob.glob("tests/unit/test_*.c")
+    )
+    setting = "".join(f"{k}={v} " for k, v in env.items())
+
+    def one(program):
+        return program, *run([program], UNIT_SECONDS, env)
+
+    for program, code, output in in_parallel(one, programs):
+        failed = count_cmocka(tally, program, code, output, setting + program)
+        stage.say(f"{os.path.basename(program)}{': FAILED' if failed else ''}")
+
+
+def unit(stage):
+    if make(stage, "gcc builds the unit tests without a warning", "unit-bins"):
+        run_units(stage, BUILD, {})
+    else:
+        tally.skip("unit tests", "they do not build")
+
+
+def asan(stage):
+    if make(stage, "clang builds everything without a warning", "CC=clang", f"SAN={SANITIZERS}", "all", "unit-bins",
+            build=ASAN_BUILD):
+        run_units(stage, ASAN_BUILD, SANITIZER_ENV)
+    else:
+        tally.skip("unit tests under sanitizers", "they do not build")
+
+
+def tidy(stage):
+    """clang-tidy over the tree. tests/lint_model.h tells it what it cannot see across files."""
+    if not make(stage, "compile_commands.json", "compile_commands.json"):
+        tally.skip("clang-tidy", "there is no compile_commands.json")
+        return
+    model = ["--extra-arg=-include", f"--extra-arg={TOP}/tests/lint_model.h"]
+    again = "make lint"
+
+    def one(path):
+        extra = [] if path == "lib/err.c" else model
+        return path, *run(["clang-tidy", "--quiet", *extra, path], TIDY_SECONDS)
+
+    files = sources(".c")
+    found = [f"{output}\n{path}: {ended(code)}" for path, code, output in in_parallel(one, files) if code]
+    if found:
+        tally.fail(f"clang-tidy of {len(files)} files", "\n".join(found), again)
+    else:
+        tally.ok()
+
+
+def fuzz(stage):
+    targets = sorted(os.path.basename(p)[:-2] for p in glob.glob("tests/fuzz/fuzz_*.c"))
+    if not make(stage, "clang builds the fuzz targets", "fuzz-bins"):
+        tally.skip("fuzz targets", "they do not build")
+        return
+    for target in targets:
+        stage.say(target)
+        argv = [MAKE, f"BUILD={BUILD}", "check-fuzz", f"FUZZ_TARGETS={target}"]
+        command(target, argv, FUZZ_SECONDS, " ".join(argv))
+
+
+def system(stage):
+    if not make(stage, "gcc builds the programs without a warning", "all", "check-bins"):
+        tally.skip("system tests", "the programs do not build")
+        return
+    pytest(stage, "system", ["tests/system"], SYSTEM_SECONDS)
+
+
+# In order: what is quick comes first.
+STAGES = {
+    "layers": ("dependencies point one way", house),
+    "format": ("clang-format", formatted),
+    "unit": ("unit tests", unit),
+    "tidy": ("clang-tidy", tidy),
+    "asan": ("unit tests with clang, address and undefined behaviour sanitizers", asan),
+    "fuzz": ("a few seconds of fuzzing", fuzz),
+    "system": ("whole programs, real containers", system),
+}
+
+
+def main():
+    os.chdir(TOP)
+    wanted = sys.argv[1:] or list(STAGES)
+    unknown = [w for w in wanted if w not in STAGES]
+    if unknown:
+        print(f"check: there is no stage {unknown[0]}; there are {', '.join(STAGES)}", file=sys.stderr)
+        return 2
+    for number, name in enumerate(wanted, 1):
+        title, work = STAGES[name]
+        with Stage(tally, number, len(wanted), title) as stage:
+            work(stage)
+    tally.report()
+    return 1 if tally.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""What the stages of tests/check.py found: outcomes, reasons, and the closing line."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+TAIL_LINES = 60  # of a failed test's output
+
+# "[  FAILED  ] name" of cmocka; the lines between RUN and the outcome are the test's own.
+CMOCKA = re.compile(r"^\[ +(RUN|OK|FAILED|SKIPPED|ERROR) +\] ([A-Za-z_]\w*)\s*$")
+
+
+def tail(text, lines=TAIL_LINES):
+    return "\n".join(text.rstrip().splitlines()[-lines:])
+
+
+class Tally:
+    def __init__(self):
+        self.passed = 0
+        self.failures = []  # (name, output, how to run just that)
+        self.skips = []  # (name, reason)
+
+    def ok(self, n=1):
+        self.passed += n
+
+    def fail(self, name, output, again):
+        self.failures.append((name, tail(output), again))
+
+    def skip(self, name, reason):
+        self.skips.append((name, " ".join(reason.split()) or "no reason given"))
+
+    def counts(self):
+        return self.passed, len(self.failures), len(self.skips)
+
+    def closing_line(self):
+        return "%d passed, %d failed, %d skipped" % self.counts()
+
+    def report(self):
+        """Failures with their output, skips with their reason, then the closing line."""
+        for name, output, again in self.failures:
+            print(f"\nFAILED {name}\n{output}\n    again: {again}")
+        if self.skips:
+            print()
+        for name, reason in self.skips:
+            print(f"SKIPPED {name}: {reason}")
+        print()
+        print(self.closing_line())
+        sys.stdout.flush()
+
+
+def run(argv, timeout, env=None, show=False):
+    """(exit code, output). After `timeout` seconds the command and its children are killed.
+
+    With `show` the output goes to the terminal as it comes, and "" is returned.
+    """
+    child = subprocess.Popen(
+        argv,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=None if show else subprocess.PIPE,
+        stderr=None if show else subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        out, _ = child.communicate(timeout=timeout)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt) as stopped:
+        os.killpg(child.pid, 9)
+        out, _ = child.communicate()
+        if isinstance(stopped, KeyboardInterrupt):
+            raise
+        return -9, (out or b"").decode(errors="replace") + f"\nkilled: it took longer than {timeout} s"
+    return child.returncode, (out or b"").decode(errors="replace")
+
+
+def ended(code):
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def count_cmocka(tally, program, code, output, again):
+    """Takes the outcomes out of a cmocka program's output. Returns how many failed."""
+    name = os.path.basename(program)
+    failed = 0
+    said = []
+    for line in output.splitlines():
+        m = CMOCKA.match(line)
+        if not m:
+            said.append(line)
+            continue
+        what, test = m.groups()
+        if what == "RUN":
+            said = []
+        elif what == "OK":
+            tally.ok()
+        elif what == "SKIPPED":
+            tally.skip(f"{name}: {test}", " ".join(x for x in said if "Skipped!" not in x))
+        elif not any(f[0] == f"{name}: {test}" for f in tally.failures):  # listed again at the end
+            failed += 1
+            tally.fail(f"{name}: {test}", "\n".join(said), again)
+    if code != 0 and not failed:
+        failed = 1
+        tally.fail(f"{name}: {ended(code)}", output, again)
+    return failed
+
+
+def count_junit(tally, path, again):
+    """Takes the outcomes out of pytest's report. `again` gets the test's id appended."""
+    for case in ElementTree.parse(path).iter("testcase"):
+        where = case.get("classname", "").replace(".", "/") + ".py"
+        test = f"{where}::{case.get('name')}"
+        skipped = case.find("skipped")
+        wrong = [x for x in case if x.tag in ("failure", "error")]
+        if wrong:
+            said = [case.findtext(x) or "" for x in ("system-out", "system-err")]
+            tally.fail(test, "\n".join([*said, *(x.text or x.get("message", "") for x in wrong)]), f"{again} '{test}'")
+        elif skipped is not None:
+            tally.skip(test, skipped.get("message", ""))
+        else:
+            tally.ok()
+
+
+class Stage:
+    """Prints what a stage is, what it is about to do, and how it ended."""
+
+    def __init__(self, tally, number, total, title):
+        self.tally = tally
+        self.title = f"[{number}/{total}] {title}"
+
+    def __enter__(self):
+        print(f"\n== {self.title}", flush=True)
+        self.before = self.tally.counts()
+        self.began = time.monotonic()
+        return self
+
+    def say(self, text):
+        print(f"   {text}", flush=True)
+
+    def __exit__(self, kind, value, trace):
+        if kind:
+            return
+        counts = [a - b for a, b in zip(self.tally.counts(), self.before)]
+        self.say("%d ok, %d failed, %d skipped in %.0f s" % (*counts, time.monotonic() - self.began))

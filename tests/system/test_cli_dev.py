@@ -1,0 +1,188 @@
+"""lxmgr dev: a cluster of one, brought up and down, also from states it should not be in."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
+import machine  # noqa: E402
+import testbed  # noqa: E402
+from slots import Slot, free_port  # noqa: E402
+
+LXMGR = os.path.join(testbed.BIN, "lxmgr")
+
+
+class Dev:
+    """Directories, names and numbers for one cluster of `lxmgr dev`; marked so that testbed.py sweeps it."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix=f"{testbed.MARK}dev-", dir=testbed.WHERE)
+        os.chmod(self.dir, 0o755)
+        self.slot = Slot()
+        (self.manager_port, held1), (self.agent_port, held2) = free_port(), free_port()
+        self.held = [held1, held2]
+        self.prefix = f"lxt{os.urandom(3).hex()}"
+        self.state, self.run_dir = f"{self.dir}/state", f"{self.dir}/run"
+        with open(f"{self.dir}/cluster.json", "w", encoding="utf-8") as f:
+            me = os.getpid()
+            json.dump({"cgroup_root": self.prefix, "prefix": self.prefix, "owner": me, "owner_start": machine.start_time(me)}, f)
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("LXMGR_")}
+
+    def run(self, *args, code=0, timeout=100):
+        done = subprocess.run(
+            [LXMGR, *args], env=self.env, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+        )
+        self.said = done.stderr
+        assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
+        return done.stdout
+
+    def cli(self, *args, **kw):
+        return self.run("--socket", f"{self.run_dir}/lxmgr.sock", *args, **kw)
+
+    def up(self, *more, **kw):
+        return self.run(
+            *f"dev up --state-dir {self.state} --run-dir {self.run_dir} --network {self.prefix}b0".split(),
+            *f"--network-subnet {self.slot.network} --idmap-base {self.slot.idmap_base} --idmap-count 512".split(),
+            *f"--cgroup-root {self.prefix} --manager-listen 127.0.0.1:{self.manager_port}".split(),
+            *f"--agent-listen 127.0.0.1:{self.agent_port}".split(),
+            *more,
+            **kw,
+        )
+
+    def down(self, *more, **kw):
+        return self.run("dev", "down", "--state-dir", self.state, *more, **kw)
+
+    def pid(self, program):
+        try:
+            with open(f"{self.run_dir}/{program}.pid", encoding="ascii") as f:
+                pid, start = f.read().split()[:2]
+        except OSError:
+            return None
+        return int(pid) if machine.start_time(int(pid)) == int(start) else None
+
+    def leftovers(self):
+        return machine.leftovers(self.dir, self.prefix, self.prefix)
+
+    def close(self):
+        subprocess.run(
+            [LXMGR, "dev", "down", "--state-dir", self.state], env=self.env, capture_output=True, timeout=100,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            machine.remove(self.dir, self.prefix, self.prefix)
+        finally:
+            shutil.rmtree(self.dir, ignore_errors=True)
+            self.slot.release()
+            for held in self.held:
+                held.close()
+
+
+@pytest.fixture
+def dev(able):
+    dev = Dev()
+    try:
+        yield dev
+    finally:
+        dev.close()
+
+
+def test_up_and_down(dev):
+    dev.up()
+    pids = dev.pid("lxmgrd"), dev.pid("lxagentd")
+    assert all(pids)
+    for pid in pids:  # daemons: nobody's children here, without our terminal
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            fields = f.read().rpartition(")")[2].split()
+        assert int(fields[1]) not in (os.getpid(), 0) and int(fields[4]) == 0
+        assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null" and os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert "ONLINE" in dev.cli("node", "list")
+    out = dev.run("dev", "status", "--state-dir", dev.state)
+    assert out.count("RUNNING") == 2 and str(pids[0]) in out
+
+    dev.run("dev", "up", "--state-dir", dev.state)  # the other options are remembered
+    assert (dev.pid("lxmgrd"), dev.pid("lxagentd")) == pids
+
+    dev.cli("image", "build", "busybox")
+    dev.cli("launch", "busybox", "c1")
+    assert machine.interfaces(dev.prefix)
+    dev.down()
+    assert not dev.pid("lxmgrd") and not dev.pid("lxagentd") and dev.leftovers() == []
+    assert dev.run("dev", "status", "--state-dir", dev.state, code=1).count("STOPPED") == 2
+    dev.down()  # again: nothing to do
+
+    dev.run("dev", "up", "--state-dir", dev.state)
+    assert json.loads(dev.cli("list", "-f", "json"))[0]["status"] == "STOPPED"
+    dev.cli("start", "c1")
+    dev.down("--clean-state")
+    assert dev.leftovers() == [] and not os.path.exists(dev.state) and not os.path.exists(dev.run_dir)
+    dev.down("--clean-state")
+
+
+@pytest.mark.parametrize("which", ["lxmgrd", "lxagentd", "both"])
+def test_down_after_a_daemon_was_killed(dev, which):
+    """Instances outlive the daemons; down still ends all of them."""
+    dev.up()
+    dev.cli("image", "build", "busybox")
+    dev.cli("launch", "busybox", "c1")
+    for program in ("lxmgrd", "lxagentd"):
+        if which in (program, "both"):
+            machine.kill(dev.pid(program), signal.SIGKILL)
+    dev.down("--clean-state")
+    assert dev.leftovers() == [] and not os.path.exists(dev.state)
+
+
+def test_pid_files_of_the_past(dev):
+    """A pid that is somebody else's by now is neither taken for the daemon nor killed."""
+    bystander = subprocess.Popen(["sleep", "100"])
+    try:
+        os.makedirs(dev.run_dir)
+        for program in ("lxmgrd", "lxagentd"):
+            with open(f"{dev.run_dir}/{program}.pid", "w", encoding="ascii") as f:
+                f.write(f"{bystander.pid} 12345 {dev.state}\n")
+        dev.down()
+        assert bystander.poll() is None
+        with open(f"{dev.run_dir}/lxmgrd.pid", "w", encoding="ascii") as f:
+            f.write(f"{bystander.pid} 12345 {dev.state}\n")
+        dev.up()
+        assert dev.pid("lxmgrd") not in (None, bystander.pid) and bystander.poll() is None
+        dev.down("--clean-state")
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_run_directory_of_another_cluster(dev):
+    dev.up()
+    dev.run("dev", "up", "--state-dir", f"{dev.dir}/other", "--run-dir", dev.run_dir, code=1)
+    assert f"belongs to the cluster in {dev.state}" in dev.said and "--run-dir" in dev.said
+    dev.run("dev", "down", "--state-dir", f"{dev.dir}/other", "--run-dir", dev.run_dir, code=1)
+    assert dev.pid("lxmgrd") and dev.pid("lxagentd")
+
+
+def test_manager_that_does_not_start(dev):
+    began = time.monotonic()
+    dev.up("--manager-listen", "256.0.0.1:99999", code=1)
+    assert time.monotonic() - began < 15 and "lxmgrd ended as soon as it was started" in dev.said
+    assert f"Hint: The end of {dev.state}/log/lxmgrd.log: " in dev.said
+    dev.down("--clean-state")
+    assert dev.leftovers() == [] and not os.path.exists(dev.state)
+
+
+def test_clean_state_removes_only_what_up_has_made(dev):
+    os.makedirs(dev.state)
+    with open(f"{dev.state}/precious", "w", encoding="ascii") as f:
+        f.write("x")
+    dev.down("--clean-state", "--run-dir", dev.run_dir, code=1)
+    assert "was not made by lxmgr dev up" in dev.said and os.listdir(dev.state) == ["precious"]
+    with open(f"{dev.state}/dev.json", "w", encoding="ascii") as f:
+        f.write("{")
+    dev.down("--clean-state", code=1)
+    assert "is damaged" in dev.said and "precious" in os.listdir(dev.state)

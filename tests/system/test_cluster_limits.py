@@ -1,0 +1,144 @@
+"""Limits act on what runs, from the first moment or from the moment they are changed."""
+
+import os
+import time
+
+import pytest
+
+from machine import wait_for
+
+MIB = 1 << 20
+
+
+def cgroup_file(cluster, name, *candidates):
+    """The value of the first that there is: v1 and v2 have other names."""
+    for controller, file in candidates:
+        path = os.path.join("/sys/fs/cgroup", controller, cluster.cgroup_root, name, "payload", file)
+        if os.path.exists(path):
+            with open(path, encoding="ascii") as f:
+                return f.read().strip()
+    pytest.skip("the kernel has none of " + ", ".join(c or "the v2 hierarchy" for c, _ in candidates))
+
+
+def memory_limit(cluster, name):
+    return cgroup_file(cluster, name, ("memory", "memory.limit_in_bytes"), ("", "memory.max"))
+
+
+def eat(megabytes):
+    """Holds that much memory for a moment: dd reads it into one buffer."""
+    return ["dd", "if=/dev/zero", "of=/dev/null", f"bs={megabytes}M", "count=1"]
+
+
+def test_memory(cluster):
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.memory=48MiB", "-c", "limits.memory.swap=false")
+    assert memory_limit(cluster, "c1") == str(48 * MIB)
+    assert cluster.exec("c1", *eat(16)).returncode == 0
+    assert cluster.exec("c1", *eat(200)).returncode == 128 + 9
+    assert cluster.status("c1") == "RUNNING"
+    wait_for(lambda: cluster.list()["c1"]["memory_limit"] == 48 * MIB, 10)
+
+    cluster.ok("config", "set", "c1", "limits.memory=300MiB")
+    assert cluster.exec("c1", *eat(200)).returncode == 0
+    cluster.ok("config", "unset", "c1", "limits.memory")
+    assert cluster.exec("c1", *eat(400)).returncode == 0
+
+
+def test_memory_in_percent(cluster):
+    with open("/proc/meminfo", encoding="ascii") as f:
+        total = int(f.readline().split()[1]) * 1024
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.memory=10%")
+    assert abs(int(memory_limit(cluster, "c1")) - total / 10) < 1 * MIB
+
+
+def test_processes(cluster):
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.processes=20")
+    bomb = "for i in $(seq 40); do sleep 5 & done; wait"
+    assert "fork" in cluster.exec("c1", "sh", "-c", bomb).stderr
+    wait_for(lambda: cluster.exec("c1", "true").returncode == 0, 15)
+    cluster.ok("config", "set", "c1", "limits.processes=100")
+    done = cluster.exec("c1", "sh", "-c", "for i in $(seq 40); do sleep 1 & done; wait; echo all")
+    assert done.stdout == "all\n" and "fork" not in done.stderr
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="one CPU cannot be divided into a smaller number")
+def test_cpu_count(cluster):
+    """The time of one CPU for two busy processes (that much again is spent to start and end them)."""
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.cpu=1")
+    was, began = cpu_ns(cluster, "c1"), time.monotonic()
+    cluster.exec("c1", "timeout", "2", "sh", "-c", "(while :; do :; done) & while :; do :; done")
+    cluster.exec("c1", "killall", "sh")
+    assert (cpu_ns(cluster, "c1") - was) / 1e9 < (time.monotonic() - began) * 1.15 + 0.1
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="there is no second CPU")
+def test_cpu_set(cluster):
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.cpu=1-1")
+    assert cluster.exec("c1", "taskset", "-p", "1").stdout.split()[-1] == "2"
+
+
+def test_cpu_allowance(cluster):
+    """Half a second of CPU time in 1.5 seconds is more than a tenth allows, and less than all."""
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.cpu.allowance=10ms/100ms")
+    burn = ("timeout", "1.5", "sh", "-c", "while :; do :; done")
+
+    def used():
+        was = cpu_ns(cluster, "c1")
+        cluster.exec("c1", *burn)
+        return (cpu_ns(cluster, "c1") - was) / 1e9
+
+    assert 0.02 < used() < 0.4
+    cluster.ok("config", "set", "c1", "limits.cpu.allowance=100%")
+    assert used() > 0.5
+
+
+def cpu_ns(cluster, name):
+    text = cgroup_file(cluster, name, ("cpuacct", "cpuacct.usage"), ("", "cpu.stat"))
+    return int(text) if text.isdigit() else int(text.split()[1]) * 1000
+
+
+def test_kernel_limits_need_a_restart_and_say_so(cluster):
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.kernel.nofile=200:300")
+    assert cluster.exec("c1", "sh", "-c", "ulimit -Sn; ulimit -Hn").stdout.split() == ["200", "300"]
+    done = cluster.cli("config", "set", "c1", "limits.kernel.nofile=150")
+    assert done.returncode == 0 and "restart" in done.stderr, done
+    cluster.ok("restart", "--force", "c1")
+    assert cluster.exec("c1", "sh", "-c", "ulimit -n").stdout == "150\n"
+
+
+def test_profile_changes_act_on_all_that_use_it(cluster):
+    cluster.ok("profile", "create", "small")
+    try:
+        for name in ("c1", "c2"):
+            cluster.ok("launch", "busybox", name, "-p", "default", "-p", "small")
+        cluster.ok("profile", "set", "small", "limits.memory=32MiB")
+        assert {memory_limit(cluster, name) for name in ("c1", "c2")} == {str(32 * MIB)}
+    finally:
+        cluster.remove_instances()
+        cluster.ok("profile", "delete", "small")
+
+
+def test_limit_below_what_is_used(cluster):
+    """It acts or is refused; the instance stays up and what is shown is what is."""
+    cluster.ok("launch", "busybox", "c1")
+    cluster.exec("c1", "sh", "-c", "dd if=/dev/zero of=/dev/shm/fill bs=1M count=64 2>/dev/null || true")
+    done = cluster.cli("config", "set", "c1", "limits.memory=16MiB")
+    time.sleep(0.2)
+    assert cluster.status("c1") == "RUNNING"
+    if done.returncode == 0:
+        assert memory_limit(cluster, "c1") == str(16 * MIB)
+    else:
+        assert "limits.memory" in done.stderr, done.stderr
+        assert cluster.ok("config", "get", "c1", "limits.memory").strip() == ""
+
+
+def test_forbidden_system_calls(cluster):
+    cluster.ok("launch", "busybox", "c1", "-c", "security.syscalls.deny=mkdir\nmkdirat")
+    assert cluster.exec("c1", "mkdir", "/root/d").returncode != 0
+    assert cluster.exec("c1", "touch", "/root/f").returncode == 0
+
+
+def test_what_survives_a_restart_of_the_agent(cluster):
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.memory=48MiB")
+    cluster.restart("agent")
+    cluster.ok("config", "set", "c1", "limits.memory=64MiB")
+    assert memory_limit(cluster, "c1") == str(64 * MIB)

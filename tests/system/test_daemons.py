@@ -1,0 +1,75 @@
+"""The two daemons as programs: options, usage errors, manual pages that tell the truth."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import testbed
+
+DAEMONS = ["lxmgrd", "lxagentd"]
+
+
+def run(daemon, *args):
+    return subprocess.run([os.path.join(testbed.BIN, daemon), *args], capture_output=True, text=True, timeout=10,
+                          stdin=subprocess.DEVNULL)
+
+
+pytestmark = pytest.mark.skipif(not os.path.exists(os.path.join(testbed.BIN, "lxagentd")), reason="nothing is built")
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_version_and_help(daemon):
+    assert re.fullmatch(rf"{daemon} \d+\.\d+\.\d+\n", run(daemon, "--version").stdout)
+    helped = run(daemon, "--help")
+    assert helped.returncode == 0 and helped.stdout.startswith(f"Usage: {daemon} ") and helped.stderr == ""
+
+
+@pytest.mark.parametrize("args", [["--colour"], ["word"], ["--log-level", "loud"], ["--state-dir"]], ids=" ".join)
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_wrong_usage_is_exit_2(daemon, args):
+    done = run(daemon, *args)
+    assert done.returncode == 2 and done.stdout == "" and daemon in done.stderr, done
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_manual_has_every_option_and_no_other(daemon):
+    page = os.path.join(testbed.TOP, "docs", "man", f"{daemon}.8")
+    helped = set(re.findall(r"--([a-z-]+)", run(daemon, "--help").stdout))
+    if daemon == "lxmgrd":
+        helped -= {"join", "quiet"}  # of the others' command lines in its example
+    with open(page, encoding="utf-8") as f:
+        listed = set(re.findall(r"-([a-z][a-z-]+)", "".join(line for line in f if line.startswith(".It Fl"))))
+    assert listed == helped
+
+
+@pytest.mark.skipif(not shutil.which("man"), reason="needs man-db")
+@pytest.mark.parametrize("page", sorted(os.listdir(os.path.join(testbed.TOP, "docs", "man"))))
+def test_manual_is_well_formed(page):
+    done = subprocess.run(["man", "--warnings", "-l", os.path.join(testbed.TOP, "docs", "man", page)],
+                          capture_output=True, text=True, timeout=30, env={**os.environ, "LC_ALL": "C.UTF-8", "MANPAGER": "cat"})
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_agent_wants_root(tmp_path):
+    done = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", os.path.join(testbed.BIN, "lxagentd")],
+                          capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1 and "root" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_manager_needs_no_root(able):
+    cluster = testbed.Cluster("plain")
+    try:
+        os.chown(cluster.dir, 65534, 65534)
+        cluster.manager.argv = ["setpriv", "--reuid=65534", "--clear-groups", *cluster.manager.argv]
+        cluster.start()
+        with open(f"/proc/{cluster.manager_pid}/status", encoding="ascii") as f:
+            assert re.search(r"^Uid:\s+65534\s", f.read(), re.M)
+        testbed.ensure_image(cluster, "busybox")
+        cluster.ok("launch", "busybox", "c1")
+    finally:
+        cluster.stop()

@@ -1,0 +1,72 @@
+"""The manager's API as grpcio sees it: message classes and stubs made from proto/ by protoc.
+
+    api = Api(socket)
+    api.instances.List(api.pb.ListInstancesRequest())
+
+`pb` holds the messages of all files; `instances`, `images`, ... are the services.
+"""
+
+import glob
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+import types
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tests start programs, never fork to serve
+import grpc  # noqa: E402
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROTOS = ["agent", "event", "image", "instance", "network", "node", "operation", "profile", "stream"]
+SERVICES = {
+    "instances": "InstanceService",
+    "images": "ImageService",
+    "profiles": "ProfileService",
+    "networks": "NetworkService",
+    "nodes": "NodeService",
+    "operations": "OperationService",
+    "events": "EventService",
+    "system": "SystemService",
+}
+
+
+def generate(build):
+    """Python modules below build/tests/pb, made anew when a .proto has changed."""
+    out = os.path.join(build, "tests", "pb")
+    made = os.path.join(out, "lxmgr")
+    sources = sorted(glob.glob(os.path.join(TOP, "proto/lxmgr/v1/*.proto")))
+    if not os.path.exists(made) or os.path.getmtime(made) < max(os.path.getmtime(s) for s in sources):
+        os.makedirs(out, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out) as tmp:
+            argv = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={TOP}/proto", f"--python_out={tmp}",
+                    f"--grpc_python_out={tmp}", *sources]
+            subprocess.run(argv, check=True)
+            os.utime(os.path.join(tmp, "lxmgr"))
+            if os.path.exists(made):
+                os.rename(made, os.path.join(tmp, "old"))
+            os.rename(os.path.join(tmp, "lxmgr"), made)
+    if out not in sys.path:
+        sys.path.insert(0, out)
+
+
+class Api:
+    """`target` is the path of a unix socket; or use `channel` for anything else."""
+
+    def __init__(self, build, target, channel=None):
+        generate(build)
+        self.pb = types.SimpleNamespace()
+        grpc_modules = []
+        for name in PROTOS:
+            vars(self.pb).update(vars(importlib.import_module(f"lxmgr.v1.{name}_pb2")))
+            grpc_modules.append(importlib.import_module(f"lxmgr.v1.{name}_pb2_grpc"))
+        self.channel = channel or grpc.insecure_channel(
+            f"unix:{target}", options=[("grpc.default_authority", "localhost"), ("grpc.max_reconnect_backoff_ms", 200)]
+        )
+        for attribute, service in SERVICES.items():
+            for module in grpc_modules:
+                if hasattr(module, f"{service}Stub"):
+                    setattr(self, attribute, getattr(module, f"{service}Stub")(self.channel))
+
+    def close(self):
+        self.channel.close()

@@ -1,0 +1,440 @@
+#!/usr/bin/python3
+"""A cluster of one machine for a test: manager and agent of its own, beside any other.
+
+    with Cluster("demo") as cluster:
+        ensure_image(cluster, "busybox")
+        cluster.cli("launch", "busybox", "c1", check=True)
+
+Its state is below one directory of its own in /var/tmp; names, addresses, ports and host ids are
+its own too (slots.py). stop() removes all of it whatever state it is in (machine.py), and raises
+when something stays. What a killed test program left is swept by the next one, or by
+
+    tests/testbed/testbed.py sweep
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import machine  # noqa: E402
+from machine import wait_for  # noqa: E402
+from slots import Slot, free_port  # noqa: E402
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
+BIN = os.environ.get("LXMGR_BIN", os.path.join(BUILD, "bin"))
+CACHE = os.environ.get("LXMGR_TEST_CACHE", os.path.join(BUILD, "test-cache"))
+WHERE, MARK = "/var/tmp", "lxmgr-test-"
+
+START_SECONDS = 20
+CLI_SECONDS = 60
+
+
+class Daemon:
+    """One of the two: started, stopped and killed by process id; its log is a file."""
+
+    def __init__(self, name, argv, log):
+        self.name, self.argv, self.log = name, argv, log
+        self.process = None
+        self.mark = 0  # what the log said before is of no interest
+
+    @property
+    def pid(self):
+        return self.process.pid if self.process and self.process.poll() is None else None
+
+    def start(self, *extra):
+        with open(self.log, "ab") as log:
+            # Of the environment only what a service manager would give: tests set much of their own.
+            self.process = subprocess.Popen([*self.argv, *extra], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env={"PATH": os.environ["PATH"]}, start_new_session=True)
+
+    def send(self, number):
+        if self.pid:
+            os.kill(self.pid, number)
+
+    def end(self, number=signal.SIGTERM, seconds=15):
+        """Returns the exit status; a daemon that does not end is killed and is an error."""
+        if not self.process:
+            return None
+        self.send(number)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise RuntimeError(f"{self.name} did not end {seconds} s after signal {number}:\n{self.said()}") from None
+
+    def begin_log(self):
+        self.mark = os.path.getsize(self.log)
+
+    def said(self, lines=40):
+        try:
+            with open(self.log, "rb") as f:
+                f.seek(self.mark)
+                return "\n".join(f.read().decode(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+
+class Cluster:
+    def __init__(self, name="test", manager_args=(), agent_args=(), log_level="info"):
+        self.dir = tempfile.mkdtemp(prefix=f"{MARK}{name}-", dir=WHERE)
+        os.chmod(self.dir, 0o755)
+        self.slot = Slot()
+        self.id = os.urandom(3).hex()
+        self.prefix = f"lxt{self.id}"  # of interfaces and tables
+        self.network = f"{self.prefix}b0"
+        self.cgroup_root = self.prefix
+        self.node = f"node-{self.id}"
+        self.socket = os.path.join(self.dir, "lxmgr.sock")
+        self.manager_dir = os.path.join(self.dir, "manager")
+        self.agent_dir = os.path.join(self.dir, "agent")
+        self.run_dir = os.path.join(self.dir, "run")
+        (self.manager_port, held1), (self.agent_port, held2) = free_port(), free_port()
+        self.held = [held1, held2]
+        self._api = None
+        self.veths = set()
+        with open(os.path.join(self.dir, "cluster.json"), "w", encoding="utf-8") as f:
+            owner = os.getpid()
+            json.dump({"cgroup_root": self.cgroup_root, "prefix": self.prefix, "owner": owner,
+                       "owner_start": machine.start_time(owner)}, f)
+
+        self.agent_base = [os.path.join(BIN, "lxagentd"), "--state-dir", self.agent_dir, "--run-dir", self.run_dir]
+        self.manager = Daemon("lxmgrd", [
+            os.path.join(BIN, "lxmgrd"), "--state-dir", self.manager_dir, "--socket", self.socket,
+            "--listen", f"127.0.0.1:{self.manager_port}", "--network", self.network,
+            "--network-subnet", str(self.slot.network), "--idmap-base", str(self.slot.idmap_base),
+            "--idmap-count", "512", "--log-level", log_level, *manager_args,
+        ], os.path.join(self.dir, "lxmgrd.log"))
+        self.agent = Daemon("lxagentd", [
+            *self.agent_base, "--listen", f"127.0.0.1:{self.agent_port}", "--node-name", self.node,
+            "--cgroup-root", self.cgroup_root, "--log-level", log_level, *agent_args,
+        ], os.path.join(self.dir, "lxagentd.log"))
+
+    # ------------------------------------------------------------ life
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.stop(quiet=True)
+            raise
+
+    def __exit__(self, kind, value, trace):
+        self.stop(quiet=kind is not None)
+
+    def start(self):
+        self.start_manager()
+        self.join_token = self.token()
+        self.agent.start("--join", self.join_token)
+        self.wait_online()
+        return self
+
+    def start_manager(self):
+        self._drop_api()
+        self.manager.start()
+        self.wait_manager()
+
+    def wait_manager(self):
+        self._wait(self.manager, lambda: self.cli("version").returncode == 0)
+
+    def wait_online(self):
+        self._wait(self.agent, self.is_online)
+
+    def _wait(self, daemon, ready):
+        end = time.monotonic() + START_SECONDS
+        while not ready():
+            if not daemon.pid or time.monotonic() > end:
+                raise RuntimeError(f"{daemon.name} is not up:\n{daemon.said()}")
+            time.sleep(0.02)
+
+    def token(self):
+        return self.ok("node", "token", "-q").strip()
+
+    def is_online(self):
+        nodes = self.api.nodes.List(self.api.pb.ListNodesRequest(), wait_for_ready=True, timeout=5).nodes
+        return any(n.name == self.node and n.status == self.api.pb.NODE_STATUS_ONLINE for n in nodes)
+
+    def daemon(self, which):
+        return {"manager": self.manager, "agent": self.agent}[which]
+
+    def kill(self, which, number=signal.SIGKILL):
+        """Ends "manager" or "agent" and waits until it is gone."""
+        return self.daemon(which).end(number)
+
+    def restart(self, which, number=signal.SIGTERM):
+        """Ends it unless it has ended, starts it again, waits until the cluster is whole."""
+        daemon = self.daemon(which)
+        daemon.end(number)
+        if which == "manager":
+            self.start_manager()
+        else:
+            daemon.start()
+        self.wait_online()
+
+    def power_cut(self):
+        """What a restart of the machine does: only files are left, and not those of /run. Both daemons are down."""
+        machine.power_cut(self.dir, self.cgroup_root, self.prefix)
+        for daemon in (self.manager, self.agent):
+            daemon.process.wait()
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+        with open(os.path.join(self.agent_dir, "boot-id"), "w", encoding="ascii") as f:
+            f.write("00000000-0000-0000-0000-000000000000\n")
+
+    # ------------------------------------------------------------ talking to it
+
+    @property
+    def api(self):
+        if not self._api:
+            from api import Api  # needs grpcio: not for all users of this file
+
+            self._api = Api(BUILD, self.socket)
+        return self._api
+
+    def _drop_api(self):
+        """grpcio tells of a connection that has ended at the next call: make that one on a new one."""
+        if self._api:
+            self._api.close()
+            self._api = None
+
+    @property
+    def manager_pid(self):
+        return self.manager.pid
+
+    @property
+    def agent_pid(self):
+        return self.agent.pid
+
+    @property
+    def environment(self):
+        return {**os.environ, "LXMGR_SOCKET": self.socket, "NO_COLOR": "1"}
+
+    def cli(self, *args, check=False, timeout=CLI_SECONDS, text=True, input=None, **kw):
+        """Runs lxmgr; with `check` a failure raises and shows what it said."""
+        if input is None and "stdin" not in kw:
+            kw["stdin"] = subprocess.DEVNULL
+        done = subprocess.run([os.path.join(BIN, "lxmgr"), *args], env=self.environment, timeout=timeout, text=text,
+                              input=input, capture_output=True, **kw)
+        if check and done.returncode != 0:
+            raise RuntimeError(f"lxmgr {' '.join(args)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def ok(self, *args, **kw):
+        """What a command that must succeed prints."""
+        return self.cli(*args, check=True, **kw).stdout
+
+    def popen(self, *args, **kw):
+        kw.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen([os.path.join(BIN, "lxmgr"), *args], env=self.environment, text=True, **kw)
+
+    def list(self, *args):
+        """`lxmgr list --format json` by name."""
+        return {i["name"]: i for i in json.loads(self.ok("list", "--format", "json", *args))}
+
+    def instance(self, name):
+        """The API's Instance, or None."""
+        for i in self.instances():
+            if i.name == name:
+                return i
+        return None
+
+    def instances(self):
+        found = self.api.instances.List(self.api.pb.ListInstancesRequest(), wait_for_ready=True, timeout=30).instances
+        self.veths.update(nic.host_name for i in found for nic in i.nics)
+        return found
+
+    def status(self, name):
+        """"RUNNING", "STOPPED" ...; None when there is no such instance."""
+        i = self.instance(name)
+        return self.api.pb.InstanceStatus.Name(i.status).removeprefix("INSTANCE_STATUS_") if i else None
+
+    def operations(self, all=False):
+        request = self.api.pb.ListOperationsRequest(all=all)
+        return self.api.operations.List(request, wait_for_ready=True, timeout=30).operations
+
+    def wait_idle(self, seconds=60):
+        """Until no operation is under way."""
+        wait_for(lambda: not self.operations(), seconds, 0.05, "the end of all operations")
+
+    def exec(self, name, *command, **kw):
+        return self.cli("exec", name, "--", *command, **kw)
+
+    # ------------------------------------------------------------ what is there
+
+    def instance_leftovers(self, but=()):
+        """What there is on the machine of instances other than those named."""
+        self.instances()
+        keep = set(but)
+        dirs = [(os.path.join(self.agent_dir, "instances"), ""), (os.path.join(self.agent_dir, "images", "incoming"), ""),
+                (self.run_dir, ".pb")]
+        found = []
+        for where, ending in dirs:
+            for entry in sorted(os.listdir(where)) if os.path.isdir(where) else []:
+                if entry.endswith(ending) and entry.removesuffix(ending) not in keep:
+                    found.append(f"file {os.path.join(where, entry)}")
+        below = os.path.join(self.agent_dir, "instances") + "/"
+        found += [f"mount {m}" for m in machine.mounts(self.agent_dir) + machine.mounts(self.run_dir)
+                  if not (m.startswith(below) and m[len(below):].split("/")[0] in keep)]
+        found += [f"cgroup {c}" for c in machine.instance_cgroups(self.cgroup_root) if os.path.basename(c) not in keep]
+        kept = {nic.host_name for i in self.instances() if i.name in keep for nic in i.nics}
+        plugged = {i for i in machine.interfaces(self.prefix) if not i.startswith(self.prefix)}
+        found += [f"interface {i}" for i in sorted(plugged | self.veths) if i not in kept and machine.interface_exists(i)]
+        for pid, said in machine.processes(self.dir, self.cgroup_root).items():
+            if said.startswith("[lxc monitor]") and said.split(" ")[-1] not in keep:
+                found.append(f"process {pid}: {said}")
+        return found
+
+    def wait_clean(self, but=(), seconds=10):
+        """Until nothing is left of other instances than those named."""
+        found = []
+
+        def clean():
+            found[:] = self.instance_leftovers(but)
+            return not found
+
+        try:
+            wait_for(clean, seconds, 0.1)
+        except TimeoutError:
+            raise AssertionError("left behind:\n" + "\n".join(found)) from None
+
+    def remove_instances(self):
+        names = [i.name for i in self.instances()]
+        if names:
+            self.cli("delete", "--force", "-q", *names, timeout=120)
+
+    # ------------------------------------------------------------ the end
+
+    def stop(self, quiet=False):
+        """Ends and removes everything, in whatever state it is. Raises when something does not go, unless `quiet`."""
+        wrong = []
+        try:
+            if self.manager.pid and self.agent.pid:
+                self.remove_instances()
+        except Exception as e:  # what could not be asked for is removed below
+            wrong.append(f"instances: {e}")
+        self._drop_api()
+        for daemon in (self.agent, self.manager):
+            try:
+                daemon.end()
+            except RuntimeError as e:
+                wrong.append(str(e))
+        if os.path.exists(self.agent_dir):
+            try:
+                done = machine.run(*self.agent_base, "--cgroup-root", self.cgroup_root, "--teardown")
+                if done.returncode != 0:
+                    wrong.append(f"lxagentd --teardown: {done.stderr}")
+            except subprocess.TimeoutExpired as e:
+                wrong.append(str(e))
+        wrong += machine.leftovers(self.dir, self.cgroup_root, self.prefix)
+        wrong += [f"interface {v}" for v in self.veths if machine.interface_exists(v)]
+        # Its own logs say why; the directory is removed in any case.
+        said = self.manager.said() + "\n" + self.agent.said() if wrong else ""
+        wrong += [f"would not go: {x}" for x in machine.remove(self.dir, self.cgroup_root, self.prefix)]
+        for veth in self.veths:
+            if machine.interface_exists(veth):
+                machine.run("ip", "link", "delete", veth)
+        self.slot.release()
+        for held in self.held:
+            held.close()
+        if wrong and not quiet:
+            raise AssertionError("the cluster left behind:\n" + "\n".join(wrong) + "\n" + said)
+
+
+# ---------------------------------------------------------------- images
+
+
+class Unavailable(Exception):
+    """An image cannot be made here; says why."""
+
+
+_unavailable = {}
+
+
+def cached_image(name, make_in=None):
+    """Path of a tarball of "busybox" or "debian/12", built once for all runs."""
+    path = os.path.join(CACHE, name.replace("/", "-") + ".tar.zst")
+    if name in _unavailable:
+        raise Unavailable(_unavailable[name])
+    if os.path.exists(path):
+        return path
+    os.makedirs(CACHE, exist_ok=True)
+    try:
+        if make_in:
+            _build(make_in, name, path)
+        else:
+            with Cluster("images") as cluster:
+                _build(cluster, name, path)
+    except Unavailable as e:
+        _unavailable[name] = str(e)
+        raise
+    return path
+
+
+def _build(cluster, name, path):
+    done = cluster.cli("image", "build", name, "--alias", "built", timeout=900)
+    if done.returncode != 0:
+        raise Unavailable(f"image {name} cannot be built here: {done.stderr.strip()}")
+    with tempfile.TemporaryDirectory(dir=CACHE) as tmp:  # complete, or not there
+        made = os.path.join(tmp, "image.tar.zst")
+        cluster.ok("image", "export", "built", made, timeout=300)
+        os.rename(made, path)
+    cluster.ok("image", "delete", "built")
+
+
+def ensure_image(cluster, name):
+    """Puts an image into the cluster, from the cache."""
+    if cluster.cli("image", "show", name).returncode != 0:
+        path = cached_image(name)
+        cluster.ok("image", "import", path, "--alias", name, timeout=300)
+
+
+# ---------------------------------------------------------------- what this machine can do
+
+
+def missing():
+    """Why no cluster can run here, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    for program in ("lxmgr", "lxmgrd", "lxagentd"):
+        if not os.access(os.path.join(BIN, program), os.X_OK):
+            return f"{os.path.join(BIN, program)} is not built"
+    for tool in ("ip", "nft", "dnsmasq"):
+        if not shutil.which(tool):
+            return f"needs {tool}"
+    if machine.run("unshare", "--user", "true").returncode != 0:
+        return "the kernel gives no user namespaces"
+    with open("/proc/filesystems", encoding="ascii") as f:
+        if "overlay" not in f.read() and machine.run("modprobe", "overlay").returncode != 0:
+            return "the kernel has no overlay file system"
+    return None
+
+
+def sweep():
+    """Removes clusters whose test program is gone. Returns what could not be removed."""
+    wrong = []
+    for entry in os.listdir(WHERE):
+        directory = os.path.join(WHERE, entry)
+        if not entry.startswith(MARK):
+            continue
+        try:
+            with open(os.path.join(directory, "cluster.json"), encoding="utf-8") as f:
+                facts = json.load(f)
+        except (OSError, ValueError):
+            continue
+        if machine.start_time(facts["owner"]) != facts["owner_start"]:
+            wrong += machine.remove(directory, facts["cgroup_root"], facts["prefix"])
+    return wrong
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["sweep"]:
+        sys.exit(__doc__)
+    problems = sweep()
+    print("\n".join(problems))
+    sys.exit(1 if problems else 0)

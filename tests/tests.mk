@@ -1,0 +1,64 @@
+# Tests. Unit tests need no root; system tests say why when they skip.
+
+ALL_ARCH = $(call ar,worker) $(call ar,manager) $(call ar,agent) $(call ar,cli) $(call ar,images) $(call ar,profiles) \
+           $(call ar,store) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
+ALL_PKGS = cmocka $(PKGS_RPC) $(PKGS_STORE) $(PKGS_IMAGES) $(PKGS_CLI) $(PKGS_AGENT)
+
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
+
+$(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.o $(ALL_ARCH)
+	$(call link,$(ALL_PKGS))
+
+include tests/rpc.mk
+include tests/network.mk
+include tests/worker.mk
+include tests/images.mk
+
+BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
+$(BUILD)/tests/%_bench: $(BUILD)/obj/tests/bench/%_bench.o $(RPC_ARCH)
+	$(call link,$(PKGS_RPC))
+
+# Programs that tests/system runs beside those of the product.
+CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver
+
+.PHONY: unit-bins check-bins
+unit-bins: $(UNIT_BIN)
+check-bins: $(CHECK_BIN)
+
+include tests/fuzz/fuzz.mk
+
+# ---------------------------------------------------------------- people's commands
+
+.PHONY: check check-unit check-asan check-lint check-layers check-system
+CHECK = @BUILD=$(BUILD) MAKE=$(MAKE) $(PYTHON) tests/check.py
+
+# All that can run here, ending in "N passed, N failed, N skipped". check-fuzz: tests/fuzz/fuzz.mk
+check: deps
+	$(CHECK)
+
+check-unit:
+	$(CHECK) unit
+check-asan:
+	$(CHECK) asan
+check-lint:
+	$(CHECK) format tidy
+check-layers:
+	$(CHECK) layers
+check-system:
+	$(CHECK) system
+
+.PHONY: fmt lint bench compile_commands.json
+C_FILES = $(shell find $(wildcard $(LIBS) store agent lxmgr cli migration tests) -name '*.[ch]')
+fmt:
+	clang-format -i $(C_FILES)
+
+lint: check-lint
+
+bench: all $(BENCH_BIN)
+	@scripts/install-deps bench
+	@set -e; for b in $(sort $(wildcard tests/bench/*.py)); do BUILD=$(BUILD) $(PYTHON) $$b; done
+
+# Generated headers are made as well, so that every file can be parsed.
+compile_commands.json: $(PROTO_H) $(ECHO_GEN).h
+	@$(MAKE) -nB BUILD=$(BUILD) all unit-bins check-bins $(BENCH_BIN) | $(PYTHON) tests/compile_commands.py > $@

@@ -1,0 +1,9 @@
+# Tests of agent/worker/: its pure parts need nothing of liblxc.
+
+IWORKER_ARCH := $(call ar,iworker) $(call ar,worker) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
+
+IWORKER_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_worker*.c))
+$(IWORKER_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(IWORKER_ARCH)
+	$(call link,cmocka libprotobuf-c)
+
+FUZZ_ARCH_fuzz_worker := $(IWORKER_ARCH)
