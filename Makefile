@@ -30,6 +30,7 @@ PKGS_IMAGES := libarchive zlib openssl yaml-0.1
 PKGS_CLI    := smartcols jansson yaml-0.1
 PKGS_AGENT  := libnl-3.0 libnl-route-3.0 libseccomp
 PKGS_LXC    := lxc libseccomp libprotobuf-c
+PKGS_MOVE   := libnl-3.0 libnl-route-3.0 libprotobuf-c
 
 # A machine that has not run scripts/install-deps yet has none of these: stay quiet, `deps` comes first.
 # Other people's headers are theirs to lint: -isystem.
@@ -63,6 +64,7 @@ SRC_rpc      := $(call src,rpc)
 SRC_store    := $(call src,store)
 SRC_profiles := $(call src,profiles)
 SRC_images   := $(call src,images)
+SRC_migration := $(call src,migration)
 SRC_agent    := $(call src,agent agent/instance agent/network agent/storage agent/image)
 SRC_manager  := $(call src,lxmgr lxmgr/api lxmgr/operations lxmgr/cluster lxmgr/auth lxmgr/scheduler)
 SRC_cli      := $(call src,cli)
@@ -71,9 +73,9 @@ SRC_worker   := $(call src,agent/worker)
 SRC_iworker  := $(call src,agent/worker/instance)
 SRC_mworker  := $(call src,agent/worker/image)
 
-LIBS := lib proto rpc store profiles images worker
+LIBS := lib proto rpc store profiles images migration worker
 ARCH := $(BUILD)/lib/liblx_lib.a $(BUILD)/lib/liblx_proto.a $(BUILD)/lib/liblx_rpc.a $(BUILD)/lib/liblx_store.a \
-        $(BUILD)/lib/liblx_profiles.a $(BUILD)/lib/liblx_images.a
+        $(BUILD)/lib/liblx_profiles.a $(BUILD)/lib/liblx_images.a $(BUILD)/lib/liblx_migration.a
 ar = $(BUILD)/lib/liblx_$(1).a
 
 # ---------------------------------------------------------------- targets
@@ -113,7 +115,7 @@ $(BUILD)/lib/liblx_$(1).a: $$(call obj,$$(call nomain,$$(SRC_$(1)))) $(2)
 	@echo "  AR    $$@"
 	@ar rcsD $$@ $$^
 endef
-$(foreach l,lib rpc store profiles images worker iworker mworker agent manager cli,$(eval $(call archive_rule,$(l))))
+$(foreach l,lib rpc store profiles images migration worker iworker mworker agent manager cli,$(eval $(call archive_rule,$(l))))
 $(eval $(call archive_rule,proto,$(patsubst $(BUILD)/gen/%.c,$(BUILD)/obj/gen/%.o,$(PROTO_C))))
 
 $(BUILD)/obj/%.o: %.c | $(PROTO_H)

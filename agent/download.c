@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 
 #include "agent/pump.h"
-#include "agent/worker/frame.h"
+#include "proto/frame.h"
 #include "lib/buf.h"
 #include "proto/pb.h"
 

@@ -30,6 +30,8 @@ MAY_INCLUDE = {
     "agent/network": ["lib", "wire", "proto", "agent", "agent/network"],
     "agent/worker": ["lib", "wire", "proto", "profiles", "images", "agent/worker"],
     "agent/worker/instance": ["lib", "wire", "proto", "profiles", "agent/worker", "agent/worker/instance"],
+    "agent/worker/move": ["lib", "wire", "proto", "profiles", "migration", "agent/worker", "agent/worker/instance",
+                          "agent/worker/move"],
     "agent/worker/image": ["lib", "wire", "proto", "images", "agent/worker", "agent/worker/image"],
     "lxmgr": [*LIBRARIES, "store", "lxmgr"],
     "cli": ["lib", "wire", "proto", "rpc", "cli"],
@@ -43,7 +45,7 @@ MAY_USE = {
     "nghttp2/": ["rpc"],
     "openssl/ssl.h": ["rpc"],
     "openssl/": ["rpc", "images", "migration", "agent", "lxmgr"],
-    "netlink/": ["agent"],
+    "netlink/": ["migration", "agent"],
     "libsmartcols/": ["cli"],
     "uv.h": ["rpc", "store", "migration", "agent", "lxmgr", "cli"],
 }

@@ -1,6 +1,6 @@
 # Tests. Unit tests need no root; system tests say why when they skip.
 
-ALL_ARCH = $(call ar,worker) $(call ar,manager) $(call ar,agent) $(call ar,cli) $(call ar,images) $(call ar,profiles) \
+ALL_ARCH = $(call ar,worker) $(call ar,manager) $(call ar,agent) $(call ar,cli) $(call ar,migration) $(call ar,images) $(call ar,profiles) \
            $(call ar,store) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
 ALL_PKGS = cmocka $(PKGS_RPC) $(PKGS_STORE) $(PKGS_IMAGES) $(PKGS_CLI) $(PKGS_AGENT)
 

@@ -15,7 +15,7 @@
 #include "agent/instance/instance.h"
 #include "agent/instance/streams.h"
 #include "agent/pump.h"
-#include "agent/worker/frame.h"
+#include "proto/frame.h"
 #include "lxmgr/v1/stream.pb-c.h"
 #include "proto/pb.h"
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "agent/worker/frame.h"
+#include "proto/frame.h"
 #include "lxmgr/v1/stream.pb-c.h"
 
 static int pair[2];

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/worker/frame.h"
+#include "proto/frame.h"
 #include "agent/worker/instance/guest.h"
 #include "agent/worker/instance/guest_path.h"
 #include "lib/cleanup.h"

@@ -2,7 +2,7 @@
  * Length-prefixed messages. A length over LX_FRAME_MAX, an end within a message and bytes
  * that are no message are errors: after them the stream cannot be read on.
  */
-#include "agent/worker/frame.h"
+#include "proto/frame.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
