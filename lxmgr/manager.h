@@ -74,6 +74,7 @@ struct lx_node {
 	uint64_t heard_ns;  /* monotonic; last message */
 	unsigned failures;  /* in a row */
 	bool synced;        /* its snapshot is in */
+	bool reported;      /* one was, since the manager runs: `images` is what it had then */
 	bool apply_pending; /* networks changed since the last ApplyNetworks */
 	bool apply_running;
 	bool removed;
@@ -233,7 +234,9 @@ void lx_link_apply_networks(struct lx_manager *m);
 /* stray.c: deletes an image from the node, unless the cluster knows it or it may be about to. */
 void lx_node_drop_stray_images(struct lx_node *n);
 
-/* place.c: the node an instance goes to. */
+/* place.c: a node that is online and has the image. */
+struct lx_node *lx_node_with_image(struct lx_manager *m, const Lxmgr__V1__Image *image, struct lx_err *err);
+/* The node an instance goes to. */
 struct lx_node *lx_place(struct lx_manager *m, const Lxmgr__V1__Image *image, const char *target,
 			 struct lx_err *err);
 

@@ -14,8 +14,8 @@
 #include "lib/err.h"
 
 #define LX_FRAME_HEADER 4
-/* A chunk of 64 KiB or an entry with two paths, and what protobuf adds. */
-#define LX_FRAME_MAX   (64 * 1024 + 1024)
+/* A chunk of 64 KiB, an entry with two paths, or all that is known of an image; and what protobuf adds. */
+#define LX_FRAME_MAX   (1024 * 1024 + 1024)
 #define LX_FRAME_CHUNK (64 * 1024)
 
 /* 1: a message, owned by the caller; 0: the end; else a negative errno. */

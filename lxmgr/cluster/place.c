@@ -1,7 +1,9 @@
 /* Where an instance goes: a node that is there and has the image, the least loaded one. */
 #include "lxmgr/manager.h"
 
+#include "images/arch.h"
 #include "lib/str.h"
+#include "lxmgr/operations/operation.h"
 
 static unsigned count_instances(struct lx_manager *m, const struct lx_node *n)
 {
@@ -29,9 +31,10 @@ struct lx_node *lx_place(struct lx_manager *m, const Lxmgr__V1__Image *image, co
 			lx_err_hint(err, "Choose another node, or start lxagentd there.");
 			return NULL;
 		}
-		if (image && !lx_map_has(&n->images, image->fingerprint)) {
-			lx_err_set(err, LX_FAILED_PRECONDITION, "node %s does not have image %.12s", target,
-				   image->fingerprint);
+		if (image && !lx_image_available(m, n, image->fingerprint)) {
+			lx_err_set(err, LX_FAILED_PRECONDITION,
+				   "node %s does not have image %.12s, and no node that has it is online",
+				   target, image->fingerprint);
 			lx_err_hint(err, "lxmgr image show %.12s lists the nodes that have it.",
 				    image->fingerprint);
 			return NULL;
@@ -65,5 +68,17 @@ struct lx_node *lx_place(struct lx_manager *m, const Lxmgr__V1__Image *image, co
 			   image ? image->fingerprint : "");
 		lx_err_hint(err, "Import or build it again.");
 	}
+	return NULL;
+}
+
+struct lx_node *lx_node_with_image(struct lx_manager *m, const Lxmgr__V1__Image *image, struct lx_err *err)
+{
+	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e)) {
+		struct lx_node *n = lx_map_value(e);
+		if (lx_node_online(n) && lx_map_has(&n->images, image->fingerprint))
+			return n;
+	}
+	lx_err_set(err, LX_UNAVAILABLE, "no node that is online has image %.12s", image->fingerprint);
+	lx_err_hint(err, "lxmgr node list shows which nodes are away.");
 	return NULL;
 }
