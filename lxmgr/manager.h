@@ -74,6 +74,7 @@ struct lx_node {
 	uint64_t heard_ns;  /* monotonic; last message */
 	unsigned failures;  /* in a row */
 	bool synced;        /* its snapshot is in */
+	bool reported;      /* one was, since the manager runs: `images` is what it had then */
 	bool apply_pending; /* networks changed since the last ApplyNetworks */
 	bool apply_running;
 	bool removed;
@@ -233,9 +234,25 @@ void lx_link_apply_networks(struct lx_manager *m);
 /* stray.c: deletes an image from the node, unless the cluster knows it or it may be about to. */
 void lx_node_drop_stray_images(struct lx_node *n);
 
-/* place.c: the node an instance goes to. */
+/* place.c: a node that is online and has the image. */
+struct lx_node *lx_node_with_image(struct lx_manager *m, const Lxmgr__V1__Image *image, struct lx_err *err);
+/*
+ * Which node something goes to (scheduler/score.h says how that is decided): the one asked for
+ * with `target` unless NULL or "", else the best. NULL: none fits, and the error says why for
+ * each node. lx_place() is for images and the like that ask for nothing but a node, `image`
+ * (may be NULL) being there or to be had; the others place instances, whose expanded
+ * configuration says what they ask for.
+ */
 struct lx_node *lx_place(struct lx_manager *m, const Lxmgr__V1__Image *image, const char *target,
 			 struct lx_err *err);
+struct lx_node *lx_place_instance(struct lx_manager *m, const Lxmgr__V1__Instance *pb,
+				  const Lxmgr__V1__Image *image, const char *target, struct lx_err *err);
+/* For one that exists: anywhere but on `exclude_node`. */
+struct lx_node *lx_place_move(struct lx_manager *m, const struct lx_inst *inst, const char *exclude_node,
+			      struct lx_err *err);
+/* The decision in all its detail. malloc'ed message (lx_pb_free), NULL when out of memory. */
+Lxmgr__V1__Placement *lx_place_explain(struct lx_manager *m, const Lxmgr__V1__Instance *pb,
+				       const Lxmgr__V1__Image *image, const char *target);
 
 /* ------------------------------------------------------------------ auth/gate.c */
 

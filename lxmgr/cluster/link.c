@@ -59,6 +59,7 @@ static void on_snapshot(struct lx_node *n, const Lxmgr__V1__AgentSnapshot *s)
 
 	lx_map_init(&seen, NULL);
 	n->synced = true;
+	n->reported = true;
 	n->failures = 0;
 	n->pb->status = LXMGR__V1__NODE_STATUS__NODE_STATUS_ONLINE;
 	lx_pb_set(&n->pb->status_reason, NULL);
