@@ -15,12 +15,14 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <netlink/msg.h>
 #include <netlink/route/neighbour.h>
 #include <netlink/route/route.h>
 
 #include "agent/network/fdb.h"
 #include "agent/network/nl.h"
 #include "agent/network/sysctl.h"
+#include "lib/buf.h"
 #include "lib/cleanup.h"
 
 /* The kernel's own metric of an IPv6 subnet's route: ours takes its place. */
@@ -231,9 +233,11 @@ static int want_routes(struct lx_map *want, const struct lx_network_config *conf
 
 /* ------------------------------------------------------------------ neighbours */
 
-/* `hwaddr` NULL: not a neighbour, but one that the interface answers for. */
+/* One that is behind the interface, or one that the interface answers for (and hwaddr is NULL). */
+enum neigh_kind { NEIGHBOUR, ANSWER_FOR };
+
 static int change_neigh(struct nl_sock *sock, int ifindex, const struct lx_subnet *who, const uint8_t *hwaddr,
-			bool on)
+			enum neigh_kind kind, bool on)
 {
 	struct rtnl_neigh *neigh = rtnl_neigh_alloc();
 	struct nl_addr *dst = nl_addr_build(who->family, who->addr, lx_subnet_bytes(who->family));
@@ -245,7 +249,7 @@ static int change_neigh(struct nl_sock *sock, int ifindex, const struct lx_subne
 		rtnl_neigh_set_state(neigh, NUD_PERMANENT);
 		if (ll)
 			rtnl_neigh_set_lladdr(neigh, ll);
-		else
+		if (kind == ANSWER_FOR)
 			rtnl_neigh_set_flags(neigh, NTF_PROXY);
 		nle = rtnl_neigh_set_dst(neigh, dst);
 	}
@@ -259,9 +263,9 @@ static int change_neigh(struct nl_sock *sock, int ifindex, const struct lx_subne
 }
 
 struct stale {
-	struct nl_sock *sock;
 	const struct lx_plan *plan;
 	int ifindex;
+	struct lx_buf found; /* struct lx_subnet, one after another */
 };
 
 static bool is_peer_host(const struct lx_plan *plan, const struct lx_subnet *who)
@@ -273,31 +277,42 @@ static bool is_peer_host(const struct lx_plan *plan, const struct lx_subnet *who
 	return false;
 }
 
-static void drop_stale(struct nl_object *object, void *arg)
+static int find_stale(struct nl_msg *msg, void *arg)
 {
-	struct rtnl_neigh *neigh = (struct rtnl_neigh *)(void *)object;
+	struct rtnl_neigh *neigh = NULL;
 	struct stale *s = arg;
 	struct lx_subnet who;
 
-	if (rtnl_neigh_get_ifindex(neigh) != s->ifindex || !lx_nl_subnet(rtnl_neigh_get_dst(neigh), &who) ||
-	    is_peer_host(s->plan, &who))
-		return;
-	if (rtnl_neigh_get_flags(neigh) & NTF_PROXY)
-		change_neigh(s->sock, s->ifindex, &who, NULL, false);
-	else if (rtnl_neigh_get_state(neigh) == NUD_PERMANENT)
-		rtnl_neigh_delete(s->sock, neigh, 0);
+	if (rtnl_neigh_parse(nlmsg_hdr(msg), &neigh) < 0)
+		return NL_OK;
+	if (rtnl_neigh_get_ifindex(neigh) == s->ifindex && lx_nl_subnet(rtnl_neigh_get_dst(neigh), &who) &&
+	    ((rtnl_neigh_get_flags(neigh) & NTF_PROXY) || rtnl_neigh_get_state(neigh) == NUD_PERMANENT) &&
+	    !is_peer_host(s->plan, &who))
+		lx_buf_append(&s->found, &who, sizeof(who));
+	rtnl_neigh_put(neigh);
+	return NL_OK;
 }
 
 /* Entries of machines that are no peers any more. They hurt nobody: what cannot be removed stays. */
-static void drop_stale_neighs(struct nl_sock *sock, const struct lx_plan *plan, int ifindex, unsigned flags)
+static void drop_stale_neighs(struct nl_sock *sock, const struct lx_plan *plan, int ifindex, bool proxies)
 {
-	struct stale s = { sock, plan, ifindex };
-	struct nl_cache *cache;
+	/* libnl's own list of neighbours leaves out those that are answered for. */
+	struct ndmsg head = { .ndm_family = AF_UNSPEC, .ndm_flags = proxies ? NTF_PROXY : 0 };
+	struct stale s = { .plan = plan, .ifindex = ifindex };
+	struct nl_cb *cb = nl_cb_alloc(NL_CB_DEFAULT);
 
-	if (rtnl_neigh_alloc_cache_flags(sock, &cache, flags) < 0)
-		return;
-	nl_cache_foreach(cache, drop_stale, &s);
-	nl_cache_free(cache);
+	if (cb && nl_send_simple(sock, RTM_GETNEIGH, NLM_F_DUMP, &head, sizeof(head)) >= 0) {
+		nl_cb_set(cb, NL_CB_VALID, NL_CB_CUSTOM, find_stale, &s);
+		nl_recvmsgs(sock, cb);
+	}
+	nl_cb_put(cb);
+	for (size_t i = 0; i + sizeof(struct lx_subnet) <= s.found.len; i += sizeof(struct lx_subnet)) {
+		struct lx_subnet who;
+
+		memcpy(&who, s.found.data + i, sizeof(who));
+		change_neigh(sock, ifindex, &who, NULL, proxies ? ANSWER_FOR : NEIGHBOUR, false);
+	}
+	lx_buf_release(&s.found);
 }
 
 static int sync_neighs(struct nl_sock *sock, const struct lx_plan *plan, int bridge, int ifindex,
@@ -313,16 +328,16 @@ static int sync_neighs(struct nl_sock *sock, const struct lx_plan *plan, int bri
 
 			if (hosts[k]->family == 0)
 				continue;
-			nle = change_neigh(sock, ifindex, hosts[k], p->hwaddr, true);
+			nle = change_neigh(sock, ifindex, hosts[k], p->hwaddr, NEIGHBOUR, true);
 			if (nle >= 0)
-				nle = change_neigh(sock, bridge, hosts[k], NULL, true);
+				nle = change_neigh(sock, bridge, hosts[k], NULL, ANSWER_FOR, true);
 			if (nle < 0)
 				return lx_nl_err(err, nle, "cannot make %s a neighbour",
 						 lx_subnet_format_host(hosts[k], text));
 		}
 	}
-	drop_stale_neighs(sock, plan, ifindex, 0);
-	drop_stale_neighs(sock, plan, bridge, NTF_PROXY);
+	drop_stale_neighs(sock, plan, ifindex, false);
+	drop_stale_neighs(sock, plan, bridge, true);
 	return 0;
 }
 
@@ -360,6 +375,12 @@ int lx_hostlink_sync(struct nl_sock *sock, const struct lx_network_config *confi
 		r = sync_routes(sock, ifindex, &want, err);
 	lx_map_release(&want);
 	return r;
+}
+
+void lx_hostlink_forget(struct nl_sock *sock, const struct lx_network_config *config,
+			const struct lx_plan *plan)
+{
+	drop_stale_neighs(sock, plan, (int)if_nametoindex(config->name), true);
 }
 
 static int route_one(struct nl_sock *sock, const struct lx_subnet *dst, const struct lx_subnet *via,

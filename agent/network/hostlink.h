@@ -24,6 +24,10 @@
 int lx_hostlink_sync(struct nl_sock *sock, const struct lx_network_config *config, const struct lx_plan *plan,
 		     int ifindex, struct lx_err *err);
 
+/* What lx_hostlink_sync() left on the bridge, when no machine is a peer any more (`plan` has none). */
+void lx_hostlink_forget(struct nl_sock *sock, const struct lx_network_config *config,
+			const struct lx_plan *plan);
+
 /* The route to one instance: set, or (at NULL) removed. */
 int lx_hostlink_route(struct nl_sock *sock, const struct lx_network_config *config,
 		      const struct lx_remote *remote, int ifindex, struct lx_err *err);

@@ -90,8 +90,8 @@ int lx_overlay_sync(struct lx_network *n, uint32_t mtu, struct lx_err *bad, stru
 	/* A tunnel of another number is not the one that is wanted. */
 	if (plan.self.family == 0 || plan.n_peers == 0 || n->tunnel_id != c->vxlan_id) {
 		n->tunnel = (struct lx_tunnel){ 0 };
-		if (n->tunnel_id != 0 || plan.n_peers == 0)
-			r = lx_tunnel_delete(n->ctx->nl, n->name, err);
+		r = lx_tunnel_delete_others(n->ctx->nl, n->name, plan.n_peers > 0 ? c->vxlan_id : 0, err);
+		lx_hostlink_forget(n->ctx->nl, c, &plan);
 	}
 	if (r == 0 && plan.self.family != 0 && plan.n_peers > 0) {
 		r = join(n, &plan, mtu, err);

@@ -268,6 +268,7 @@ int lx_tunnel_sync(struct nl_sock *sock, const struct lx_network_config *config,
 struct removal {
 	struct nl_sock *sock;
 	const char *network;
+	uint32_t keep;
 	struct lx_err *err;
 	int r;
 };
@@ -277,13 +278,14 @@ static void remove_if_ours(struct nl_object *object, void *arg)
 	struct rtnl_link *link = (struct rtnl_link *)(void *)object;
 	struct removal *rm = arg;
 
-	if (rm->r == 0 && is_ours(link, rm->network))
+	if (rm->r == 0 && is_ours(link, rm->network) &&
+	    (rm->keep == 0 || lx_tunnel_id(rtnl_link_get_name(link)) != rm->keep))
 		rm->r = remove_link(rm->sock, link, rm->err);
 }
 
-int lx_tunnel_delete(struct nl_sock *sock, const char *network, struct lx_err *err)
+int lx_tunnel_delete_others(struct nl_sock *sock, const char *network, uint32_t vxlan_id, struct lx_err *err)
 {
-	struct removal rm = { sock, network, err, 0 };
+	struct removal rm = { sock, network, vxlan_id, err, 0 };
 	struct nl_cache *cache;
 	int nle = rtnl_link_alloc_cache(sock, AF_UNSPEC, &cache);
 
@@ -292,6 +294,11 @@ int lx_tunnel_delete(struct nl_sock *sock, const char *network, struct lx_err *e
 	nl_cache_foreach(cache, remove_if_ours, &rm);
 	nl_cache_free(cache);
 	return rm.r;
+}
+
+int lx_tunnel_delete(struct nl_sock *sock, const char *network, struct lx_err *err)
+{
+	return lx_tunnel_delete_others(sock, network, 0, err);
 }
 
 struct search {

@@ -36,6 +36,9 @@ int lx_tunnel_sync(struct nl_sock *sock, const struct lx_network_config *config,
 /* Removes the network's, whatever their number; none is fine. */
 int lx_tunnel_delete(struct nl_sock *sock, const char *network, struct lx_err *err);
 
+/* Removes those that have not this number (0: all of them). */
+int lx_tunnel_delete_others(struct nl_sock *sock, const char *network, uint32_t vxlan_id, struct lx_err *err);
+
 /* The MTU of the interface that has this address; 0 when none has. */
 uint32_t lx_tunnel_underlay_mtu(struct nl_sock *sock, const struct lx_subnet *self);
 
