@@ -96,6 +96,8 @@ static int tunnel_end(const char *text, struct lx_subnet *addr, uint8_t hwaddr[L
 	int r = lx_subnet_parse_host("address", any_family(text), text, addr, err);
 
 	if (r == 0)
+		r = lx_subnet_check_host("address", addr, err); /* loopback is nobody's way to another */
+	if (r == 0)
 		lx_network_hwaddr(lx_subnet_format_host(addr, canonical), hwaddr);
 	return r;
 }
@@ -126,7 +128,13 @@ static int take_peer(struct lx_plan *plan, const struct lx_network_config *confi
 			"Tunnels between nodes need IP addresses: join it again with --advertise IP:PORT.");
 		return r;
 	}
-	if (plan->self.family != 0 && p->addr.family != plan->self.family)
+	if (plan->self.family == 0)
+		return lx_err_set(err, LX_FAILED_PRECONDITION,
+				  "node %s: no tunnel without an address of this node's own", pb->node);
+	if (lx_subnet_equal(&p->addr, &plan->self))
+		return lx_err_set(err, LX_FAILED_PRECONDITION, "node %s has the same address as this one",
+				  pb->node);
+	if (p->addr.family != plan->self.family)
 		return lx_err_set(
 			err, LX_FAILED_PRECONDITION,
 			"node %s has an IPv%d address and this one an IPv%d address: no tunnel can join them",
@@ -209,6 +217,8 @@ int lx_plan_make(struct lx_plan *plan, const struct lx_network_config *config,
 				  "%zu nodes, more than the %d that can be joined", req->n_peers,
 				  LX_PEERS_MAX);
 	r = tunnel_end(req->self_address, &plan->self, plan->self_hwaddr, &self);
+	if (r < 0)
+		plan->self = (struct lx_subnet){ 0 };
 	if (r < 0 && req->n_peers > 0) { /* alone it needs none */
 		lx_err_wrap(&self, "this node");
 		lx_err_hint(
