@@ -188,8 +188,9 @@ static int end_txn(struct lx_op *op, unsigned to, struct lx_txn *txn)
 	lx_txn_text(txn, op->pb->id);
 	if (++op->m->ended_ops >= LX_OP_PRUNE_EVERY) {
 		op->m->ended_ops = 0;
-		lx_txn_exec(txn, "DELETE FROM operations WHERE ended = 1 AND updated_at < (SELECT updated_at"
-				 " FROM operations WHERE ended = 1 ORDER BY updated_at DESC LIMIT 1 OFFSET ?1)");
+		lx_txn_exec(txn,
+			    "DELETE FROM operations WHERE ended = 1 AND updated_at < (SELECT updated_at"
+			    " FROM operations WHERE ended = 1 ORDER BY updated_at DESC LIMIT 1 OFFSET ?1)");
 		lx_txn_int(txn, LX_OP_KEEP_ENDED - 1);
 	}
 	return r;
