@@ -109,7 +109,8 @@ struct lx_manager {
 
 	uint64_t revision; /* grows with every change of an instance */
 	uint64_t net_revision;
-	uint8_t *list_cache; /* packed ListInstancesResponse of `list_revision` */
+	uv_timer_t settle_timer; /* cluster/hosts.c */
+	uint8_t *list_cache;     /* packed ListInstancesResponse of `list_revision` */
 	size_t list_cache_len;
 	uint64_t list_revision;
 
@@ -228,8 +229,11 @@ bool lx_node_online(const struct lx_node *n);
 /* link.c: dials the agent, keeps its Watch stream, says when it is away. */
 void lx_link_start(struct lx_node *n);
 void lx_link_stop(struct lx_node *n);
-/* Networks or leases changed: every node gets them, soon and together. */
+
+/* networks.c: networks, leases or nodes changed: every node gets them, soon and together. */
 void lx_link_apply_networks(struct lx_manager *m);
+/* hosts.c: the smallest VXLAN id that no network has; 0: none is left. */
+uint32_t lx_network_pick_vxlan_id(struct lx_manager *m);
 
 /* stray.c: deletes an image from the node, unless the cluster knows it or it may be about to. */
 void lx_node_drop_stray_images(struct lx_node *n);

@@ -330,6 +330,7 @@ static void on_removed(struct lx_manager *m, struct lx_call *call, const struct 
 		forget_instances(m, name);
 		lx_image_leave_node(m, lx_map_get(&m->nodes, name));
 		lx_map_del(&m->nodes, name);
+		lx_link_apply_networks(m);
 		lx_info("node removed", "node=%s", name);
 		lx_event(m, "node", "node-removed", name, name, NULL);
 	}
