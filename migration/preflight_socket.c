@@ -1,0 +1,323 @@
+/*
+ * Three dumps of sock_diag: unix, TCP over IPv4 and IPv6, netlink. Each message is judged by
+ * itself. A kernel without one of the modules answers ENOENT: then there is nothing to ask.
+ */
+#include "migration/preflight_socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/netlink_diag.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "migration/proc_text.h"
+
+/* Bytes taken from the kernel at once: it fills at most 32 KiB. */
+#define ANSWER_MAX (64u * 1024)
+
+/* ---- which are the guest's ---- */
+
+int lx_guest_sockets_add(struct lx_guest_sockets *t, uint64_t ino, size_t process, struct lx_err *err)
+{
+	if (t->n == t->cap) {
+		size_t cap = t->cap ? t->cap * 2 : 256;
+		struct lx_guest_socket *s = realloc(t->s, cap * sizeof(*s));
+
+		if (!s)
+			return lx_err_oom(err);
+		t->s = s;
+		t->cap = cap;
+	}
+	t->s[t->n++] = (struct lx_guest_socket){ ino, process };
+	return 0;
+}
+
+static int by_ino(const void *a, const void *b)
+{
+	uint64_t x = ((const struct lx_guest_socket *)a)->ino, y = ((const struct lx_guest_socket *)b)->ino;
+
+	return x < y ? -1 : x > y;
+}
+
+void lx_guest_sockets_sort(struct lx_guest_sockets *t)
+{
+	if (t->n)
+		qsort(t->s, t->n, sizeof(*t->s), by_ino);
+}
+
+const struct lx_guest_socket *lx_guest_socket_find(const struct lx_guest_sockets *t, uint64_t ino)
+{
+	struct lx_guest_socket key = { .ino = ino };
+
+	return t->n ? bsearch(&key, t->s, t->n, sizeof(key), by_ino) : NULL;
+}
+
+void lx_guest_sockets_release(struct lx_guest_sockets *t)
+{
+	free(t->s);
+	*t = (struct lx_guest_sockets){ 0 };
+}
+
+/* ---- judging ---- */
+
+/* An attribute's payload of at least `min` bytes after a message's fixed part, or NULL. */
+static const void *attribute(const struct nlmsghdr *h, size_t fixed, int type, size_t min, size_t *len)
+{
+	if (h->nlmsg_len < NLMSG_LENGTH(fixed))
+		return NULL;
+
+	const char *p = (const char *)h + NLMSG_HDRLEN + NLMSG_ALIGN(fixed);
+	const char *end = (const char *)h + h->nlmsg_len;
+
+	while (end - p >= (ptrdiff_t)sizeof(struct nlattr)) {
+		struct nlattr a;
+
+		memcpy(&a, p, sizeof(a));
+		if (a.nla_len < sizeof(a) || a.nla_len > end - p)
+			return NULL;
+		if ((a.nla_type & NLA_TYPE_MASK) == type) {
+			*len = a.nla_len - sizeof(a);
+			return *len >= min ? p + sizeof(a) : NULL;
+		}
+		if (NLA_ALIGN(a.nla_len) > end - p)
+			return NULL;
+		p += NLA_ALIGN(a.nla_len);
+	}
+	return NULL;
+}
+
+static void judge_unix(const struct nlmsghdr *h, const struct unix_diag_msg *m,
+		       const struct lx_guest_sockets *sockets, struct lx_verdict *v)
+{
+	size_t len;
+	const void *p = attribute(h, sizeof(*m), UNIX_DIAG_PEER, sizeof(uint32_t), &len);
+	uint32_t peer = 0;
+	char name[128] = "";
+
+	if (p)
+		memcpy(&peer, p, sizeof(peer));
+	/* 0: not connected, or not accepted yet. */
+	if (!peer || lx_guest_socket_find(sockets, peer))
+		return;
+	p = attribute(h, sizeof(*m), UNIX_DIAG_NAME, 1, &len);
+	if (p) {
+		const char *s = p;
+
+		name[0] = ' ';
+		/* An abstract name begins with a NUL, shown as @. */
+		if (!*s)
+			name[1] = '@';
+		lx_proc_printable(s + !*s, !*s ? len - 1 : strnlen(s, len), name + 1 + !*s,
+				  sizeof(name) - 1 - !*s);
+	}
+	v->code = "unix-peer";
+	snprintf(v->what, sizeof(v->what), "has a unix socket%s whose other end (inode %u) is outside", name,
+		 peer);
+	snprintf(v->cure, sizeof(v->cure),
+		 "End the connection: restart it, or remove the node's socket from the instance.");
+}
+
+static void judge_tcp(const struct nlmsghdr *h, const struct inet_diag_msg *m, struct lx_verdict *v)
+{
+	size_t len, name_len;
+	const char *ulp = attribute(h, sizeof(*m), INET_DIAG_ULP_INFO, 1, &len);
+
+	if (!ulp)
+		return;
+	/* Nested: INET_ULP_INFO_NAME is the text. */
+	for (const char *end = ulp + len; end - ulp >= (ptrdiff_t)sizeof(struct nlattr);) {
+		struct nlattr a;
+
+		memcpy(&a, ulp, sizeof(a));
+		if (a.nla_len < sizeof(a) || a.nla_len > end - ulp)
+			return;
+		name_len = a.nla_len - sizeof(a);
+		if ((a.nla_type & NLA_TYPE_MASK) == INET_ULP_INFO_NAME && name_len >= 3 &&
+		    memcmp(ulp + sizeof(a), "tls", 3) == 0) {
+			v->code = "ktls";
+			snprintf(v->what, sizeof(v->what),
+				 "has a TCP connection that the kernel encrypts (kTLS), at port %u",
+				 ntohs(m->id.idiag_sport));
+			snprintf(v->cure, sizeof(v->cure),
+				 "Switch kTLS off in its configuration (nginx: ssl_conf_command Options "
+				 "-KTLS) and "
+				 "restart it, or wait until the connection ends.");
+			return;
+		}
+		if (NLA_ALIGN(a.nla_len) > end - ulp)
+			return;
+		ulp += NLA_ALIGN(a.nla_len);
+	}
+}
+
+static void judge_netlink(const struct nlmsghdr *h, const struct netlink_diag_msg *m, struct lx_verdict *v)
+{
+	size_t len;
+	const unsigned char *groups = attribute(h, sizeof(*m), NETLINK_DIAG_GROUPS, 1, &len);
+
+	if (!groups)
+		return;
+	for (size_t i = 4; i < len; i++) {
+		if (!groups[i])
+			continue;
+		v->code = "netlink-group";
+		snprintf(v->what, sizeof(v->what), "listens to a netlink group above 32 (protocol %u)",
+			 m->ndiag_protocol);
+		snprintf(v->cure, sizeof(v->cure), "Stop it for the time of the move.");
+		return;
+	}
+}
+
+void lx_judge_diag(const void *msg, size_t size, int family, const struct lx_guest_sockets *sockets,
+		   uint64_t *ino, struct lx_verdict *v)
+{
+	const struct nlmsghdr *h = msg;
+	const void *body = NLMSG_DATA(h);
+
+	*ino = 0;
+	memset(v, 0, sizeof(*v));
+	if (size < sizeof(*h) || h->nlmsg_len < sizeof(*h) || h->nlmsg_len > size)
+		return;
+	size = h->nlmsg_len - NLMSG_HDRLEN;
+	if (family == AF_UNIX && size >= sizeof(struct unix_diag_msg)) {
+		const struct unix_diag_msg *m = body;
+
+		*ino = m->udiag_ino;
+		if (lx_guest_socket_find(sockets, *ino))
+			judge_unix(h, m, sockets, v);
+	} else if ((family == AF_INET || family == AF_INET6) && size >= sizeof(struct inet_diag_msg)) {
+		const struct inet_diag_msg *m = body;
+
+		*ino = m->idiag_inode;
+		if (lx_guest_socket_find(sockets, *ino))
+			judge_tcp(h, m, v);
+	} else if (family == AF_NETLINK && size >= sizeof(struct netlink_diag_msg)) {
+		const struct netlink_diag_msg *m = body;
+
+		*ino = m->ndiag_ino;
+		if (lx_guest_socket_find(sockets, *ino))
+			judge_netlink(h, m, v);
+	}
+}
+
+/* ---- asking ---- */
+
+/* A socket of that namespace; the thread is back in its own afterwards. */
+static int open_in(pid_t pid, struct lx_err *err)
+{
+	char path[64];
+	lx_autoclose int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (own < 0)
+		return lx_err_errno(err, errno, "cannot open the network namespace of this process");
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+	lx_autoclose int theirs = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (theirs < 0)
+		return -ESRCH;
+	if (setns(theirs, CLONE_NEWNET) < 0)
+		return lx_err_errno(err, errno, "cannot enter its network namespace");
+	lx_autoclose int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	int saved = errno;
+
+	if (setns(own, CLONE_NEWNET) < 0)
+		return lx_err_errno(err, errno, "cannot return from its network namespace");
+	if (fd < 0)
+		return lx_err_errno(err, saved, "cannot ask the kernel about its sockets");
+	return lx_move_fd(fd);
+}
+
+static int collect(int fd, int family, const struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn,
+		   void *arg, struct lx_err *err)
+{
+	lx_autofree char *buf = malloc(ANSWER_MAX);
+	struct lx_verdict v;
+	uint64_t ino;
+
+	if (!buf)
+		return lx_err_oom(err);
+	for (;;) {
+		ssize_t got = recv(fd, buf, ANSWER_MAX, 0);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return lx_err_errno(err, errno, "cannot ask the kernel about its sockets");
+
+		size_t left = (size_t)got;
+
+		for (struct nlmsghdr *h = (void *)buf; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+			if (h->nlmsg_type == NLMSG_DONE)
+				return 0;
+			if (h->nlmsg_type == NLMSG_ERROR) {
+				const struct nlmsgerr *e = NLMSG_DATA(h);
+
+				return e->error == -ENOENT
+					       ? 0
+					       : lx_err_errno(err, e->error,
+							      "cannot ask the kernel about its sockets");
+			}
+			lx_judge_diag(h, left, family, sockets, &ino, &v);
+			if (!v.code)
+				continue;
+			int r = fn(arg, lx_guest_socket_find(sockets, ino)->process, &v, err);
+
+			if (r < 0)
+				return r;
+		}
+	}
+}
+
+int lx_preflight_sockets(pid_t pid, const struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn,
+			 void *arg, struct lx_err *err)
+{
+	struct {
+		struct nlmsghdr h;
+		union {
+			struct unix_diag_req u;
+			struct inet_diag_req_v2 i;
+			struct netlink_diag_req n;
+		};
+	} req[] = {
+		{ .u = { .sdiag_family = AF_UNIX,
+			 .udiag_states = ~0u,
+			 .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER } },
+		{ .i = { .sdiag_family = AF_INET,
+			 .sdiag_protocol = IPPROTO_TCP,
+			 .idiag_states = 1u << TCP_ESTABLISHED } },
+		{ .i = { .sdiag_family = AF_INET6,
+			 .sdiag_protocol = IPPROTO_TCP,
+			 .idiag_states = 1u << TCP_ESTABLISHED } },
+		{ .n = { .sdiag_family = AF_NETLINK,
+			 .sdiag_protocol = NDIAG_PROTO_ALL,
+			 .ndiag_show = NDIAG_SHOW_GROUPS } },
+	};
+	lx_autoclose int fd = open_in(pid, err);
+
+	if (fd < 0)
+		return fd;
+	for (size_t i = 0; i < LX_ARRAY_SIZE(req); i++) {
+		req[i].h = (struct nlmsghdr){ .nlmsg_len = sizeof(req[i]),
+					      .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+					      .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP };
+		if (send(fd, &req[i], sizeof(req[i]), 0) < 0)
+			return lx_err_errno(err, errno, "cannot ask the kernel about its sockets");
+		int r = collect(fd, req[i].u.sdiag_family, sockets, fn, arg, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
