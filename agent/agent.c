@@ -24,6 +24,7 @@
 #include "agent/instance/instance.h"
 #include "agent/instance/usage.h"
 #include "agent/join.h"
+#include "agent/move/move.h"
 #include "agent/orphans.h"
 #include "agent/spawn.h"
 #include "lib/cleanup.h"
@@ -205,7 +206,8 @@ int lx_agent_open(struct lx_agent *a, uv_loop_t *loop, const struct lx_agent_opt
 	a->rebooted = lx_autostart_due(a);
 	if ((r = lx_images_load(a, err)) < 0 || (r = open_networks(a, err)) < 0 ||
 	    (r = open_jobs(a, err)) < 0 || (r = lx_usage_open(a, err)) < 0 ||
-	    (r = lx_instances_load(a, err)) < 0 || (r = lx_agent_serve(a, err)) < 0)
+	    (r = lx_moves_load(a, err)) < 0 || (r = lx_instances_load(a, err)) < 0 ||
+	    (r = lx_agent_serve(a, err)) < 0)
 		return r;
 	lx_autostart_run(a);
 	return 0;
@@ -224,6 +226,7 @@ static void server_closed(void *arg)
 	a->network = NULL;
 	lx_facts_close(a->facts);
 	a->facts = NULL;
+	lx_moves_close(a);
 	/* What the instances watch closes with them. */
 	lx_map_release(&a->instances);
 }

@@ -6,7 +6,7 @@
  *   watch.c      telling the manager       facts.c     what this machine is
  *   jobs.c       work done by workers      pump.c      bytes to and from them
  *   instance/    one file a verb           image/      the same for images
- *   network/     bridges and leases
+ *   network/     bridges and leases            move/      instances between nodes
  *
  * The agent never blocks its loop on liblxc, mounts, archives or CRIU: that is what workers
  * are for. What it knows is on disk before it answers, so it may be killed at any moment;
@@ -61,6 +61,7 @@ struct lx_agent {
 	struct lx_usage *usage;
 	struct lx_map instances;      /* name -> struct lx_instance * */
 	struct lx_map images;         /* fingerprint -> Lxmgr__V1__Image * */
+	struct lx_map moves;          /* operation -> struct lx_agent_move * (move/) */
 	struct lx_map images_leaving; /* fingerprints that are being deleted -> (void *)1 */
 	struct lx_map fetches;        /* fingerprint -> what image/fetch.c has under way */
 };

@@ -5,15 +5,14 @@
  */
 #include "agent/download.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agent/frames.h"
 #include "agent/pump.h"
-#include "proto/frame.h"
 #include "lib/buf.h"
 #include "proto/pb.h"
 
@@ -56,36 +55,6 @@ static void maybe_end(struct download *d)
 
 /* ------------------------------------------------------------------ what comes from the worker */
 
-static int send_frames(struct download *d, const uint8_t *data, size_t len)
-{
-	int full = 0;
-	size_t at = 0;
-
-	if (lx_buf_append(&d->partial, data, len) < 0)
-		return -ENOMEM;
-	for (;;) {
-		uint32_t size;
-
-		if (d->partial.len - at < LX_FRAME_HEADER)
-			break;
-		memcpy(&size, d->partial.data + at, LX_FRAME_HEADER);
-		size = ntohl(size);
-		if (size > LX_FRAME_MAX)
-			return -EMSGSIZE;
-		if (d->partial.len - at < LX_FRAME_HEADER + size)
-			break;
-		struct lx_bytes msg = { .data = d->partial.data + at + LX_FRAME_HEADER, .len = size };
-		int r = lx_call_send_bytes(d->call, msg);
-
-		if (r < 0)
-			return r;
-		full |= r;
-		at += LX_FRAME_HEADER + size;
-	}
-	lx_buf_consume(&d->partial, at);
-	return full;
-}
-
 static int on_data(const uint8_t *data, size_t len, void *arg)
 {
 	struct download *d = arg;
@@ -93,7 +62,8 @@ static int on_data(const uint8_t *data, size_t len, void *arg)
 
 	if (!d->call || d->ended)
 		return 0;
-	int r = d->kind->send ? d->kind->send(d->call, data, len) : send_frames(d, data, len);
+	int r = d->kind->send ? d->kind->send(d->call, data, len)
+			      : lx_frames_to_call(&d->partial, data, len, d->call);
 
 	if (r < 0) {
 		lx_err_errno(&err, r, "cannot pass on what the worker sends");

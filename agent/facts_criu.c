@@ -17,30 +17,11 @@
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/str.h"
+#include "migration/criu.h"
 
 /* Seconds an answer may take. */
 #define CRIU_PATIENCE   "20"
 #define CRIU_OUTPUT_MAX 4096
-/* Where scripts/install-criu puts one. */
-#define CRIU_DIR LX_LIBEXECDIR "/criu/sbin"
-
-static char *find_criu(const char *libexec_dir)
-{
-	const char *path = getenv("PATH");
-	lx_autofree char *dirs =
-		lx_asprintf("%s:%s:%s:%s", libexec_dir, LX_LIBEXECDIR, CRIU_DIR, path ? path : "");
-	char *save = NULL;
-
-	for (char *dir = dirs ? strtok_r(dirs, ":", &save) : NULL; dir; dir = strtok_r(NULL, ":", &save)) {
-		char *criu = lx_path_join(dir, "criu");
-
-		if (criu && access(criu, X_OK) == 0)
-			return criu;
-		free(criu);
-	}
-	return NULL;
-}
-
 /* Runs a command and keeps the beginning of what it says. Its exit status, or negative errno. */
 static int run(char *const argv[], char out[CRIU_OUTPUT_MAX])
 {
@@ -99,7 +80,7 @@ static void ask(const char *criu, const char *feature, char *answer, size_t n)
 void lx_facts_ask_criu(const char *libexec_dir, struct lx_facts_criu *ret)
 {
 	char out[CRIU_OUTPUT_MAX];
-	lx_autofree char *criu = find_criu(libexec_dir);
+	lx_autofree char *criu = lx_criu_find(libexec_dir);
 	const char *argv[] = { "timeout", CRIU_PATIENCE, criu, "--version", NULL };
 
 	*ret = (struct lx_facts_criu){ 0 };

@@ -27,10 +27,15 @@
 
 /* At once; for WORK the rest waits, of the others more are refused. */
 static const unsigned class_limits[LX_JOB_CLASSES] = {
-	[LX_JOB_WORK] = 8,
-	[LX_JOB_SESSION] = 512,
-	[LX_JOB_IMAGE] = 4,
-	[LX_JOB_TRANSFER] = 64,
+	[LX_JOB_WORK] = 8,      [LX_JOB_SESSION] = 512, [LX_JOB_IMAGE] = 4,
+	[LX_JOB_TRANSFER] = 64, [LX_JOB_MOVE] = 32,
+};
+
+/* Who does them. */
+static const enum lx_worker_kind kinds[LX_JOB_CLASSES] = {
+	[LX_JOB_WORK] = LX_WORKER_INSTANCE, [LX_JOB_SESSION] = LX_WORKER_INSTANCE,
+	[LX_JOB_IMAGE] = LX_WORKER_IMAGE,   [LX_JOB_TRANSFER] = LX_WORKER_IMAGE,
+	[LX_JOB_MOVE] = LX_WORKER_MOVE,
 };
 
 /* Jobs that wait for their turn. */
@@ -89,6 +94,10 @@ static const struct {
 	{ LXMGR__V1__WORKER_JOB__JOB_DELETE_FILE, "delete files of" },
 	{ LXMGR__V1__WORKER_JOB__JOB_CREATE, "create" },
 	{ LXMGR__V1__WORKER_JOB__JOB_DESTROY, "delete" },
+	{ LXMGR__V1__WORKER_JOB__JOB_SEND, "move" },
+	{ LXMGR__V1__WORKER_JOB__JOB_RECEIVE, "receive" },
+	{ LXMGR__V1__WORKER_JOB__JOB_MEND, "mend" },
+	{ LXMGR__V1__WORKER_JOB__JOB_CHECK_MOVE, "check" },
 	{ LXMGR__V1__WORKER_JOB__JOB_IMPORT_IMAGE, "import" },
 	{ LXMGR__V1__WORKER_JOB__JOB_BUILD_IMAGE, "build" },
 	{ LXMGR__V1__WORKER_JOB__JOB_EXPORT_IMAGE, "export" },
@@ -276,8 +285,7 @@ static int send_job(struct lx_job *job, struct lx_err *err)
 static int employ(struct lx_job *job, struct lx_err *err)
 {
 	struct lx_jobs *js = job->jobs;
-	bool image = job->class == LX_JOB_IMAGE || job->class == LX_JOB_TRANSFER;
-	enum lx_worker_kind kind = image ? LX_WORKER_IMAGE : LX_WORKER_INSTANCE;
+	enum lx_worker_kind kind = kinds[job->class];
 
 	if (kind == LX_WORKER_INSTANCE && js->spare.pid > 0) {
 		job->worker = js->spare;

@@ -10,6 +10,7 @@
 #include "agent/image/images.h"
 #include "agent/instance/streams.h"
 #include "agent/instance/task.h"
+#include "agent/move/move.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -54,6 +55,16 @@ static const struct lx_method methods[] = {
 	{ .name = "FetchImage", .server_stream = true, .unary = lx_image_fetch_call },
 	{ .name = "SendImage", .server_stream = true, .unary = lx_image_send_call },
 	{ .name = "ApplyNetworks", .unary = apply_networks },
+	{ .name = "CheckMove", .unary = lx_move_check_call },
+	{ .name = "ExpectInstance", .unary = lx_move_expect_call },
+	{ .name = "SendInstance", .server_stream = true, .unary = lx_move_send_call },
+	{ .name = "EndMove", .unary = lx_move_end_call },
+	{ .name = "Transfer",
+	  .client_stream = true,
+	  .server_stream = true,
+	  .raw = true,
+	  .open = lx_move_transfer_open },
+	{ .name = "AskOutcome", .unary = lx_move_outcome_call },
 };
 
 static const struct lx_service service = {
@@ -119,6 +130,8 @@ static void apply_networks(struct lx_call *call, const ProtobufCMessage *msg, vo
 /* Methods that other agents call, and nobody else. All the rest is the manager's. */
 static const char *const among_agents[] = {
 	"/lxmgr.v1.AgentService/SendImage",
+	"/lxmgr.v1.AgentService/Transfer",
+	"/lxmgr.v1.AgentService/AskOutcome",
 };
 
 /* The role, as certificates have it in their OU, that may call the method. */

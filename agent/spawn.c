@@ -32,6 +32,7 @@
 static const char *const programs[LX_WORKER_KINDS] = {
 	[LX_WORKER_INSTANCE] = "lx-instance-worker",
 	[LX_WORKER_IMAGE] = "lx-image-worker",
+	[LX_WORKER_MOVE] = "lx-move-worker",
 };
 
 #define WORKER_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -81,8 +82,8 @@ int lx_spawn_find(char **ret_dir, struct lx_err *err)
 		*ret_dir = strdup(LX_LIBEXECDIR);
 		return *ret_dir ? 0 : lx_err_oom(err);
 	}
-	lx_err_set(err, LX_NOT_FOUND, "cannot find the worker programs %s and %s in %s",
-		   programs[LX_WORKER_INSTANCE], programs[LX_WORKER_IMAGE],
+	lx_err_set(err, LX_NOT_FOUND, "cannot find the worker programs %s, %s and %s in %s",
+		   programs[LX_WORKER_INSTANCE], programs[LX_WORKER_IMAGE], programs[LX_WORKER_MOVE],
 		   !lx_str_empty(named) ? named : LX_LIBEXECDIR);
 	lx_err_hint(err, "Install them with lxagentd, or name their directory in LXMGR_LIBEXEC.");
 	return -ENOENT;

@@ -10,7 +10,7 @@
 
 #include "lib/err.h"
 
-enum lx_worker_kind { LX_WORKER_INSTANCE, LX_WORKER_IMAGE, LX_WORKER_KINDS };
+enum lx_worker_kind { LX_WORKER_INSTANCE, LX_WORKER_IMAGE, LX_WORKER_MOVE, LX_WORKER_KINDS };
 
 /* A worker, alive or not yet buried. */
 struct lx_spawned {

@@ -178,3 +178,10 @@ int lx_uuid(char out[LX_UUID_TEXT])
 	}
 	return 0;
 }
+
+const char *lx_address_part(const char *cidr, char *buf, size_t n)
+{
+	snprintf(buf, n, "%s", cidr);
+	buf[strcspn(buf, "/")] = '\0';
+	return buf;
+}

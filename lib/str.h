@@ -59,4 +59,7 @@ void lx_hex(const void *data, size_t n, char *out);
 #define LX_UUID_TEXT 37
 int lx_uuid(char out[LX_UUID_TEXT]);
 
+/* "10.88.0.7/16" -> "10.88.0.7", into `buf`; what does not fit is cut. Returns buf. */
+const char *lx_address_part(const char *cidr, char *buf, size_t n);
+
 #endif

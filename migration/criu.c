@@ -34,6 +34,14 @@ char *lx_criu_find(const char *libexec_dir)
 	return NULL;
 }
 
+bool lx_criu_version_ok(const char *version)
+{
+	unsigned major = 0, minor = 0;
+	int n = sscanf(version, "%u.%u", &major, &minor);
+
+	return n >= 1 && (major > 4 || (major == 4 && minor >= 2));
+}
+
 /* ------------------------------------------------------------------ command lines */
 
 /*

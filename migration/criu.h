@@ -25,6 +25,9 @@
 /* Below libexec_dir, where scripts/install-criu puts one, or in PATH. malloc'ed; NULL: none. */
 char *lx_criu_find(const char *libexec_dir);
 
+/* Is "4.2.1" new enough? */
+bool lx_criu_version_ok(const char *version);
+
 struct lx_criu_dump {
 	const char *criu; /* program */
 	pid_t init;

@@ -16,6 +16,7 @@
 
 #include "agent/instance/task.h"
 #include "agent/loop.h"
+#include "agent/move/move.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
@@ -70,6 +71,9 @@ static int load_one(struct lx_agent *a, const char *name, struct lx_err *err)
 	lx_pb_free(spec);
 	if (r < 0)
 		return r;
+	/* One that was being moved goes on where its journal says it is. */
+	if (lx_move_resume(inst))
+		return 0;
 	if (read == 0 && sane)
 		return look_at(inst, err);
 	if (read == -ENOENT) {

@@ -6,7 +6,6 @@
  * paused. The worker's end of the job is the call's end, also when it comes before the
  * caller has sent all (a full disk).
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -14,8 +13,8 @@
 
 #include "agent/instance/instance.h"
 #include "agent/instance/streams.h"
+#include "agent/frames.h"
 #include "agent/pump.h"
-#include "proto/frame.h"
 #include "lxmgr/v1/stream.pb-c.h"
 #include "proto/pb.h"
 
@@ -148,18 +147,11 @@ static int on_first(struct transfer *t, struct lx_bytes msg, struct lx_err *err)
 
 static int pass_on(struct transfer *t, struct lx_bytes msg, struct lx_err *err)
 {
-	uint32_t head = htonl((uint32_t)msg.len);
+	int r = lx_frames_to_sink(t->sink, msg, err);
 
-	if (msg.len > LX_FRAME_MAX)
-		return lx_err_set(err, LX_INVALID_ARGUMENT, "a message of %zu bytes, the limit is %d",
-				  msg.len, LX_FRAME_MAX);
-	int r = lx_sink_write(t->sink, &head, sizeof(head));
-
-	if (r >= 0)
-		r = lx_sink_write(t->sink, msg.data, msg.len);
 	if (r > 0)
 		lx_call_pause(t->call);
-	return r < 0 ? lx_err_oom(err) : 0;
+	return r < 0 ? r : 0;
 }
 
 static void on_bytes(struct lx_call *call, struct lx_bytes msg, void *arg)

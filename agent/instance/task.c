@@ -193,13 +193,27 @@ static void on_job_done(const struct lx_job_end *end, void *arg)
 	t->step(t, end);
 }
 
-static const struct lx_job_events job_events = { .done = on_job_done };
+static void on_job_progress(const Lxmgr__V1__ImageProgress *progress, void *arg)
+{
+	struct lx_task *t = arg;
+
+	if (t->progress)
+		t->progress(t, progress);
+}
+
+static const struct lx_job_events job_events = { .progress = on_job_progress, .done = on_job_done };
 
 int lx_task_job(struct lx_task *t, enum lx_job_class class, Lxmgr__V1__WorkerJob *msg, lx_task_step step,
 		struct lx_err *err)
 {
+	return lx_task_job_fds(t, class, msg, NULL, step, err);
+}
+
+int lx_task_job_fds(struct lx_task *t, enum lx_job_class class, Lxmgr__V1__WorkerJob *msg,
+		    struct lx_worker_fds *fds, lx_task_step step, struct lx_err *err)
+{
 	t->step = step;
-	return lx_job_run(t->inst->agent->jobs, class, msg, NULL, &job_events, t, &t->job, err);
+	return lx_job_run(t->inst->agent->jobs, class, msg, fds, &job_events, t, &t->job, err);
 }
 
 /* ------------------------------------------------------------------ the end */
@@ -291,6 +305,8 @@ void lx_task_end(struct lx_task *t, const struct lx_err *err)
 	else
 		inst->next = NULL;
 	log_end(t, err);
+	if (verb->finished)
+		verb->finished(t);
 	if (gone)
 		lx_watch_instance_removed(a, inst);
 	answer(t, err);

@@ -18,6 +18,7 @@
 /* Bytes of an operation's id. */
 #define LX_OPERATION_MAX 128
 
+struct lx_agent_move;
 struct lx_timer;
 struct lx_task_store;
 
@@ -32,6 +33,8 @@ struct lx_verb {
 	bool overtakes;
 	/* Nobody asked for it: one request may wait behind it. */
 	bool own;
+	/* This one ends, in whatever way; the instance is still there. May be NULL. */
+	void (*finished)(struct lx_task *t);
 	/* One has ended, in whatever way. May be NULL. */
 	void (*ended)(struct lx_agent *a);
 };
@@ -57,11 +60,13 @@ struct lx_task {
 	struct lx_task_store *store;     /* store.c */
 	void (*next)(struct lx_task *t); /* store.c, stop.c */
 	unsigned ticks;
-	bool shutting_down;     /* waits for a clean shutdown */
-	bool gone;              /* the instance is no more */
-	struct lx_err why;      /* settle.c: what it will end with */
-	unsigned attempts;      /* settle.c */
-	size_t n_needs_restart; /* update */
+	void (*progress)(struct lx_task *t, const Lxmgr__V1__ImageProgress *p); /* of the job; may be NULL */
+	struct lx_agent_move *move; /* move/: which one this is a part of, or NULL */
+	bool shutting_down;         /* waits for a clean shutdown */
+	bool gone;                  /* the instance is no more */
+	struct lx_err why;          /* settle.c: what it will end with */
+	unsigned attempts;          /* settle.c */
+	size_t n_needs_restart;     /* update */
 	char **needs_restart;
 };
 
@@ -85,6 +90,9 @@ void lx_task_begin(struct lx_task *t);
 /* Hands `msg` (taken in any case) to a worker; `step` gets the end of it. */
 int lx_task_job(struct lx_task *t, enum lx_job_class class, Lxmgr__V1__WorkerJob *msg, lx_task_step step,
 		struct lx_err *err);
+/* The same with descriptors for the worker, which are taken in any case. */
+int lx_task_job_fds(struct lx_task *t, enum lx_job_class class, Lxmgr__V1__WorkerJob *msg,
+		    struct lx_worker_fds *fds, lx_task_step step, struct lx_err *err);
 /* Answers, logs, frees; err NULL or code LX_OK: success. The instance may be gone after it. */
 void lx_task_end(struct lx_task *t, const struct lx_err *err);
 /* Without a word, at the end of the agent. */

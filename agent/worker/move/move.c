@@ -2,18 +2,15 @@
 #include "agent/worker/move/move.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
-#include "lib/fs.h"
 #include "lib/str.h"
+#include "migration/dump_dir.h"
 #include "proto/pb.h"
 
 #define PIDS_MAX 1000000u
@@ -46,8 +43,8 @@ int lx_move_init(struct lx_move *m, struct lx_job *job, const char *operation, s
 	if (r < 0)
 		return r;
 	snprintf(m->operation, sizeof(m->operation), "%s", operation);
-	snprintf(m->dir, sizeof(m->dir), "%s/" LX_MOVES_DIR "/%s", job->run_dir, operation);
-	snprintf(m->images, sizeof(m->images), "%s/" LX_MOVES_DIR "/%s/images", job->run_dir, operation);
+	lx_dump_dir_path(job->run_dir, operation, m->dir);
+	snprintf(m->images, sizeof(m->images), "%s/images", m->dir);
 	lx_cgroup_path(&m->cg, m->cg.v2, job, "/payload", m->payload);
 	m->libexec = own_directory();
 	m->report = malloc(sizeof(*m->report));
@@ -69,49 +66,6 @@ void lx_move_release(struct lx_move *m)
 	lx_move_record_free(m->rec);
 	lx_pb_free(m->report);
 	free(m->libexec);
-}
-
-/* ------------------------------------------------------------------ the directory in memory */
-
-static bool is_mounted(const char *dir)
-{
-	char up[LX_JOB_PATH_MAX + 8];
-	struct stat a, b;
-
-	snprintf(up, sizeof(up), "%s/..", dir);
-	return stat(dir, &a) == 0 && stat(up, &b) == 0 && a.st_dev != b.st_dev;
-}
-
-int lx_move_dir_make(struct lx_move *m, bool keep, struct lx_err *err)
-{
-	char parent[LX_JOB_PATH_MAX];
-
-	if (keep && is_mounted(m->dir))
-		return 0;
-	lx_move_dir_remove(m);
-	snprintf(parent, sizeof(parent), "%s/" LX_MOVES_DIR, m->job->run_dir);
-	int r = lx_mkdir_p(parent, 0700, err);
-
-	if (r == 0)
-		r = lx_mkdir_p(m->dir, 0700, err);
-	if (r < 0)
-		return r;
-	/* Memory that cannot be swapped out, where the kernel knows how (6.4). */
-	if (mount("lxmgr-move", m->dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		  "mode=0700,size=100%,noswap") < 0 &&
-	    mount("lxmgr-move", m->dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700,size=100%") < 0)
-		return lx_err_errno(err, errno, "cannot make room in memory for the dump in %s", m->dir);
-	/* The guest's root reads its own images through a descriptor; by path nobody gets here. */
-	if (mkdir(m->images, 0755) < 0)
-		return lx_err_errno(err, errno, "cannot make %s", m->images);
-	return 0;
-}
-
-void lx_move_dir_remove(const struct lx_move *m)
-{
-	while (is_mounted(m->dir) && umount2(m->dir, MNT_DETACH) == 0)
-		;
-	(void)rmdir(m->dir);
 }
 
 /* ------------------------------------------------------------------ phases */

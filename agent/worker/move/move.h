@@ -25,7 +25,7 @@ struct lx_move {
 	lx_move_record *rec;
 	char operation[72];
 	char dir[LX_JOB_PATH_MAX];     /* <run_dir>/moves/<operation>: a file system in memory */
-	char images[LX_JOB_PATH_MAX];  /* of the dump */
+	char images[LX_JOB_PATH_MAX + 8];  /* of the dump */
 	char payload[LX_JOB_PATH_MAX]; /* cgroup, v2 */
 	char *libexec;                 /* directory of our programs */
 	Lxmgr__V1__MoveReport *report;
@@ -35,11 +35,6 @@ struct lx_move {
 /* Finds paths and the record. Takes the socket out of the job. */
 int lx_move_init(struct lx_move *m, struct lx_job *job, const char *operation, struct lx_err *err);
 void lx_move_release(struct lx_move *m);
-
-/* Mounts the directory in memory, empty; or leaves the one that is there (`keep`). */
-int lx_move_dir_make(struct lx_move *m, bool keep, struct lx_err *err);
-/* Nothing of the dump is left in memory. */
-void lx_move_dir_remove(const struct lx_move *m);
 
 /* A phase ends here: its time goes into the report, and a new one begins. */
 void lx_move_phase(struct lx_move *m, const char *ended);

@@ -29,6 +29,7 @@
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "migration/dump_dir.h"
 #include "migration/net.h"
 #include "proto/pb.h"
 
@@ -220,7 +221,7 @@ static int open_dump(struct lx_receive *rx, bool again, struct lx_err *err)
 {
 	if (rx->mode != LIVE)
 		return 0;
-	int r = lx_move_dir_make(&rx->m, again, err);
+	int r = lx_dump_dir_make(rx->m.job->run_dir, rx->m.operation, again, err);
 
 	if (r < 0)
 		return r;
@@ -353,7 +354,7 @@ static int finish(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *re
 	say_done(rx);
 	if (lx_run_find(rx->m.job, &run, NULL) == 1)
 		lx_run_tell(&run, result);
-	lx_move_dir_remove(&rx->m);
+	lx_dump_dir_remove(rx->m.job->run_dir, rx->m.operation);
 	return 0;
 }
 
@@ -380,7 +381,7 @@ static int give_up(struct lx_receive *rx, struct lx_err *why)
 	if (lx_move_record_abort(rx->m.job->state_dir, rx->m.rec, why, &err) < 0)
 		lx_error("cannot write the journal of a move", "error=\"%s\"", err.msg);
 	lx_talk_fail(&rx->m.talk, why);
-	lx_move_dir_remove(&rx->m);
+	lx_dump_dir_remove(rx->m.job->run_dir, rx->m.operation);
 	return lx_code_errno(why->code);
 }
 

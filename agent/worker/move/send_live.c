@@ -28,6 +28,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "migration/cgroups.h"
+#include "migration/dump_dir.h"
 #include "migration/net.h"
 #include "migration/quiesce.h"
 #include "migration/sockets.h"
@@ -206,7 +207,7 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 int lx_send_live(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__GuestState *guest = NULL;
-	int r = lx_move_dir_make(&s->m, false, err);
+	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
 	s->dir = r == 0;
 	if (r == 0)
@@ -238,7 +239,7 @@ void lx_send_live_back(struct lx_send *s)
 		lx_error("a source does not come back by itself", "instance=%s error=\"%s\"", s->m.job->name,
 			 err.msg);
 	if (s->dir)
-		lx_move_dir_remove(&s->m);
+		lx_dump_dir_remove(s->m.job->run_dir, s->m.operation);
 }
 
 void lx_send_live_end(struct lx_send *s)
@@ -250,5 +251,5 @@ void lx_send_live_end(struct lx_send *s)
 	if (lx_instance_wipe(s->m.job, &s->m.cg, &err) < 0)
 		lx_warn("a source is not gone at once", "instance=%s error=\"%s\"", s->m.job->name, err.msg);
 	lx_move_phase(&s->m, "end-source");
-	lx_move_dir_remove(&s->m);
+	lx_dump_dir_remove(s->m.job->run_dir, s->m.operation);
 }

@@ -1,0 +1,196 @@
+/*
+ * CheckMove: what stands in the way on this node. The source's worker looks at the guest; what a
+ * node has or lacks is known here: CRIU and its version, the image, the name, memory.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "agent/move/move.h"
+#include "lib/str.h"
+#include "migration/criu.h"
+#include "proto/pb.h"
+
+#define OBSTACLES_MAX 8
+
+struct findings {
+	Lxmgr__V1__AgentCheckMoveResponse resp;
+	Lxmgr__V1__MoveObstacle own[OBSTACLES_MAX], *list[OBSTACLES_MAX];
+	char text[OBSTACLES_MAX][2][512];
+	size_t n;
+};
+
+__attribute__((format(printf, 3, 4))) static void found(struct findings *f, const char *code,
+							const char *cause, ...)
+{
+	if (f->n == OBSTACLES_MAX)
+		return;
+	Lxmgr__V1__MoveObstacle *o = &f->own[f->n];
+	va_list ap;
+
+	lxmgr__v1__move_obstacle__init(o);
+	va_start(ap, cause);
+	vsnprintf(f->text[f->n][0], sizeof(f->text[f->n][0]), cause, ap);
+	va_end(ap);
+	o->code = (char *)(uintptr_t)code;
+	o->cause = f->text[f->n][0];
+	o->cure = f->text[f->n][1];
+	o->blocks = true;
+	f->list[f->n++] = o;
+}
+
+__attribute__((format(printf, 2, 3))) static void cure(struct findings *f, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(f->text[f->n - 1][1], sizeof(f->text[f->n - 1][1]), fmt, ap);
+	va_end(ap);
+}
+
+static void check_criu(const struct lx_agent *a, struct findings *f)
+{
+	const Lxmgr__V1__NodeFacts *facts = lx_facts_get(a->facts);
+
+	if (lx_str_empty(facts->criu_version)) {
+		found(f, "criu-missing", "there is no CRIU on node %s", a->node);
+		cure(f, "Install %s or newer there: scripts/install-criu", LX_CRIU_VERSION_MIN);
+	} else if (!lx_criu_version_ok(facts->criu_version)) {
+		found(f, "criu-old", "CRIU on node %s is version %s", a->node, facts->criu_version);
+		cure(f, "Install %s or newer there: scripts/install-criu", LX_CRIU_VERSION_MIN);
+	}
+}
+
+static void check_room(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
+		       struct findings *f)
+{
+	const Lxmgr__V1__NodeFacts *facts = lx_facts_get(a->facts);
+
+	/* The dump lies beside what is restored from it. */
+	if (req->live && req->memory_bytes > 0 && facts->memory_free_bytes < 2 * req->memory_bytes) {
+		found(f, "memory", "node %s has %" PRIu64 " MiB of memory free, the move needs %" PRIu64,
+		      a->node, facts->memory_free_bytes >> 20, (2 * req->memory_bytes) >> 20);
+		cure(f, "Free some there, choose another node, or move with --live=off.");
+	}
+}
+
+static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
+			      struct findings *f)
+{
+	if (lx_map_has(&a->instances, req->spec->name)) {
+		found(f, "name-taken", "node %s has an instance %s already", a->node, req->spec->name);
+		cure(f, "Look there: lxmgr list node=%s", a->node);
+	}
+	for (size_t i = 0; i < req->spec->n_nics; i++)
+		if (lx_network_mtu(a->network, req->spec->nics[i]->network) == 0) {
+			found(f, "network", "network %s is not up on node %s", req->spec->nics[i]->network,
+			      a->node);
+			cure(f, "lxmgr network show %s says why.", req->spec->nics[i]->network);
+		}
+	check_room(a, req, f);
+}
+
+/* ------------------------------------------------------------------ the answer */
+
+struct check {
+	struct lx_call *call; /* NULL: gone */
+	struct findings f;
+};
+
+static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
+{
+	struct check *c = arg;
+
+	c->call = NULL;
+}
+
+static const struct lx_call_events events = { .closed = on_closed };
+
+static void reply(struct findings *f, struct lx_agent *a, struct lx_call *call,
+		  const Lxmgr__V1__AgentCheckMoveResponse *guest)
+{
+	size_t n_guest = guest ? guest->n_obstacles : 0;
+	Lxmgr__V1__MoveObstacle **all = calloc(f->n + n_guest + 1, sizeof(*all));
+
+	if (!all) {
+		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	lxmgr__v1__agent_check_move_response__init(&f->resp);
+	for (size_t i = 0; i < f->n; i++) {
+		f->list[i]->node = a->node;
+		all[f->resp.n_obstacles++] = f->list[i];
+	}
+	for (size_t i = 0; i < n_guest; i++)
+		all[f->resp.n_obstacles++] = guest->obstacles[i];
+	f->resp.obstacles = all;
+	f->resp.criu_version = lx_facts_get(a->facts)->criu_version;
+	f->resp.memory = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	lx_call_reply(call, &f->resp.base);
+	free(all);
+}
+
+struct guest_check {
+	struct lx_agent *agent;
+	struct check c;
+};
+
+static void on_guest(const struct lx_job_end *end, void *arg)
+{
+	struct guest_check *g = arg;
+
+	if (g->c.call) {
+		lx_call_set_events(g->c.call, NULL, NULL);
+		if (end->err->code != LX_OK)
+			lx_call_fail(g->c.call, end->err);
+		else
+			reply(&g->c.f, g->agent, g->c.call, end->result->check_move);
+	}
+	free(g);
+}
+
+static const struct lx_job_events job_events = { .done = on_guest };
+
+static void check_source(struct lx_agent *a, struct lx_call *call, const char *name)
+{
+	struct lx_err err = LX_ERR_INIT;
+	struct lx_instance *inst = lx_instance_find(a, name, 0, &err);
+	struct guest_check *g = inst ? calloc(1, sizeof(*g)) : NULL;
+	int r = inst ? lx_instance_need_running(inst, &err) : -ENOENT;
+
+	if (r == 0 && !g)
+		r = lx_err_oom(&err);
+	if (r == 0) {
+		*g = (struct guest_check){ .agent = a, .c = { .call = call } };
+		check_criu(a, &g->c.f);
+		lx_call_set_events(call, &events, &g->c);
+		r = lx_job_run(a->jobs, LX_JOB_MOVE,
+			       lx_job_message(inst->spec, LXMGR__V1__WORKER_JOB__JOB_CHECK_MOVE, NULL), NULL,
+			       &job_events, g, NULL, &err);
+		if (r < 0)
+			lx_call_set_events(call, NULL, NULL);
+	}
+	if (r == 0)
+		return;
+	free(g);
+	lx_call_fail(call, &err);
+}
+
+void lx_move_check_call(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__AgentCheckMoveRequest *req = (const void *)msg;
+	struct lx_agent *a = arg;
+	struct findings f = { .n = 0 };
+
+	if (!lx_str_empty(req->name)) {
+		check_source(a, call, req->name);
+		return;
+	}
+	if (!req->spec) {
+		lx_call_failf(call, LX_INVALID_ARGUMENT, "the request names no instance");
+		return;
+	}
+	if (req->live)
+		check_criu(a, &f);
+	check_destination(a, req, &f);
+	reply(&f, a, call, NULL);
+}

@@ -1,0 +1,62 @@
+/*
+ * Preflight, as a job. The source looks at the guest; the destination at itself: CRIU, its
+ * agreement with the source's processor, memory.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "agent/worker/instance/run.h"
+#include "agent/worker/move/move.h"
+#include "lib/cleanup.h"
+#include "migration/net.h"
+#include "migration/preflight.h"
+#include "proto/pb.h"
+
+static int keep(void *arg, const Lxmgr__V1__MoveObstacle *o, struct lx_err *err)
+{
+	Lxmgr__V1__AgentCheckMoveResponse *resp = arg;
+	Lxmgr__V1__MoveObstacle *copy = LX_PB_DUP(Lxmgr__V1__MoveObstacle, o);
+	Lxmgr__V1__MoveObstacle **grown =
+		realloc(resp->obstacles, (resp->n_obstacles + 1) * sizeof(*resp->obstacles));
+
+	if (grown)
+		resp->obstacles = grown;
+	if (!copy || !grown) {
+		lx_pb_free(copy);
+		return lx_err_oom(err);
+	}
+	resp->obstacles[resp->n_obstacles++] = copy;
+	return 0;
+}
+
+static int check_guest(struct lx_job *job, Lxmgr__V1__AgentCheckMoveResponse *resp, struct lx_err *err)
+{
+	lx_autospec lx_spec *spec = NULL;
+	struct lx_cgroups cg;
+	struct lx_run run;
+	char payload[LX_JOB_PATH_MAX];
+	int r = lx_cgroups_find(&cg, err);
+
+	if (r == 0)
+		r = lx_spec_load(job, &spec, err);
+	if (r == 0)
+		r = lx_run_require(job, &run, err);
+	if (r < 0)
+		return r;
+	lx_cgroup_path(&cg, cg.v2, job, "/payload", payload);
+	const struct lx_preflight_guest guest = { .init = run.init, .cgroup = payload };
+
+	r = lx_preflight_scan(&guest, keep, resp, err);
+	return r < 0 ? r : lx_net_check(run.init, spec->n_nics, spec->nics, keep, resp, err);
+}
+
+int lx_job_check_move(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
+{
+	Lxmgr__V1__AgentCheckMoveResponse *resp = malloc(sizeof(*resp));
+
+	if (!resp)
+		return lx_err_oom(err);
+	lxmgr__v1__agent_check_move_response__init(resp);
+	result->check_move = resp; /* the end of the process frees it */
+	return check_guest(job, resp, err);
+}
