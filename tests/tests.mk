@@ -15,6 +15,7 @@ include tests/network.mk
 include tests/worker.mk
 include tests/images.mk
 include tests/migration.mk
+include tests/migration_tree.mk
 
 BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
 $(BUILD)/tests/%_bench: $(BUILD)/obj/tests/bench/%_bench.o $(RPC_ARCH)
