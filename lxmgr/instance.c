@@ -54,6 +54,8 @@ void lx_inst_free(void *p)
 	if (!inst)
 		return;
 	lx_pb_free(inst->pb);
+	lx_pb_free(inst->arrived);
+	free(inst->arriving_at);
 	free(inst);
 }
 
@@ -228,66 +230,4 @@ Lxmgr__V1__InstanceSpec *lx_inst_spec(const struct lx_inst *inst, bool started)
 	s.n_devices = pb->n_expanded_devices;
 	s.devices = (Lxmgr__V1__InstanceSpec__DevicesEntry **)(void *)pb->expanded_devices;
 	return LX_PB_DUP(Lxmgr__V1__InstanceSpec, &s);
-}
-
-/* ------------------------------------------------------------------ what agents say */
-
-static void set_usage(Lxmgr__V1__Instance *pb, const Lxmgr__V1__InstanceUsage *u)
-{
-	if (!u) {
-		lx_pb_free(pb->usage);
-		pb->usage = NULL;
-		return;
-	}
-	if (!pb->usage) {
-		pb->usage = malloc(sizeof(*pb->usage));
-		if (!pb->usage)
-			return;
-		lxmgr__v1__instance_usage__init(pb->usage);
-	}
-	/* Numbers only: the header belongs to the message that is overwritten. */
-	ProtobufCMessage base = pb->usage->base;
-	*pb->usage = *u;
-	pb->usage->base = base;
-}
-
-void lx_inst_report(struct lx_manager *m, struct lx_node *node, const Lxmgr__V1__InstanceReport *r)
-{
-	struct lx_inst *inst = lx_map_get(&m->instances, r->name);
-
-	if (!inst || !lx_streq(inst->pb->uuid, r->uuid) || !lx_streq(inst->pb->node, node->pb->name)) {
-		if (!r->removed)
-			lx_debug("report about an instance that does not belong there",
-				 "instance=%s uuid=%s node=%s", r->name, r->uuid, node->pb->name);
-		return;
-	}
-	if (r->removed) {
-		/* Expected while it is deleted or undone; else it is damage a person must see. */
-		if (!inst->op)
-			lx_inst_set_status(m, inst, STATUS(ERROR), "its files are gone from the node");
-		return;
-	}
-	bool runs = r->status == STATUS(RUNNING) || r->status == STATUS(FROZEN) ||
-		    r->status == STATUS(FREEZING) || r->status == STATUS(STOPPING);
-	bool rebooted = inst->pb->status == STATUS(RUNNING) && r->status == STATUS(RUNNING) &&
-			inst->pb->pid && r->pid && inst->pb->pid != r->pid;
-	inst->pending = false;
-	inst->pb->pid = r->pid;
-	inst->pb->started_at_ns = runs ? r->started_at_ns : 0;
-	if (!runs || r->usage)
-		set_usage(inst->pb, runs ? r->usage : NULL);
-	lx_inst_set_status(m, inst, r->status, r->status_reason);
-	if (rebooted)
-		lx_event(m, "lifecycle", "instance-restarted", inst->pb->name, inst->pb->node, NULL);
-}
-
-void lx_inst_usage(struct lx_manager *m, const Lxmgr__V1__UsageReports *u)
-{
-	for (size_t i = 0; i < u->n_reports; i++) {
-		struct lx_inst *inst = lx_map_get(&m->instances, u->reports[i]->name);
-		if (inst && u->reports[i]->usage)
-			set_usage(inst->pb, u->reports[i]->usage);
-	}
-	if (u->n_reports)
-		m->revision++;
 }

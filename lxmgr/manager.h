@@ -57,6 +57,9 @@ struct lx_inst {
 	Lxmgr__V1__Instance *pb;
 	struct lx_op *op; /* the operation that has it in hand, or NULL */
 	bool pending;     /* its creation has not been confirmed by a node yet */
+	/* A move: the node that has committed to be its home, or NULL; what that one says of it. */
+	char *arriving_at;
+	Lxmgr__V1__InstanceReport *arrived;
 
 	/* tell.c */
 	bool telling; /* its agent is being given its specification */
@@ -145,6 +148,16 @@ Lxmgr__V1__InstanceSpec *lx_inst_spec(const struct lx_inst *inst, bool started);
 uint8_t *lx_inst_pack(const Lxmgr__V1__Instance *pb, size_t *len);
 /* Takes in what an agent reports. */
 void lx_inst_report(struct lx_manager *m, struct lx_node *node, const Lxmgr__V1__InstanceReport *r);
+/*
+ * It lives on that node from now on, with that generation: memory only, the store is the
+ * caller's. Takes in what the node has said of it meanwhile.
+ */
+void lx_inst_rehome(struct lx_manager *m, struct lx_inst *inst, const char *node, uint64_t generation);
+/* A copy of the row with another home, for the store: node, generation, spec. */
+int lx_inst_rehome_txn(struct lx_txn *txn, const struct lx_inst *inst, const char *node, uint64_t generation,
+		       struct lx_err *err);
+/* Where its network cards are: on the way to another node they are there before it is. */
+const char *lx_inst_cards_at(const struct lx_inst *inst);
 void lx_inst_usage(struct lx_manager *m, const Lxmgr__V1__UsageReports *u);
 
 /* ------------------------------------------------------------------ tell.c */

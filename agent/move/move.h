@@ -19,6 +19,8 @@
 #include "agent/instance/task.h"
 #include "agent/move/relay.h"
 #include "lib/list.h"
+#include "migration/dump_dir.h"
+#include "migration/migration.h"
 #include "migration/record.h"
 
 struct lx_move_watcher;

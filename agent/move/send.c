@@ -179,9 +179,8 @@ static void on_sent(struct lx_task *t, const struct lx_job_end *end)
 	}
 	if (m->rec->state == STATE(COMMITTED) && err.code == LX_OK) {
 		keep_report(m, end->result);
+		/* Whoever watches sees it run until it is gone from here: it does, over there. */
 		lx_monitor_stop(t->inst);
-		if (lx_instance_is_up(t->inst))
-			lx_instance_move(t->inst, LX_STOPPING, NULL);
 		announce_away(t->inst, m->rec->peer);
 		remove_here(t);
 	} else if (m->rec->state == STATE(COMMITTED)) {
@@ -269,6 +268,7 @@ static int start_worker(struct lx_task *t, struct lx_err *err)
 	job.operation = m->rec->operation;
 	job.mode = m->rec->mode;
 	job.timeout_seconds = t->timeout_seconds;
+	job.stop_first = t->force;
 	t->progress = on_progress;
 	return lx_task_job_fds(t, LX_JOB_MOVE,
 			       lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_SEND, &job.base),
@@ -383,6 +383,7 @@ static int start_move(struct lx_agent *a, const Lxmgr__V1__AgentSendInstanceRequ
 	}
 	t->move = m;
 	t->timeout_seconds = req->timeout_seconds;
+	t->force = req->stop_first;
 	m->task = t;
 	*ret = m;
 	return 0;

@@ -26,6 +26,8 @@ static const struct lx_method methods[] = {
 	{ .name = "List", .unary = lx_api_instance_list },
 	{ .name = "Get", .unary = api_get },
 	{ .name = "Update", .unary = lx_api_instance_update },
+	{ .name = "Move", .unary = lx_api_instance_move },
+	{ .name = "CheckMove", .unary = lx_api_instance_check_move },
 	{ .name = "Exec", .client_stream = true, .server_stream = true, .raw = true, .open = lx_api_exec },
 	{ .name = "ConsoleLog", .server_stream = true, .raw = true, .open = lx_api_console_log },
 	{ .name = "PushFile", .client_stream = true, .raw = true, .open = lx_api_push_file },

@@ -18,6 +18,10 @@ void lx_api_instance_delete(struct lx_call *call, const ProtobufCMessage *msg, v
 void lx_api_instance_list(struct lx_call *call, const ProtobufCMessage *msg, void *manager);
 void lx_api_instance_update(struct lx_call *call, const ProtobufCMessage *msg, void *manager);
 
+/* instance_move.c */
+void lx_api_instance_move(struct lx_call *call, const ProtobufCMessage *msg, void *manager);
+void lx_api_instance_check_move(struct lx_call *call, const ProtobufCMessage *msg, void *manager);
+
 /* streams.c: passed on to the instance's agent. */
 void lx_api_exec(struct lx_call *call, void *manager);
 void lx_api_console_log(struct lx_call *call, void *manager);

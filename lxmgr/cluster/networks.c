@@ -20,13 +20,6 @@
 
 /* ------------------------------------------------------------------ texts of addresses */
 
-static char *without_prefix_len(const char *cidr, char buf[ADDRESS_TEXT])
-{
-	snprintf(buf, ADDRESS_TEXT, "%s", cidr);
-	buf[strcspn(buf, "/")] = '\0';
-	return buf;
-}
-
 void lx_node_host(const struct lx_node *n, char *buf, size_t size)
 {
 	const char *address = n->pb->address, *colon = strrchr(address, ':');
@@ -100,9 +93,9 @@ static int add_leases(struct lx_manager *m, Lxmgr__V1__NetworkSpec *s)
 			lxmgr__v1__lease_spec__init(&l->pb);
 			l->pb.instance = inst->pb->name;
 			l->pb.hwaddr = nic->hwaddr;
-			l->pb.ipv4 = without_prefix_len(nic->ipv4_address, l->ipv4);
-			l->pb.ipv6 = without_prefix_len(nic->ipv6_address, l->ipv6);
-			l->pb.node = inst->pb->node;
+			l->pb.ipv4 = (char *)(uintptr_t)lx_address_part(nic->ipv4_address, l->ipv4, sizeof(l->ipv4));
+			l->pb.ipv6 = (char *)(uintptr_t)lx_address_part(nic->ipv6_address, l->ipv6, sizeof(l->ipv6));
+			l->pb.node = (char *)(uintptr_t)lx_inst_cards_at(inst);
 			s->leases[s->n_leases++] = &l->pb;
 		}
 	}

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/instance/rootfs.h"
 #include "agent/worker/move/instance_job.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
@@ -79,7 +80,7 @@ static int send_standing(struct lx_send *s, struct lx_err *err)
 {
 	int r = 0;
 
-	if (s->mode == NEAR_LIVE)
+	if (s->mode == NEAR_LIVE && !s->m.job->msg->send->stop_first)
 		r = send_files_ahead(s, err);
 	if (r == 0 && s->mode == NEAR_LIVE)
 		r = stop_clean(s, err);
@@ -172,9 +173,17 @@ static int open_source(struct lx_send *s, struct lx_err *err)
 	s->upper = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->upper < 0)
 		return lx_err_errno(err, errno, "cannot open %s", path);
+	/* For files of the image that have several names. Neither has to be there. */
+	lx_image_path(job, s->spec->image_fingerprint, path);
+	s->lower = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lx_job_path(job, path, "work/index");
+	s->index = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct lx_tree_source source = {
+		.upper = s->upper, .lower = s->lower, .index = s->index, .id_base = s->spec->idmap_base
+	};
 	struct lx_move_out out = lx_talk_out(&s->m.talk);
 
-	return lx_tree_sender_open(s->upper, &out, &s->tree, err);
+	return lx_tree_sender_open(&source, &out, &s->tree, err);
 }
 
 static int go(struct lx_send *s, struct lx_err *err)
@@ -210,8 +219,12 @@ static void give_up(struct lx_send *s, struct lx_err *why)
 static void release(struct lx_send *s)
 {
 	lx_tree_sender_free(s->tree);
-	if (s->upper >= 0)
-		close(s->upper);
+	for (size_t i = 0; i < 3; i++) {
+		int fd = (const int[]){ s->upper, s->lower, s->index }[i];
+
+		if (fd >= 0)
+			close(fd);
+	}
 	lx_dump_release(&s->dump);
 	lx_spec_free(s->spec);
 	lx_move_release(&s->m);
@@ -219,7 +232,7 @@ static void release(struct lx_send *s)
 
 int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
 {
-	struct lx_send s = { .upper = -1, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode };
+	struct lx_send s = { .upper = -1, .lower = -1, .index = -1, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode };
 	uint64_t began = lx_now_monotonic_ns();
 	int r = lx_move_init(&s.m, job, job->msg->send->operation, err);
 

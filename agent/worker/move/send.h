@@ -11,7 +11,7 @@ struct lx_send {
 	lx_spec *spec;
 	struct lx_run run;
 	bool runs;
-	int upper;
+	int upper, lower, index;
 	struct lx_tree_sender *tree;
 
 	/* send_live.c */
