@@ -44,7 +44,7 @@ HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 SAN      ?=
 CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE -DLX_VERSION='"$(VERSION)"' -DLX_LIBEXECDIR='"$(PREFIX)/libexec/lxmgr"'
 CFLAGS   += -std=gnu11 -g $(OPT) $(WARN) $(if $(SAN),,$(HARDEN)) $(SAN) -ffunction-sections -fdata-sections
-CFLAGS   += $(call pkgcflags,$(PKGS_RPC) $(PKGS_STORE) $(PKGS_IMAGES) $(PKGS_CLI) $(PKGS_AGENT))
+CFLAGS   += $(call pkgcflags,$(PKGS_RPC) $(PKGS_MOVE) $(PKGS_STORE) $(PKGS_IMAGES) $(PKGS_CLI) $(PKGS_AGENT))
 LDFLAGS  += $(SAN) -pie -Wl,-z,relro -Wl,--as-needed -Wl,--gc-sections -pthread
 
 # ---------------------------------------------------------------- what there is
@@ -65,13 +65,14 @@ SRC_store    := $(call src,store)
 SRC_profiles := $(call src,profiles)
 SRC_images   := $(call src,images)
 SRC_migration := $(call src,migration)
-SRC_agent    := $(call src,agent agent/instance agent/network agent/storage agent/image)
+SRC_agent    := $(call src,agent agent/instance agent/network agent/storage agent/image agent/move)
 SRC_manager  := $(call src,lxmgr lxmgr/api lxmgr/operations lxmgr/cluster lxmgr/auth lxmgr/scheduler)
 SRC_cli      := $(call src,cli)
 # Workers: short-lived helpers of the agent. common/ is shared, each other folder is a program.
 SRC_worker   := $(call src,agent/worker)
 SRC_iworker  := $(call src,agent/worker/instance)
 SRC_mworker  := $(call src,agent/worker/image)
+SRC_moveworker := $(call src,agent/worker/move)
 
 LIBS := lib proto rpc store profiles images migration worker
 ARCH := $(BUILD)/lib/liblx_lib.a $(BUILD)/lib/liblx_proto.a $(BUILD)/lib/liblx_rpc.a $(BUILD)/lib/liblx_store.a \
@@ -81,7 +82,8 @@ ar = $(BUILD)/lib/liblx_$(1).a
 # ---------------------------------------------------------------- targets
 
 PROGRAMS := $(BUILD)/bin/lxmgr $(BUILD)/bin/lxmgrd $(BUILD)/bin/lxagentd
-WORKERS  := $(BUILD)/libexec/lx-instance-worker $(BUILD)/libexec/lx-image-worker
+WORKERS  := $(BUILD)/libexec/lx-instance-worker $(BUILD)/libexec/lx-image-worker $(BUILD)/libexec/lx-move-worker \
+            $(BUILD)/libexec/lx-criu-hook
 
 .PHONY: all
 all: $(PROGRAMS) $(WORKERS)
@@ -92,7 +94,7 @@ $(BUILD)/bin/lxmgr: $(call obj,$(SRC_cli)) $(call ar,rpc) $(call ar,proto) $(cal
 $(BUILD)/bin/lxmgrd: $(call obj,$(SRC_manager)) $(call ar,images) $(call ar,profiles) $(call ar,store) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_RPC) $(PKGS_STORE) libseccomp)
 
-$(BUILD)/bin/lxagentd: $(call obj,$(SRC_agent)) $(call ar,worker) $(call ar,images) $(call ar,profiles) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
+$(BUILD)/bin/lxagentd: $(call obj,$(SRC_agent)) $(call ar,worker) $(call ar,migration) $(call ar,images) $(call ar,profiles) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_AGENT) $(PKGS_RPC) jansson)
 
 $(BUILD)/libexec/lx-instance-worker: $(call obj,$(SRC_iworker)) $(call ar,worker) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
@@ -100,6 +102,13 @@ $(BUILD)/libexec/lx-instance-worker: $(call obj,$(SRC_iworker)) $(call ar,worker
 
 $(BUILD)/libexec/lx-image-worker: $(call obj,$(SRC_mworker)) $(call ar,worker) $(call ar,images) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_IMAGES) libprotobuf-c)
+
+# What it shares with the instance worker comes from that one's archive.
+$(BUILD)/libexec/lx-move-worker: $(call obj,$(SRC_moveworker)) $(call ar,iworker) $(call ar,worker) $(call ar,migration) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
+	$(call link,$(PKGS_MOVE) $(PKGS_LXC))
+
+$(BUILD)/libexec/lx-criu-hook: $(call obj,migration/hook/main.c)
+	$(call link,)
 
 define link
 	@mkdir -p $(@D)

@@ -191,6 +191,8 @@ int lx_agent_open(struct lx_agent *a, uv_loop_t *loop, const struct lx_agent_opt
 	*a = (struct lx_agent){ .loop = loop, .opt = *opt, .lock = -1 };
 	lx_map_init(&a->instances, lx_instance_free);
 	lx_map_init(&a->images, lx_pb_free);
+	lx_map_init(&a->images_leaving, NULL);
+	lx_map_init(&a->fetches, NULL);
 	lx_watch_init(&a->watch);
 	r = lx_cgroups_init(&a->cgroups, opt->cgroup_root);
 	if (r < 0)
@@ -241,6 +243,8 @@ void lx_agent_close(struct lx_agent *a)
 void lx_agent_release(struct lx_agent *a)
 {
 	lx_map_release(&a->images);
+	lx_map_release(&a->images_leaving);
+	lx_map_release(&a->fetches);
 	if (a->lock >= 0)
 		close(a->lock);
 	free(a->state_dir);

@@ -59,8 +59,10 @@ struct lx_agent {
 	struct lx_server *server;
 	struct lx_watch watch;
 	struct lx_usage *usage;
-	struct lx_map instances; /* name -> struct lx_instance * */
-	struct lx_map images;    /* fingerprint -> Lxmgr__V1__Image * */
+	struct lx_map instances;      /* name -> struct lx_instance * */
+	struct lx_map images;         /* fingerprint -> Lxmgr__V1__Image * */
+	struct lx_map images_leaving; /* fingerprints that are being deleted -> (void *)1 */
+	struct lx_map fetches;        /* fingerprint -> what image/fetch.c has under way */
 };
 
 /* Everything up to serving; runs the loop while it waits (joining, probing what runs). */

@@ -30,6 +30,7 @@ static const unsigned class_limits[LX_JOB_CLASSES] = {
 	[LX_JOB_WORK] = 8,
 	[LX_JOB_SESSION] = 512,
 	[LX_JOB_IMAGE] = 4,
+	[LX_JOB_TRANSFER] = 64,
 };
 
 /* Jobs that wait for their turn. */
@@ -92,6 +93,8 @@ static const struct {
 	{ LXMGR__V1__WORKER_JOB__JOB_BUILD_IMAGE, "build" },
 	{ LXMGR__V1__WORKER_JOB__JOB_EXPORT_IMAGE, "export" },
 	{ LXMGR__V1__WORKER_JOB__JOB_DELETE_IMAGE, "delete" },
+	{ LXMGR__V1__WORKER_JOB__JOB_SEND_IMAGE, "send" },
+	{ LXMGR__V1__WORKER_JOB__JOB_RECEIVE_IMAGE, "fetch" },
 };
 
 static const char *job_name(const Lxmgr__V1__WorkerJob *msg)
@@ -273,7 +276,8 @@ static int send_job(struct lx_job *job, struct lx_err *err)
 static int employ(struct lx_job *job, struct lx_err *err)
 {
 	struct lx_jobs *js = job->jobs;
-	enum lx_worker_kind kind = job->class == LX_JOB_IMAGE ? LX_WORKER_IMAGE : LX_WORKER_INSTANCE;
+	bool image = job->class == LX_JOB_IMAGE || job->class == LX_JOB_TRANSFER;
+	enum lx_worker_kind kind = image ? LX_WORKER_IMAGE : LX_WORKER_INSTANCE;
 
 	if (kind == LX_WORKER_INSTANCE && js->spare.pid > 0) {
 		job->worker = js->spare;

@@ -25,9 +25,10 @@
 #include "lxmgr/v1/worker.pb-c.h"
 
 enum lx_job_class {
-	LX_JOB_WORK,    /* short and heavy: a few at a time, the rest waits */
-	LX_JOB_SESSION, /* lives as long as somebody wants: exec, transfers, a clean shutdown */
-	LX_JOB_IMAGE,   /* minutes of disk and processor */
+	LX_JOB_WORK,     /* short and heavy: a few at a time, the rest waits */
+	LX_JOB_SESSION,  /* lives as long as somebody wants: exec, transfers, a clean shutdown */
+	LX_JOB_IMAGE,    /* minutes of disk and processor */
+	LX_JOB_TRANSFER, /* of an image, to or from another node */
 	LX_JOB_CLASSES
 };
 

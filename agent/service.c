@@ -14,8 +14,6 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define MANAGER "manager"
-
 /* Methods that are one verb on one instance. */
 #define VERB_METHOD(verb)                                                                                    \
 	static void verb##_instance(struct lx_call *call, const ProtobufCMessage *req, void *arg)            \
@@ -53,6 +51,8 @@ static const struct lx_method methods[] = {
 	{ .name = "BuildImage", .server_stream = true, .unary = lx_image_build_call },
 	{ .name = "ExportImage", .server_stream = true, .unary = lx_image_export_call },
 	{ .name = "DeleteImage", .unary = lx_image_delete_call },
+	{ .name = "FetchImage", .server_stream = true, .unary = lx_image_fetch_call },
+	{ .name = "SendImage", .server_stream = true, .unary = lx_image_send_call },
 	{ .name = "ApplyNetworks", .unary = apply_networks },
 };
 
@@ -116,15 +116,30 @@ static void apply_networks(struct lx_call *call, const ProtobufCMessage *msg, vo
 
 /* ------------------------------------------------------------------ who */
 
+/* Methods that other agents call, and nobody else. All the rest is the manager's. */
+static const char *const among_agents[] = {
+	"/lxmgr.v1.AgentService/SendImage",
+};
+
+/* The role, as certificates have it in their OU, that may call the method. */
+static const char *role_for(const char *method)
+{
+	for (size_t i = 0; i < LX_ARRAY_SIZE(among_agents); i++)
+		if (lx_streq(method, among_agents[i]))
+			return "agent";
+	return "manager";
+}
+
 static int gate(struct lx_call *call, void *arg, struct lx_err *err)
 {
 	const struct lx_peer *peer = lx_call_peer(call);
+	const char *role = role_for(lx_call_method(call));
 
-	if (lx_streq(peer->org_unit, MANAGER))
+	if (lx_streq(peer->org_unit, role))
 		return 0;
-	lx_err_set(err, LX_PERMISSION_DENIED, "%s may not call %s: only the cluster's manager may",
+	lx_err_set(err, LX_PERMISSION_DENIED, "%s may not call %s: only the cluster's %s may",
 		   peer->common_name ? peer->common_name : "a peer without a certificate",
-		   lx_call_method(call));
+		   lx_call_method(call), lx_streq(role, "agent") ? "agents" : role);
 	lx_warn("refused a call", "peer=%s name=\"%s\" role=\"%s\" method=%s", peer->address,
 		peer->common_name ? peer->common_name : "", peer->org_unit ? peer->org_unit : "",
 		lx_call_method(call));

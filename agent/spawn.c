@@ -71,7 +71,7 @@ static char *beside_this_program(void)
 int lx_spawn_find(char **ret_dir, struct lx_err *err)
 {
 	const char *named = getenv("LXMGR_LIBEXEC");
-	lx_autofree char *dir = !lx_str_empty(named) ? strdup(named) : beside_this_program();
+	lx_autofree char *dir = named && *named ? strdup(named) : beside_this_program();
 
 	if (dir && has_workers(dir)) {
 		*ret_dir = lx_move_ptr(dir);

@@ -1,5 +1,5 @@
 /*
- * lxmgr image: list, show, build, import, export, delete.
+ * lxmgr image: list, show, build, import, export, fetch, delete.
  */
 #include "cli/image.h"
 
@@ -172,6 +172,32 @@ static int delete_run(struct cli *cli, struct lx_err *err)
 	return r;
 }
 
+/* ------------------------------------------------------------------ fetch */
+
+static int fill_fetch(struct cli *cli, Lxmgr__V1__FetchImageRequest *req, struct lx_err *err)
+{
+	if (!cli_opt(cli, "target"))
+		return cli_usage(cli, err, "--target NODE says which machine is to have it");
+	if (lx_pb_set(&req->image, cli_operand(cli, 0)) < 0 ||
+	    lx_pb_set(&req->node, cli_opt(cli, "target")) < 0)
+		return lx_err_oom(err);
+	return cli_request_id(&req->request_id, err);
+}
+
+static int fetch_run(struct cli *cli, struct lx_err *err)
+{
+	cli_autopb Lxmgr__V1__FetchImageRequest *req =
+		cli_pb_new(&lxmgr__v1__fetch_image_request__descriptor);
+	cli_autopb Lxmgr__V1__Operation *last = NULL;
+	int r = req ? fill_fetch(cli, req, err) : lx_err_oom(err);
+
+	if (r == 0)
+		r = cli_op_run(cli, "Fetching", req->image, CLI_IMAGES, "Fetch", req, &last, err);
+	if (r == 0 && !cli_no_wait(cli))
+		cli_note(cli, "Node %s has %s", req->node, req->image);
+	return r;
+}
+
 /* ------------------------------------------------------------------ the table */
 
 static const struct cli_option list_options[] = { CLI_FORMAT_OPTION, { .name = NULL } };
@@ -182,6 +208,12 @@ static const struct cli_option build_options[] = {
 	{ "mirror", 0, "URL", "where the packages come from (else what the node itself uses)", 0 },
 	{ "reuse", 0, NULL, "take the aliases away from the image that has them", 0 },
 	{ "target", 0, "NODE", "build on this node", CLI_NODE },
+	CLI_NO_WAIT_OPTION,
+	{ .name = NULL },
+};
+
+static const struct cli_option fetch_options[] = {
+	{ "target", 0, "NODE", "the machine that is to have it", CLI_NODE },
 	CLI_NO_WAIT_OPTION,
 	{ .name = NULL },
 };
@@ -257,6 +289,18 @@ const struct cli_verb cli_image_verbs[] = {
 	  .max = 2,
 	  .kinds = { CLI_IMAGE, CLI_LOCAL_PATH },
 	  .run = cli_image_export },
+	{ .name = "image fetch",
+	  .aliases = "prefetch",
+	  .operands = "IMAGE --target NODE",
+	  .summary = "Copy an image to another machine of the cluster",
+	  .details = "A launch or a move to a machine without the image does so by itself; this takes the "
+		     "time for it beforehand. It comes from a machine that has it, not through the manager.",
+	  .examples = "lxmgr image fetch debian/12 --target node2",
+	  .options = fetch_options,
+	  .min = 1,
+	  .max = 1,
+	  .kinds = { CLI_IMAGE },
+	  .run = fetch_run },
 	{ .name = "image delete",
 	  .aliases = "rm",
 	  .operands = "IMAGE...",

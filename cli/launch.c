@@ -6,6 +6,7 @@
  * that a profile brings, and devices are set whole.
  */
 #include "cli/operations.h"
+#include "cli/placement.h"
 #include "cli/settings.h"
 #include "lxmgr/v1/instance.pb-c.h"
 #include "lxmgr/v1/profile.pb-c.h"
@@ -128,6 +129,10 @@ static int create(struct cli *cli, bool start, struct lx_err *err)
 	if (r < 0)
 		return r;
 	req->start = start;
+	if (cli_flag(cli, "explain") || cli_flag(cli, "dry-run"))
+		r = cli_placement(cli, req, err);
+	if (r < 0 || cli_flag(cli, "dry-run"))
+		return r;
 	r = cli_op_run(cli, start ? "Launching" : "Creating", name ? name : "an instance", CLI_INSTANCES,
 		       "Create", req, &last, err);
 	if (r != 0 || cli_no_wait(cli))
@@ -161,13 +166,20 @@ static const struct cli_option options[] = {
 	  "set options of a device; one that a profile brings keeps its other options", 0 },
 	{ "network", 'n', "NETWORK", "connect eth0 to this network", CLI_NETWORK },
 	{ "target", 0, "NODE", "on this node; else the manager decides", CLI_NODE },
+	{ "explain", 0, NULL, "show how the node was chosen: what each has left, or why it was not", 0 },
+	{ "dry-run", 0, NULL, "check everything and say where it would go, but create nothing", 0 },
 	CLI_NO_WAIT_OPTION,
 	{ .name = NULL },
 };
 
 #define DETAILS                                                                                              \
 	"IMAGE is an alias (debian/12) or a fingerprint, of which the first digits are enough. Without "     \
-	"NAME the manager picks one and it is printed; with --quiet nothing else is."
+	"NAME the manager picks one and it is printed; with --quiet nothing else is.\n\n"                    \
+	"It goes to the node with the most room, by what all instances ask for (limits.memory, "             \
+	"limits.cpu) and the free disk; one that asks for nothing counts as 256 MiB and half a CPU. Nodes "  \
+	"that are offline, cordoned, of another architecture, without a label of placement.labels, or "      \
+	"without what it asks for are left out. A node without the image fetches it from one that has it. "  \
+	"--target takes the node whatever its room and labels."
 
 const struct cli_verb cli_launch_verbs[] = {
 	{
@@ -178,6 +190,7 @@ const struct cli_verb cli_launch_verbs[] = {
 		.examples = "lxmgr launch debian/12 web1\n"
 			    "lxmgr launch debian/12 web1 -p default -c limits.memory=512MiB -c limits.cpu=2\n"
 			    "lxmgr launch debian/12 db1 -d eth0,ipv4.address=10.88.0.50 --target node2\n"
+			    "lxmgr launch debian/12 db2 -c placement.labels=disk=ssd --dry-run --explain\n"
 			    "name=$(lxmgr launch busybox -q)",
 		.options = options,
 		.min = 1,

@@ -6,6 +6,7 @@
 #include "cli/node.h"
 #include "lib/clock.h"
 #include "lxmgr/v1/node.pb-c.h"
+#include "proto/pb.h"
 
 typedef Lxmgr__V1__Node node;
 
@@ -36,6 +37,8 @@ static void node_doc(struct cli_doc *d, json_t *to, const node *n)
 	cli_doc_str(d, to, "address", n->address);
 	cli_doc_str(d, to, "status", cli_node_status(n->status));
 	cli_doc_str(d, to, "status_reason", n->status_reason);
+	cli_doc_bool(d, to, "cordoned", n->cordoned);
+	cli_doc_map(d, to, "labels", n->n_labels, n->labels);
 	cli_doc_int(d, to, "instances", n->instances);
 	cli_doc_time(d, to, "joined_at", n->joined_at_ns);
 	cli_doc_time(d, to, "last_seen", n->last_seen_ns);
@@ -64,7 +67,7 @@ static void node_row(struct cli_table *t, const node *n)
 
 	cli_table_row(t);
 	cli_table_set(t, 0, n->name);
-	cli_table_set(t, 1, cli_node_status(n->status));
+	cli_table_setf(t, 1, "%s%s", cli_node_status(n->status), n->cordoned ? ",CORDONED" : "");
 	cli_table_set(t, 2, n->address);
 	cli_table_setf(t, 3, "%u", n->instances);
 	if (f->cpus)
@@ -167,13 +170,69 @@ static int remove_run(struct cli *cli, struct lx_err *err)
 	return cli_call(cli, CLI_NODES, "Remove", &req, NULL, err);
 }
 
+/* ------------------------------------------------------------------ labels and cordons */
+
+/* "KEY=VALUE" sets, "KEY-" removes. */
+static int take_label(struct cli *cli, const char *text, Lxmgr__V1__UpdateNodeRequest *req,
+		      struct lx_err *err)
+{
+	const char *equals = strchr(text, '=');
+	size_t n = strlen(text);
+
+	if (!equals && (n < 2 || text[n - 1] != '-'))
+		return cli_usage(cli, err, "\"%s\" is neither KEY=VALUE (set it) nor KEY- (remove it)", text);
+	lx_autofree char *key = strndup(text, equals ? (size_t)(equals - text) : n - 1);
+	int r = !key     ? -ENOMEM
+		: equals ? lx_pb_map_set(&lxmgr__v1__update_node_request__set_labels_entry__descriptor,
+					 &req->n_set_labels, &req->set_labels, key, equals + 1)
+			 : lx_pb_strv_add(&req->n_unset_labels, &req->unset_labels, key);
+
+	return r < 0 ? lx_err_oom(err) : 0;
+}
+
+static int label_run(struct cli *cli, struct lx_err *err)
+{
+	cli_autopb Lxmgr__V1__UpdateNodeRequest *req =
+		cli_pb_new(&lxmgr__v1__update_node_request__descriptor);
+	int r = req && lx_pb_set(&req->name, cli_operand(cli, 0)) == 0 ? 0 : lx_err_oom(err);
+
+	for (int i = 1; r == 0 && i < cli->args.n_operands; i++)
+		r = take_label(cli, cli_operand(cli, i), req, err);
+	return r < 0 ? r : cli_call(cli, CLI_NODES, "Update", req, NULL, err);
+}
+
+/* One after another: the first that fails ends it. */
+static int set_cordon(struct cli *cli, bool cordon, struct lx_err *err)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < cli->args.n_operands; i++) {
+		Lxmgr__V1__UpdateNodeRequest req = LXMGR__V1__UPDATE_NODE_REQUEST__INIT;
+		req.name = cli->args.operands[i];
+		req.cordon = cordon;
+		req.uncordon = !cordon;
+		r = cli_call(cli, CLI_NODES, "Update", &req, NULL, err);
+	}
+	return r;
+}
+
+static int cordon_run(struct cli *cli, struct lx_err *err)
+{
+	return set_cordon(cli, true, err);
+}
+
+static int uncordon_run(struct cli *cli, struct lx_err *err)
+{
+	return set_cordon(cli, false, err);
+}
+
 static const struct cli_option list_options[] = { CLI_FORMAT_OPTION, { .name = NULL } };
 static const struct cli_option token_options[] = {
 	{ "ttl", 0, "DURATION", "how long it is good for (one hour)", 0 },
 	{ .name = NULL },
 };
 static const struct cli_option remove_options[] = {
-	{ "force", 'f', NULL, "also when instances live there: they are forgotten too", 0 },
+	{ "force", 'f', NULL, "also when it is offline with instances: they are forgotten too", 0 },
 	{ .name = NULL },
 };
 
@@ -205,11 +264,46 @@ const struct cli_verb cli_node_verbs[] = {
 	  .max = 1,
 	  .kinds = { CLI_TEXT },
 	  .run = token_run },
+	{ .name = "node label",
+	  .operands = "NODE KEY=VALUE... | KEY-...",
+	  .summary = "Set and remove labels of a machine",
+	  .details = "Instances ask for labels with the configuration key placement.labels, and are then put "
+		     "on machines that have all of them. Those that are somewhere already stay there. lxmgr "
+		     "node show lists a machine's labels.",
+	  .examples = "lxmgr node label node1 disk=ssd zone=a\n"
+		      "lxmgr node label node1 zone-  # remove it\n"
+		      "lxmgr launch debian/12 db1 -c placement.labels=disk=ssd",
+	  .min = 2,
+	  .max = CLI_MANY,
+	  .kinds = { CLI_NODE, CLI_TEXT },
+	  .run = label_run },
+	{ .name = "node cordon",
+	  .operands = "NODE...",
+	  .summary = "Put nothing new on a machine",
+	  .details = "What is on it stays and runs on. Only a launch that names the machine (--target) still "
+		     "goes there.",
+	  .examples = "lxmgr node cordon node2",
+	  .min = 1,
+	  .max = CLI_MANY,
+	  .kinds = { CLI_NODE },
+	  .run = cordon_run },
+	{ .name = "node uncordon",
+	  .operands = "NODE...",
+	  .summary = "Use a machine for new instances again",
+	  .examples = "lxmgr node uncordon node2",
+	  .min = 1,
+	  .max = CLI_MANY,
+	  .kinds = { CLI_NODE },
+	  .run = uncordon_run },
 	{ .name = "node remove",
 	  .aliases = "rm,delete",
 	  .operands = "NODE",
 	  .summary = "Take a machine out of the cluster",
-	  .details = "Refused while instances live there, unless --force is given.",
+	  .details =
+		  "Refused while instances live there or an image is on no other machine. With --force "
+		  "images are no reason to stay, and a machine that is offline for good is forgotten with "
+		  "its instances. The manager has nothing to do with its agent from then on; stop that, or "
+		  "on a machine that is lost make sure it does not come back.",
 	  .examples = "lxmgr node remove node2",
 	  .options = remove_options,
 	  .min = 1,

@@ -118,7 +118,7 @@ static int write_metadata(struct lx_build *b, struct lx_err *err)
 static int commit(struct lx_build *b, Lxmgr__V1__Image **ret, struct lx_err *err)
 {
 	char fingerprint[LX_FINGERPRINT_LEN + 1];
-	lx_autofree char *source = lx_asprintf("build %s", b->template->name);
+	lx_autofree char *source = lx_asprintf(LX_IMAGE_SOURCE_BUILD "%s", b->template->name);
 	Lxmgr__V1__Image *image = NULL;
 	uint64_t bytes = 0;
 

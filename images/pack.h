@@ -21,6 +21,19 @@ int lx_compression_parse(const char *name, enum lx_compression *ret, struct lx_e
 int lx_pack(int dir, enum lx_compression compression, int fd, uint64_t total,
 	    const struct lx_progress *progress, struct lx_err *err);
 
+/* Where packed bytes go. 0, or a negative errno with err filled. */
+struct lx_pack_sink {
+	int (*write)(void *arg, const void *data, size_t len, struct lx_err *err);
+	void *arg;
+};
+
+/*
+ * The same for another node: compressed as suits a network, and `ret` is the SHA-256 of what
+ * was packed before it was compressed: what lx_pack_fingerprint() says of an equal tree.
+ */
+int lx_pack_send(int dir, const struct lx_pack_sink *sink, const struct lx_progress *progress,
+		 char ret[LX_FINGERPRINT_LEN + 1], struct lx_err *err);
+
 /*
  * The SHA-256 of what lx_pack() would write with LX_COMPRESS_NONE, and how many bytes of
  * content there are.

@@ -23,6 +23,8 @@
 
 /* image.pb: an Image message. */
 #define LX_IMAGE_PB_MAX (4 * 1024 * 1024)
+/* How Image.source begins for those whose fingerprint is that of their tree (pack.h). */
+#define LX_IMAGE_SOURCE_BUILD "build "
 
 /* malloc'ed paths, NULL when out of memory. */
 char *lx_image_path(const char *state_dir, const char *fingerprint);

@@ -42,8 +42,12 @@ static ssize_t read_file(struct lx_tar *t)
 		if (lx_progress_report(t->source.progress, "unpack", t->in, t->source.size, "bytes",
 				       &t->failed) < 0)
 			return -1;
-		ssize_t n = read(t->source.fd, t->chunk, sizeof(t->chunk));
+		ssize_t n = t->source.read
+				    ? t->source.read(t->source.arg, t->chunk, sizeof(t->chunk), &t->failed)
+				    : read(t->source.fd, t->chunk, sizeof(t->chunk));
 
+		if (n < 0 && t->source.read)
+			return -1;
 		if (n >= 0) {
 			t->in += (uint64_t)n;
 			return n;
@@ -81,16 +85,17 @@ static la_ssize_t read_packed(struct archive *a, void *arg, const void **ret)
 static int check_volume(struct lx_tar *t)
 {
 	uint64_t max = t->source.max_bytes ? t->source.max_bytes : LX_TAR_MAX_BYTES;
+	uint64_t ratio = t->source.max_ratio ? t->source.max_ratio : LX_TAR_MAX_RATIO;
 	char text[LX_SIZE_TEXT_MAX];
 
 	if (t->out > max)
 		return lx_err_set(&t->failed, LX_INVALID_ARGUMENT, "%s is larger than %s when unpacked",
 				  t->source.name, lx_format_size(max, text, sizeof(text)));
-	if (t->out > LX_TAR_RATIO_FLOOR && t->out / LX_TAR_MAX_RATIO > t->in)
+	if (t->out > LX_TAR_RATIO_FLOOR && t->out / ratio > t->in)
 		return lx_err_set(
 			&t->failed, LX_INVALID_ARGUMENT,
-			"%s unpacks to more than %d times its size: it is refused as a decompression bomb",
-			t->source.name, LX_TAR_MAX_RATIO);
+			"%s unpacks to more than %llu times its size: it is refused as a decompression bomb",
+			t->source.name, (unsigned long long)ratio);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -23,10 +24,14 @@
 #define LX_TAR_RATIO_FLOOR (UINT64_C(1) << 30)
 
 struct lx_tar_source {
-	int fd;                             /* borrowed; read from where it stands */
+	int fd; /* borrowed; read from where it stands */
+	/* Instead of the descriptor, unless NULL: the next bytes into `buf`, how many, 0 at the end. */
+	ssize_t (*read)(void *arg, void *buf, size_t n, struct lx_err *err);
+	void *arg;
 	const char *name;                   /* for messages: "the image", "the root file system" */
 	uint64_t size;                      /* bytes to come, for progress; 0: not known */
 	uint64_t max_bytes;                 /* 0: LX_TAR_MAX_BYTES */
+	uint64_t max_ratio;                 /* 0: LX_TAR_MAX_RATIO */
 	const struct lx_progress *progress; /* may be NULL; phase "unpack" */
 };
 

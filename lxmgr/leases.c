@@ -4,7 +4,8 @@
  * one without asking it. An instance keeps what it got for life.
  *
  * Ids: range k is idmap_base + k * 65536. Addresses: number i of a network's subnet, .0 and
- * .1 (the bridge) and the last one excepted; IPv6 takes the same number in its prefix.
+ * .1 (the bridge) and the last one excepted; IPv6 takes the same number in its prefix. Nodes
+ * have some too (cluster/hosts.c).
  */
 #include "lxmgr/leases.h"
 
@@ -218,6 +219,8 @@ int lx_leases_network(struct lx_manager *m, const char *network, struct lx_err *
 		pool_free(p);
 		return lx_err_oom(err);
 	}
+	for (size_t i = 0; i < n->n_hosts; i++)
+		lx_bitmap_set(&p->used, n->hosts[i]->index, true);
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		const struct lx_inst *inst = lx_map_value(e);
 		mark_nics(m, inst->pb, true);

@@ -266,6 +266,7 @@ static int first_start(struct lx_manager *m, struct lx_err *err)
 		return lx_err_oom(err);
 	}
 	lxmgr__v1__network__init(n);
+	n->vxlan_id = lx_network_pick_vxlan_id(m);
 	lxmgr__v1__profile__init(p);
 	if (default_network(m, n) < 0) {
 		lx_txn_free(txn);

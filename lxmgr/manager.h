@@ -74,6 +74,7 @@ struct lx_node {
 	uint64_t heard_ns;  /* monotonic; last message */
 	unsigned failures;  /* in a row */
 	bool synced;        /* its snapshot is in */
+	bool reported;      /* one was, since the manager runs: `images` is what it had then */
 	bool apply_pending; /* networks changed since the last ApplyNetworks */
 	bool apply_running;
 	bool removed;
@@ -108,7 +109,8 @@ struct lx_manager {
 
 	uint64_t revision; /* grows with every change of an instance */
 	uint64_t net_revision;
-	uint8_t *list_cache; /* packed ListInstancesResponse of `list_revision` */
+	uv_timer_t settle_timer; /* cluster/hosts.c */
+	uint8_t *list_cache;     /* packed ListInstancesResponse of `list_revision` */
 	size_t list_cache_len;
 	uint64_t list_revision;
 
@@ -227,15 +229,34 @@ bool lx_node_online(const struct lx_node *n);
 /* link.c: dials the agent, keeps its Watch stream, says when it is away. */
 void lx_link_start(struct lx_node *n);
 void lx_link_stop(struct lx_node *n);
-/* Networks or leases changed: every node gets them, soon and together. */
+
+/* networks.c: networks, leases or nodes changed: every node gets them, soon and together. */
 void lx_link_apply_networks(struct lx_manager *m);
+/* hosts.c: the smallest VXLAN id that no network has; 0: none is left. */
+uint32_t lx_network_pick_vxlan_id(struct lx_manager *m);
 
 /* stray.c: deletes an image from the node, unless the cluster knows it or it may be about to. */
 void lx_node_drop_stray_images(struct lx_node *n);
 
-/* place.c: the node an instance goes to. */
+/* place.c: a node that is online and has the image. */
+struct lx_node *lx_node_with_image(struct lx_manager *m, const Lxmgr__V1__Image *image, struct lx_err *err);
+/*
+ * Which node something goes to (scheduler/score.h says how that is decided): the one asked for
+ * with `target` unless NULL or "", else the best. NULL: none fits, and the error says why for
+ * each node. lx_place() is for images and the like that ask for nothing but a node, `image`
+ * (may be NULL) being there or to be had; the others place instances, whose expanded
+ * configuration says what they ask for.
+ */
 struct lx_node *lx_place(struct lx_manager *m, const Lxmgr__V1__Image *image, const char *target,
 			 struct lx_err *err);
+struct lx_node *lx_place_instance(struct lx_manager *m, const Lxmgr__V1__Instance *pb,
+				  const Lxmgr__V1__Image *image, const char *target, struct lx_err *err);
+/* For one that exists: anywhere but on `exclude_node`. */
+struct lx_node *lx_place_move(struct lx_manager *m, const struct lx_inst *inst, const char *exclude_node,
+			      struct lx_err *err);
+/* The decision in all its detail. malloc'ed message (lx_pb_free), NULL when out of memory. */
+Lxmgr__V1__Placement *lx_place_explain(struct lx_manager *m, const Lxmgr__V1__Instance *pb,
+				       const Lxmgr__V1__Image *image, const char *target);
 
 /* ------------------------------------------------------------------ auth/gate.c */
 

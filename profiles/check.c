@@ -14,6 +14,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/labels.h"
 #include "profiles/value.h"
 
 #define KEY_NAME_MAX    255
@@ -258,6 +259,23 @@ int lx_check_syscalls(const struct lx_config_key *key, const char *name, const c
 		return r;
 	}
 	return 0;
+}
+
+int lx_check_labels(const struct lx_config_key *key, const char *name, const char *value, struct lx_err *err)
+{
+	const char *rest = value;
+	struct lx_label_wish wish;
+	int r;
+
+	do
+		r = lx_label_next(&rest, &wish);
+	while (r > 0);
+	if (r == 0)
+		return 0;
+	r = refuse(err, name, value, "is no list of labels");
+	lx_err_hint(err, "Write KEY=VALUE or KEY, separated by commas: disk=ssd,gpu. lxmgr node show NODE "
+			 "shows a node's labels.");
+	return r;
 }
 
 /* ------------------------------------------------------------------ networks */

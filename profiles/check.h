@@ -25,6 +25,7 @@ LX_CHECK(rlimit);      /* soft[:hard], each at most key->max */
 LX_CHECK(text);        /* anything */
 LX_CHECK(environment); /* the name after "environment." too */
 LX_CHECK(syscalls);    /* names the kernel knows */
+LX_CHECK(labels);      /* "KEY=VALUE,KEY" (labels.h) */
 LX_CHECK(name);        /* of a network */
 LX_CHECK(ifname);
 LX_CHECK(hwaddr);

@@ -75,6 +75,8 @@ static const struct lx_config_key keys[] = {
 	    "Swap besides: true (any), false (none) or a size", .max = MEMORY_MAX),
 	KEY(INSTANCE, LIVE, "limits.processes", "integer", "", integer,
 	    "Processes and threads", .min = 1, .max = PROCESSES_MAX),
+	KEY(INSTANCE, LIVE, "placement.labels", "labels", "", labels,
+	    "Labels of nodes it may be put on, all of them (disk=ssd,gpu); acts when it is placed"),
 	KEY(INSTANCE, RESTART, "security.syscalls.deny", "syscalls", "", syscalls,
 	    "System calls to refuse (EPERM) besides the default ones"),
 	KEY(INSTANCE, RESTART, "security.syscalls.deny_default", "bool", "true", bool,

@@ -61,7 +61,15 @@ static void on_done(const struct lx_job_end *end, void *arg)
 	maybe_free(d);
 }
 
-static const struct lx_job_events job_events = { .done = on_done };
+static void on_job_done(const struct lx_job_end *end, void *arg)
+{
+	const struct deletion *d = arg;
+
+	lx_map_del(&d->agent->images_leaving, d->image->fingerprint);
+	on_done(end, arg);
+}
+
+static const struct lx_job_events job_events = { .done = on_job_done };
 
 static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
 {
@@ -117,6 +125,11 @@ void lx_image_delete_call(struct lx_call *call, const ProtobufCMessage *msg, voi
 		lx_call_fail(call, &err);
 		return;
 	}
+	if (lx_map_has(&a->fetches, req->fingerprint)) {
+		lx_call_failf(call, LX_FAILED_PRECONDITION, "image %.16s is just being fetched to node %s",
+			      req->fingerprint, a->node);
+		return;
+	}
 	if (!lx_map_has(&a->images, req->fingerprint)) {
 		reply(call);
 		return;
@@ -130,8 +143,12 @@ void lx_image_delete_call(struct lx_call *call, const ProtobufCMessage *msg, voi
 	*d = (struct deletion){ .agent = a,
 				.call = call,
 				.image = lx_map_take(&a->images, req->fingerprint) };
+	/* Without memory for this a fetch at the same time may lose what it has brought; it can be repeated.
+	 */
+	(void)lx_map_set(&a->images_leaving, d->image->fingerprint, (void *)1);
 	lx_call_set_events(call, &call_events, d);
 	if (run(d, &err) < 0) {
+		lx_map_del(&a->images_leaving, d->image->fingerprint);
 		put_back(d);
 		lx_call_fail(call, &err);
 	}

@@ -17,6 +17,9 @@ int lx_images_add(struct lx_agent *a, const Lxmgr__V1__Image *image, struct lx_e
 void lx_image_import_open(struct lx_call *call, void *agent);
 void lx_image_build_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 void lx_image_export_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
+/* From another node, and to one (fetch.c). */
+void lx_image_fetch_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
+void lx_image_send_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 void lx_image_delete_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 
 #endif

@@ -45,17 +45,21 @@ static void on_progress(const Lxmgr__V1__ImageProgress *progress, void *arg)
 		send_progress(m->call, (Lxmgr__V1__ImageProgress *)(uintptr_t)progress);
 }
 
-static void answer(struct make *m, Lxmgr__V1__Image *image, const struct lx_err *err)
+void lx_make_done(struct lx_call *call, Lxmgr__V1__Image *image)
 {
 	Lxmgr__V1__AgentImageProgress msg = LXMGR__V1__AGENT_IMAGE_PROGRESS__INIT;
 
+	msg.what_case = LXMGR__V1__AGENT_IMAGE_PROGRESS__WHAT_IMAGE;
+	msg.image = image;
+	lx_call_send(call, &msg.base);
+}
+
+static void answer(struct make *m, Lxmgr__V1__Image *image, const struct lx_err *err)
+{
 	if (!m->call)
 		return;
-	if (err->code == LX_OK) {
-		msg.what_case = LXMGR__V1__AGENT_IMAGE_PROGRESS__WHAT_IMAGE;
-		msg.image = image;
-		lx_call_send(m->call, &msg.base);
-	}
+	if (err->code == LX_OK)
+		lx_make_done(m->call, image);
 	lx_call_fail(m->call, err);
 }
 

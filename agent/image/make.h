@@ -20,4 +20,7 @@ int lx_make_image(struct lx_agent *a, struct lx_call *call, Lxmgr__V1__WorkerJob
 /* Tells the caller how many bytes have come. */
 void lx_make_progress(struct lx_call *call, const char *phase, uint64_t done, uint64_t total);
 
+/* The last message, before the call is ended: the image. */
+void lx_make_done(struct lx_call *call, Lxmgr__V1__Image *image);
+
 #endif

@@ -3,7 +3,7 @@
  *
  *   accept    is it news? within the limits? keep it on disk, then make it what is wanted
  *   decide    what each network shall be (decide.c)
- *   links     forwarding, bridges, lease files: netlink and small files, at once
+ *   links     forwarding, bridges, lease files, tunnels: netlink and small files, at once
  *   rules     all changed tables in one nft transaction            -> a program ends
  *   dnsmasq   adopted, started, replaced, stopped, all side by side -> they answer
  *   remove    what is no longer wanted: bridge, files
@@ -24,6 +24,7 @@
 #include "agent/network/firewall.h"
 #include "agent/network/keep.h"
 #include "agent/network/nft.h"
+#include "agent/network/overlay.h"
 #include "agent/network/sysctl.h"
 #include "agent/network/uplink.h"
 #include "lib/cleanup.h"
@@ -166,7 +167,9 @@ static void remove_one(struct lx_network_ctx *ctx, struct lx_network *n)
 {
 	struct lx_err err = LX_ERR_INIT;
 
-	if (lx_bridge_delete(ctx->nl, n->name, ctx->seed, &err) < 0)
+	if (lx_tunnel_delete(ctx->nl, n->name, &err) < 0)
+		lx_network_note(&n->err, &err);
+	if (lx_bridge_delete(ctx->nl, n->name, &err) < 0)
 		lx_network_note(&n->err, &err);
 	if (lx_rm_rf(n->dir, &err) < 0)
 		lx_network_note(&n->err, &err);
@@ -318,8 +321,8 @@ static void leases(struct lx_network *n, uint32_t mtu)
 static void link_one(struct lx_network *n, uint32_t uplink_mtu)
 {
 	const struct lx_network_config *c = &n->config;
-	uint32_t mtu = c->mtu ? c->mtu : uplink_mtu;
-	struct lx_err err = LX_ERR_INIT;
+	uint32_t mtu = c->mtu ? c->mtu : lx_overlay_mtu(n->ctx, c, uplink_mtu);
+	struct lx_err err = LX_ERR_INIT, bad = LX_ERR_INIT;
 
 	if (mtu > LX_MTU_MAX)
 		mtu = LX_MTU_MAX;
@@ -330,12 +333,16 @@ static void link_one(struct lx_network *n, uint32_t uplink_mtu)
 		lx_network_note(&n->err, &err);
 	if (c->v6.family != 0 && lx_sysctl_forward_v6(&err) < 0)
 		lx_network_note(&n->err, &err);
-	if (lx_bridge_sync(n->ctx->nl, c, mtu, n->ctx->seed, &err) < 0) {
+	if (lx_bridge_sync(n->ctx->nl, c, mtu, &err) < 0) {
 		lx_network_note(&n->err, &err);
 		return;
 	}
 	n->usable = true;
 	leases(n, mtu);
+	/* Without the others it still works for those that are here. */
+	if (lx_overlay_sync(n, mtu, &bad, &err) < 0)
+		lx_network_note(&n->err, &err);
+	lx_network_note(&n->err, &bad);
 }
 
 static void links(struct lx_network_ctx *ctx)

@@ -27,16 +27,11 @@
 
 /* ------------------------------------------------------------------ identity */
 
-/* A locally administered unicast address out of seed and name (FNV-1a, 64 bits). */
-static struct nl_addr *our_hwaddr(const char *name, uint64_t seed)
+static struct nl_addr *our_hwaddr(const char *name)
 {
-	uint64_t h = UINT64_C(14695981039346656037) ^ seed;
-	uint8_t mac[6] = { 0x02 };
+	uint8_t mac[LX_HWADDR_BYTES];
 
-	for (const char *p = name; *p; p++)
-		h = (h ^ (uint8_t)*p) * UINT64_C(1099511628211);
-	for (int i = 1; i < 6; i++, h >>= 8)
-		mac[i] = (uint8_t)h;
+	lx_network_hwaddr(name, mac);
 	return nl_addr_build(AF_LLC, mac, sizeof(mac));
 }
 
@@ -130,9 +125,9 @@ static struct rtnl_addr *make_address(int ifindex, const struct lx_subnet *s)
 		rtnl_addr_set_ifindex(addr, ifindex);
 		ok = rtnl_addr_set_local(addr, local) == 0;
 	}
-	if (ok && s->family == AF_INET)
+	if (ok && s->family == AF_INET && s->prefix < lx_subnet_bits(AF_INET))
 		ok = rtnl_addr_set_broadcast(addr, broadcast) == 0;
-	else if (ok)
+	else if (ok && s->family == AF_INET6)
 		/* A bridge without ports has no carrier: duplicate detection would never end. */
 		rtnl_addr_set_flags(addr, IFA_F_NODAD);
 	nl_addr_put(broadcast);
@@ -161,8 +156,8 @@ struct address_sync {
 	struct nl_sock *sock;
 	const struct lx_network_config *config;
 	int ifindex;
-	bool has_v4;
-	bool has_v6;
+	bool has_v4, has_host4;
+	bool has_v6, has_host6;
 	bool remove_others;
 	int nle;
 };
@@ -179,6 +174,10 @@ static void look_at_address(struct nl_object *object, void *arg)
 		a->has_v4 = true;
 	} else if (lx_subnet_equal(&s, &a->config->v6)) {
 		a->has_v6 = true;
+	} else if (lx_subnet_equal(&s, &a->config->host4)) {
+		a->has_host4 = true;
+	} else if (lx_subnet_equal(&s, &a->config->host6)) {
+		a->has_host6 = true;
 	} else if (a->remove_others && a->nle >= 0 && rtnl_addr_get_scope(addr) != RT_SCOPE_LINK) {
 		a->nle = rtnl_addr_delete(a->sock, addr, 0);
 	}
@@ -209,6 +208,10 @@ static int sync_addresses(struct nl_sock *sock, int ifindex, const struct lx_net
 		r = add_address(sock, ifindex, &config->v4, err);
 	if (r == 0 && config->v6.family != 0 && !a.has_v6)
 		r = add_address(sock, ifindex, &config->v6, err);
+	if (r == 0 && config->host4.family != 0 && !a.has_host4)
+		r = add_address(sock, ifindex, &config->host4, err);
+	if (r == 0 && config->host6.family != 0 && !a.has_host6)
+		r = add_address(sock, ifindex, &config->host6, err);
 	return r;
 }
 
@@ -224,10 +227,10 @@ static int refuse_foreign(const char *name, struct rtnl_link *link, struct lx_er
 	return r;
 }
 
-int lx_bridge_sync(struct nl_sock *sock, const struct lx_network_config *config, uint32_t mtu, uint64_t seed,
+int lx_bridge_sync(struct nl_sock *sock, const struct lx_network_config *config, uint32_t mtu,
 		   struct lx_err *err)
 {
-	struct nl_addr *hwaddr = our_hwaddr(config->name, seed);
+	struct nl_addr *hwaddr = our_hwaddr(config->name);
 	struct rtnl_link *link = NULL;
 	int r;
 
@@ -255,9 +258,9 @@ int lx_bridge_sync(struct nl_sock *sock, const struct lx_network_config *config,
 	return r;
 }
 
-bool lx_bridge_is_up(struct nl_sock *sock, const struct lx_network_config *config, uint64_t seed)
+bool lx_bridge_is_up(struct nl_sock *sock, const struct lx_network_config *config)
 {
-	struct nl_addr *hwaddr = our_hwaddr(config->name, seed);
+	struct nl_addr *hwaddr = our_hwaddr(config->name);
 	struct rtnl_link *link = NULL;
 	bool up = false;
 
@@ -275,9 +278,9 @@ bool lx_bridge_is_up(struct nl_sock *sock, const struct lx_network_config *confi
 	return up;
 }
 
-int lx_bridge_delete(struct nl_sock *sock, const char *name, uint64_t seed, struct lx_err *err)
+int lx_bridge_delete(struct nl_sock *sock, const char *name, struct lx_err *err)
 {
-	struct nl_addr *hwaddr = our_hwaddr(name, seed);
+	struct nl_addr *hwaddr = our_hwaddr(name);
 	struct rtnl_link *link = NULL;
 	int r, nle;
 

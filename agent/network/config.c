@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include <arpa/inet.h>
+#include <netinet/ether.h>
 
 #include "lib/cleanup.h"
 #include "proto/pb.h"
@@ -23,6 +24,35 @@ enum { V4_PREFIX_MIN = 8, V4_PREFIX_MAX = 30, V6_PREFIX_MIN = 32, V6_PREFIX_MAX 
 
 static const char *const keys[] = { "ipv4.address", "ipv4.nat",   "ipv4.dhcp", "ipv6.address",
 				    "ipv6.nat",     "dns.domain", "bridge.mtu" };
+
+/* FNV-1a, 64 bits. */
+void lx_network_hwaddr(const char *network, uint8_t out[LX_HWADDR_BYTES])
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+
+	for (const char *p = network; *p; p++)
+		h = (h ^ (uint8_t)*p) * UINT64_C(1099511628211);
+	out[0] = 0x02;
+	for (int i = 1; i < LX_HWADDR_BYTES; i++, h >>= 8)
+		out[i] = (uint8_t)h;
+}
+
+bool lx_hwaddr_parse(const char *text, uint8_t out[LX_HWADDR_BYTES])
+{
+	struct ether_addr addr;
+
+	if (!text || strlen(text) != LX_HWADDR_TEXT - 1 || !ether_aton_r(text, &addr))
+		return false;
+	memcpy(out, addr.ether_addr_octet, LX_HWADDR_BYTES);
+	return true;
+}
+
+char *lx_hwaddr_format(const uint8_t hwaddr[LX_HWADDR_BYTES], char out[LX_HWADDR_TEXT])
+{
+	snprintf(out, LX_HWADDR_TEXT, "%02x:%02x:%02x:%02x:%02x:%02x", hwaddr[0], hwaddr[1], hwaddr[2],
+		 hwaddr[3], hwaddr[4], hwaddr[5]);
+	return out;
+}
 
 int lx_network_name_check(const char *name, struct lx_err *err)
 {
@@ -149,6 +179,24 @@ static int get_domain(const Lxmgr__V1__NetworkSpec *spec, char out[LX_DOMAIN_MAX
 	return 0;
 }
 
+static int parse_address(const char *what, int family, const struct lx_subnet *network, const char *text,
+			 struct lx_subnet *out, struct lx_err *err);
+
+static int get_overlay(const Lxmgr__V1__NetworkSpec *spec, struct lx_network_config *c, struct lx_err *err)
+{
+	int r;
+
+	if (spec->vxlan_id > LX_VXLAN_ID_MAX)
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "VXLAN id %u is larger than %u", spec->vxlan_id,
+				  LX_VXLAN_ID_MAX);
+	c->vxlan_id = spec->vxlan_id;
+	r = parse_address("the node's IPv4 address", AF_INET, &c->v4, spec->host_ipv4, &c->host4, err);
+	if (r == 0)
+		r = parse_address("the node's IPv6 address", AF_INET6, &c->v6, spec->host_ipv6, &c->host6,
+				  err);
+	return r;
+}
+
 int lx_network_config_parse(const Lxmgr__V1__NetworkSpec *spec, struct lx_network_config *out,
 			    struct lx_err *err)
 {
@@ -165,7 +213,7 @@ int lx_network_config_parse(const Lxmgr__V1__NetworkSpec *spec, struct lx_networ
 	    (r = get_bool(spec, "ipv4.dhcp", true, &c.v4_dhcp, err)) < 0 ||
 	    (r = get_bool(spec, "ipv6.nat", true, &c.v6_nat, err)) < 0 ||
 	    (r = get_mtu(spec, c.v6.family != 0, &c.mtu, err)) < 0 ||
-	    (r = get_domain(spec, c.domain, err)) < 0)
+	    (r = get_domain(spec, c.domain, err)) < 0 || (r = get_overlay(spec, &c, err)) < 0)
 		return r;
 	*out = c;
 	return 0;
@@ -175,7 +223,9 @@ bool lx_network_config_equal(const struct lx_network_config *a, const struct lx_
 {
 	return lx_streq(a->name, b->name) && lx_subnet_equal(&a->v4, &b->v4) &&
 	       lx_subnet_equal(&a->v6, &b->v6) && a->v4_nat == b->v4_nat && a->v4_dhcp == b->v4_dhcp &&
-	       a->v6_nat == b->v6_nat && a->mtu == b->mtu && lx_streq(a->domain, b->domain);
+	       a->v6_nat == b->v6_nat && a->mtu == b->mtu && a->vxlan_id == b->vxlan_id &&
+	       lx_subnet_equal(&a->host4, &b->host4) && lx_subnet_equal(&a->host6, &b->host6) &&
+	       lx_streq(a->domain, b->domain);
 }
 
 /* ------------------------------------------------------------------ leases */
@@ -226,6 +276,20 @@ static int parse_address(const char *what, int family, const struct lx_subnet *n
 	return 0;
 }
 
+static int check_not_host(const struct lx_network_config *network, const struct lx_lease *l,
+			  struct lx_err *err)
+{
+	char text[LX_SUBNET_TEXT];
+
+	if (l->v4.family != 0 && lx_subnet_equal(&l->v4, &network->host4))
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "ipv4: %s is this machine's own address",
+				  lx_subnet_format_host(&l->v4, text));
+	if (l->v6.family != 0 && lx_subnet_equal(&l->v6, &network->host6))
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "ipv6: %s is this machine's own address",
+				  lx_subnet_format_host(&l->v6, text));
+	return 0;
+}
+
 int lx_lease_parse(const struct lx_network_config *network, const Lxmgr__V1__LeaseSpec *spec,
 		   struct lx_lease *out, struct lx_err *err)
 {
@@ -237,7 +301,8 @@ int lx_lease_parse(const struct lx_network_config *network, const Lxmgr__V1__Lea
 	snprintf(l.instance, sizeof(l.instance), "%s", spec->instance);
 	if ((r = parse_hwaddr(spec->hwaddr, l.hwaddr, err)) < 0 ||
 	    (r = parse_address("ipv4", AF_INET, &network->v4, spec->ipv4, &l.v4, err)) < 0 ||
-	    (r = parse_address("ipv6", AF_INET6, &network->v6, spec->ipv6, &l.v6, err)) < 0) {
+	    (r = parse_address("ipv6", AF_INET6, &network->v6, spec->ipv6, &l.v6, err)) < 0 ||
+	    (r = check_not_host(network, &l, err)) < 0) {
 		lx_err_wrap(err, "lease of %s", l.instance);
 		return r;
 	}

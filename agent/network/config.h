@@ -19,6 +19,10 @@
 #define LX_NETWORK_KEYS_MAX 32
 #define LX_DOMAIN_MAX       253
 #define LX_HWADDR_TEXT      18
+#define LX_HWADDR_BYTES     6
+
+/* The upper half of the 24 bits is for the links between machines (overlay.h). */
+#define LX_VXLAN_ID_MAX ((1u << 23) - 1)
 
 /* What Linux takes for a bridge; an IPv6 network needs the larger minimum (RFC 8200). */
 #define LX_MTU_MIN    576
@@ -32,7 +36,11 @@ struct lx_network_config {
 	bool v4_nat;
 	bool v4_dhcp;
 	bool v6_nat;
-	uint32_t mtu; /* 0: the uplink's */
+	uint32_t mtu;      /* 0: the uplink's, less what the overlay takes */
+	uint32_t vxlan_id; /* 0: the network is this machine's alone */
+	/* This machine's own addresses, a subnet of one each; family 0: it has but the gateway's. */
+	struct lx_subnet host4;
+	struct lx_subnet host6;
 	char domain[LX_DOMAIN_MAX + 1];
 };
 
@@ -42,6 +50,15 @@ struct lx_lease {
 	struct lx_subnet v4; /* family 0: none */
 	struct lx_subnet v6;
 };
+
+/*
+ * The hardware address of a network's bridge. It is the gateway's, and the same on every
+ * machine: an instance that moves finds it where it was. Locally administered.
+ */
+void lx_network_hwaddr(const char *network, uint8_t out[LX_HWADDR_BYTES]);
+/* "02:00:00:00:00:05", lower or upper case; false when it is none. */
+bool lx_hwaddr_parse(const char *text, uint8_t out[LX_HWADDR_BYTES]);
+char *lx_hwaddr_format(const uint8_t hwaddr[LX_HWADDR_BYTES], char out[LX_HWADDR_TEXT]);
 
 /* A name that a network, and the bridge of that name, can have. */
 int lx_network_name_check(const char *name, struct lx_err *err);

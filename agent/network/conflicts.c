@@ -14,6 +14,7 @@
 #include <netlink/route/route.h>
 
 #include "agent/network/nl.h"
+#include "agent/network/tunnel.h"
 #include "lib/str.h"
 
 void lx_taken_release(struct lx_taken *t)
@@ -66,6 +67,8 @@ static void collect_one(struct collect *c, const struct lx_subnet *s, int how, i
 		return;
 	if (ifindex > 0 && !if_indextoname((unsigned)ifindex, name))
 		return; /* gone meanwhile */
+	if (lx_tunnel_is_hosts_name(name))
+		return; /* what goes to other nodes' instances is within our subnets */
 	for (size_t i = 0; i < c->n_own; i++)
 		if (lx_streq(c->own[i], name))
 			return;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/network/bridge.h"
 #include "agent/network/nft.h"
@@ -41,6 +42,7 @@ static void network_free(struct lx_network *n)
 {
 	if (n->leases.dir)
 		lx_leases_close(&n->leases);
+	lx_moves_release(&n->moves);
 	free(n->dir);
 	free(n->rules);
 	free(n->hint);
@@ -180,6 +182,18 @@ static void forget_rules(struct lx_network *n)
 	n->rules = NULL;
 }
 
+/* The network whose bridge or tunnel it is, or was. */
+static struct lx_network *find_by_interface(const struct lx_network_ctx *ctx, const char *name)
+{
+	uint32_t id = lx_tunnel_id(name);
+	struct lx_network *n;
+
+	TAILQ_FOREACH (n, &ctx->networks, entry)
+		if (id != 0 && n->tunnel_id == id)
+			return n;
+	return lx_network_find(ctx, name);
+}
+
 static void on_change(enum lx_watch_event event, const char *name, void *arg)
 {
 	struct lx_network_ctx *ctx = arg;
@@ -191,10 +205,11 @@ static void on_change(enum lx_watch_event event, const char *name, void *arg)
 	case LX_WATCH_UPLINK:
 		break;
 	case LX_WATCH_LINK_DELETED:
-		n = lx_network_find(ctx, name);
+		n = find_by_interface(ctx, name);
 		if (!n || !n->spec)
 			return; /* not ours, or we did it */
-		lx_warn("a bridge was deleted by someone, making it again", "network=%s", n->name);
+		lx_warn("an interface was deleted by someone, making it again", "network=%s interface=%s",
+			n->name, name);
 		break;
 	case LX_WATCH_TABLE_DELETED:
 		if (!lx_starts_with(name, LX_NFT_TABLE_PREFIX))
@@ -215,25 +230,13 @@ static void on_change(enum lx_watch_event event, const char *name, void *arg)
 
 /* ------------------------------------------------------------------ opening and closing */
 
-/* Tells this agent from any other one: of another machine, or beside it on this one. */
-static uint64_t make_seed(const char *state_dir)
-{
-	uint64_t h = UINT64_C(14695981039346656037);
-	char machine[64] = "";
-
-	lx_read_line("/etc/machine-id", machine, sizeof(machine)); /* without one: the directory alone */
-	for (const char *p = machine; *p; p++)
-		h = (h ^ (uint8_t)*p) * UINT64_C(1099511628211);
-	for (const char *p = state_dir; *p; p++)
-		h = (h ^ (uint8_t)*p) * UINT64_C(1099511628211);
-	return h;
-}
-
 static void context_free(struct lx_network_ctx *ctx)
 {
 	lx_pb_free(ctx->wanted);
 	lx_pb_free(ctx->status);
 	nl_socket_free(ctx->nl);
+	if (ctx->announce_fd >= 0)
+		close(ctx->announce_fd);
 	free(ctx->state_dir);
 	free(ctx->run_dir);
 	free(ctx);
@@ -248,11 +251,11 @@ int lx_network_open(uv_loop_t *loop, const char *state_dir, const char *run_dir,
 	if (!ctx)
 		return lx_err_oom(err);
 	ctx->loop = loop;
+	ctx->announce_fd = -1;
 	TAILQ_INIT(&ctx->networks);
 	TAILQ_INIT(&ctx->jobs);
 	ctx->state_dir = strdup(state_dir);
 	ctx->run_dir = lx_path_join(run_dir, "network");
-	ctx->seed = make_seed(state_dir);
 	r = ctx->state_dir && ctx->run_dir ? 0 : lx_err_oom(err);
 	if (r == 0)
 		r = lx_mkdir_p(ctx->state_dir, 0711, err);

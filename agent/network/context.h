@@ -18,6 +18,8 @@
 #include "agent/network/dnsmasq.h"
 #include "agent/network/leases.h"
 #include "agent/network/network.h"
+#include "agent/network/plan.h"
+#include "agent/network/tunnel.h"
 #include "agent/network/watch.h"
 #include "lib/list.h"
 
@@ -31,8 +33,11 @@ struct lx_network {
 	struct lx_network_config config;
 	struct lx_leases leases;
 	struct lx_dnsmasq *dnsmasq;
-	char *rules; /* as last set; NULL: not, or not known */
-	char *hint;  /* what another firewall does to it; NULL: nothing */
+	struct lx_moves moves;   /* what moved before the manager said so */
+	struct lx_tunnel tunnel; /* its interfaces, while tunnel_id is not 0 */
+	uint32_t tunnel_id;      /* the number they were made for */
+	char *rules;             /* as last set; NULL: not, or not known */
+	char *hint;              /* what another firewall does to it; NULL: nothing */
 
 	/* The running job's view. */
 	const Lxmgr__V1__NetworkSpec *spec; /* in ctx->wanted; NULL: to be removed */
@@ -68,8 +73,8 @@ struct lx_network_ctx {
 	uv_loop_t *loop;
 	char *state_dir;
 	char *run_dir; /* the networks' own: <run_dir>/network */
-	uint64_t seed;
 	struct nl_sock *nl;
+	int announce_fd; /* -1: not needed yet */
 	struct lx_watch *watch;
 
 	Lxmgr__V1__ApplyNetworksRequest *wanted;  /* NULL: nothing was asked for yet */

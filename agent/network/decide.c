@@ -72,7 +72,7 @@ static int collect(struct lx_network_ctx *ctx, struct lx_taken *taken, struct lx
 static void try_next(struct lx_network *n, struct lx_taken *taken)
 {
 	/* One that stands already is not refused because of what came later. */
-	bool stands = lx_bridge_is_up(n->ctx->nl, &n->next, n->ctx->seed);
+	bool stands = lx_bridge_is_up(n->ctx->nl, &n->next);
 
 	if (stands || lx_taken_check(taken, &n->next, &n->err) == 0) {
 		n->config = n->next;

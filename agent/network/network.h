@@ -1,6 +1,8 @@
 /*
  * The networks of this machine: one managed bridge each, with addresses, forwarding and NAT
- * rules (nftables), and a dnsmasq that answers DHCP and DNS from the manager's leases.
+ * rules (nftables), and a dnsmasq that answers DHCP and DNS from the manager's leases. In a
+ * cluster of several machines the bridges of one network are joined by VXLAN to one layer 2
+ * (overlay.h), with the gateway, DHCP and DNS on every machine.
  *
  * Happy path: lx_network_open() at start, lx_network_load() brings back what the manager
  * last wanted (state_dir/networks.pb), so that containers find their bridge without a
@@ -72,6 +74,26 @@ int lx_network_teardown(struct lx_network_ctx *ctx, lx_network_done_cb cb, void 
  * before `cb` (may be NULL) fires. Networking stays up. NULL is fine (cb is not called then).
  */
 void lx_network_close(struct lx_network_ctx *ctx, void (*cb)(void *arg), void *arg);
+
+/*
+ * An instance's network card is plugged in here now (it came from another node, or the move
+ * away was undone): frames and packets for it stay on this machine at once, and the other nodes
+ * are told by announcements in its name. Call it when the card's host end is in the bridge and
+ * the instance is about to run. `hwaddr` as in its lease; ipv4 and ipv6 without prefix length,
+ * "" or NULL when it has none. At once; the manager's leases may come later, and old ones that
+ * come in between do not undo it. Fine, and without effect, when there are no other nodes.
+ * Fails with NOT_FOUND when this node has no such network.
+ */
+int lx_network_here(struct lx_network_ctx *ctx, const char *network, const char *hwaddr, const char *ipv4,
+		    const char *ipv6, struct lx_err *err);
+
+/*
+ * It is at that node now: everything for it goes there. To be called when it has left (its host
+ * end is gone), or never: the manager's leases say the same. FAILED_PRECONDITION when the
+ * network does not reach that node.
+ */
+int lx_network_away(struct lx_network_ctx *ctx, const char *network, const char *hwaddr, const char *ipv4,
+		    const char *ipv6, const char *node, struct lx_err *err);
 
 /* The networks last asked for, in that order; names are borrowed until the loop runs again. */
 size_t lx_network_count(const struct lx_network_ctx *ctx);

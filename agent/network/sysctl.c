@@ -16,6 +16,8 @@
 #define V4_FORWARD "/proc/sys/net/ipv4/ip_forward"
 #define V6_CONF    "/proc/sys/net/ipv6/conf"
 #define V6_FORWARD V6_CONF "/all/forwarding"
+#define V4_NEIGH   "/proc/sys/net/ipv4/neigh"
+#define V6_NEIGH   "/proc/sys/net/ipv6/neigh"
 
 static int ensure(const char *path, const char *value, struct lx_err *err)
 {
@@ -96,4 +98,21 @@ int lx_sysctl_bridge(const char *bridge, bool v6, struct lx_err *err)
 	int r = ensure(accept_ra, "0", err);
 
 	return r < 0 ? r : ensure(disable, v6 ? "0" : "1", err);
+}
+
+int lx_sysctl_answer_for(const char *bridge, bool v4, bool v6, struct lx_err *err)
+{
+	lx_autofree char *delay4 = lx_asprintf("%s/%s/proxy_delay", V4_NEIGH, bridge);
+	lx_autofree char *delay6 = lx_asprintf("%s/%s/proxy_delay", V6_NEIGH, bridge);
+	lx_autofree char *proxy6 = lx_asprintf("%s/%s/proxy_ndp", V6_CONF, bridge);
+	int r = delay4 && delay6 && proxy6 ? 0 : lx_err_oom(err);
+
+	/* By default the kernel waits up to 0.8 s, in case the real one answers: here nobody else does. */
+	if (r == 0 && v4)
+		r = ensure(delay4, "0", err);
+	if (r == 0 && v6)
+		r = ensure(delay6, "0", err);
+	if (r == 0 && v6)
+		r = ensure(proxy6, "1", err);
+	return r;
 }

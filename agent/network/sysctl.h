@@ -15,5 +15,7 @@ int lx_sysctl_forward_v4(struct lx_err *err);
 int lx_sysctl_forward_v6(struct lx_err *err);
 /* A bridge speaks IPv6 only when it has an address of its own, and never learns routes from guests. */
 int lx_sysctl_bridge(const char *bridge, bool v6, struct lx_err *err);
+/* A bridge answers at once for the addresses it is told to answer for (proxy neighbours). */
+int lx_sysctl_answer_for(const char *bridge, bool v4, bool v6, struct lx_err *err);
 
 #endif

@@ -29,7 +29,7 @@ static void export_first(struct lx_call *call, struct lx_bytes bytes, void *arg)
 	if (lx_rpc_unpack(&first, type, bytes, &err) == 0 && lx_text_check(type, bytes, &err) == 0) {
 		const Lxmgr__V1__ExportImageRequest *req = (const void *)first.msg;
 		Lxmgr__V1__Image *img = lx_image_find(m, req->image, &err);
-		node = img ? lx_place(m, img, NULL, &err) : NULL;
+		node = img ? lx_node_with_image(m, img, &err) : NULL;
 		if (node) {
 			/* Nodes know images by fingerprint only. */
 			out.image = img->fingerprint;

@@ -218,6 +218,19 @@ static int check_unused(struct lx_manager *m, const Lxmgr__V1__Image *img, struc
 	if (lx_image_is_going(m, img))
 		return lx_err_set(err, LX_FAILED_PRECONDITION, "image %.12s is being deleted already",
 				  img->fingerprint);
+	for (struct lx_map_entry *e = lx_map_first(&m->ops); e; e = lx_map_next(e)) {
+		const struct lx_op *op = lx_map_value(e);
+		if (op->kind != &lx_op_image_fetch || lx_op_ended(op) ||
+		    !lx_streq(op->pb->subject, img->fingerprint))
+			continue;
+		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "image %.12s is being fetched by a node",
+				   img->fingerprint);
+		lx_err_hint(err,
+			    "Wait for it (lxmgr operation wait %.8s) or cancel it (lxmgr operation "
+			    "cancel %.8s).",
+			    op->pb->id, op->pb->id);
+		return r;
+	}
 	return 0;
 }
 
@@ -283,6 +296,49 @@ fail:
 	lx_call_fail(call, &err);
 }
 
+/* ------------------------------------------------------------------ fetch */
+
+static int check_fetch(struct lx_manager *m, const Lxmgr__V1__Image *img, const char *node,
+		       struct lx_err *err)
+{
+	if (lx_image_is_going(m, img))
+		return lx_err_set(err, LX_FAILED_PRECONDITION, "image %.12s is being deleted",
+				  img->fingerprint);
+	if (!lx_str_empty(node))
+		return lx_place(m, img, node, err) ? 0 : -1;
+	int r = lx_err_set(err, LX_INVALID_ARGUMENT, "the request does not say which node is to have it");
+
+	lx_err_hint(err, "lxmgr image fetch %.12s --target NODE", img->fingerprint);
+	return r;
+}
+
+static void api_fetch(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__FetchImageRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	struct lx_op *op;
+
+	if (lx_api_repeated(m, call, req->request_id, &lx_op_image_fetch, ""))
+		return;
+	const Lxmgr__V1__Image *img = lx_image_find(m, req->image, &err);
+	if (!img || check_fetch(m, img, req->node, &err) < 0)
+		goto fail;
+	op = lx_op_new(m, &lx_op_image_fetch, img->fingerprint, msg, req->request_id, lx_call_peer(call),
+		       &err);
+	if (!op)
+		goto fail;
+	if (lx_pb_set(&op->pb->node, req->node) < 0) {
+		lx_op_free(op);
+		lx_err_oom(&err);
+		goto fail;
+	}
+	if (lx_api_accept(call, op, NULL, &err) == 0)
+		return;
+fail:
+	lx_call_fail(call, &err);
+}
+
 LX_TURN_METHOD(api_update, true, update)
 
 static const struct lx_method methods[] = {
@@ -293,6 +349,7 @@ static const struct lx_method methods[] = {
 	{ .name = "Import", .client_stream = true, .server_stream = true, .open = lx_api_image_import },
 	{ .name = "Export", .server_stream = true, .raw = true, .open = lx_api_image_export },
 	{ .name = "Build", .unary = api_build },
+	{ .name = "Fetch", .unary = api_fetch },
 };
 
 const struct lx_service lx_api_images = { &lxmgr__v1__image_service__descriptor, methods,

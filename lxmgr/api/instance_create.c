@@ -129,6 +129,71 @@ static void on_launch_accepted(struct lx_op *op, const struct lx_err *err, void 
 	free(l);
 }
 
+/* What is wrong with the request whatever there is already. */
+static int check_request(struct lx_manager *m, const Lxmgr__V1__CreateInstanceRequest *req,
+			 struct lx_err *err)
+{
+	int r;
+
+	if (req->n_profiles > MAX_PROFILES_PER_INSTANCE)
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "more than %u profiles",
+				  MAX_PROFILES_PER_INSTANCE);
+	if ((r = lx_api_check_config(req->n_config, req->config, err)) < 0 ||
+	    (r = lx_api_check_devices(m, req->n_devices, req->devices, err)) < 0)
+		return r;
+	if (!lx_str_empty(req->image))
+		return 0;
+	r = lx_err_set(err, LX_INVALID_ARGUMENT, "an instance needs an image");
+	lx_err_hint(err, "lxmgr image list shows the images there are.");
+	return r;
+}
+
+static int check_name(struct lx_manager *m, const char *name, struct lx_err *err)
+{
+	int r = lx_name_check("instance", name, err);
+
+	if (r < 0)
+		return r;
+	if (lx_map_has(&m->instances, name)) {
+		r = lx_err_set(err, LX_ALREADY_EXISTS, "instance %s already exists", name);
+		lx_err_hint(err, "Choose another name, or remove it first: lxmgr delete %s", name);
+		return r;
+	}
+	if (lx_map_count(&m->instances) >= LX_MAX_INSTANCES)
+		return lx_err_set(err, LX_RESOURCE_EXHAUSTED, "there are %u instances already",
+				  LX_MAX_INSTANCES);
+	return 0;
+}
+
+/* The instance that the request describes, expanded and checked, on no node yet. NULL: refused. */
+static Lxmgr__V1__Instance *draft(struct lx_manager *m, const Lxmgr__V1__CreateInstanceRequest *req,
+				  const char *name, const Lxmgr__V1__Image **ret_image, struct lx_err *err)
+{
+	const Lxmgr__V1__Image *image =
+		check_request(m, req, err) == 0 ? lx_image_find(m, req->image, err) : NULL;
+
+	if (!image)
+		return NULL;
+	if (lx_image_is_going(m, image)) {
+		lx_err_set(err, LX_FAILED_PRECONDITION, "image %s is being deleted", req->image);
+		return NULL;
+	}
+	Lxmgr__V1__Instance *pb = malloc(sizeof(*pb));
+
+	if (!pb) {
+		lx_err_oom(err);
+		return NULL;
+	}
+	lxmgr__v1__instance__init(pb);
+	if (fill(m, pb, req, name, image, err) < 0 || lx_inst_expand(m, pb, err) < 0 ||
+	    lx_api_check_expanded(pb, err) < 0) {
+		lx_pb_free(pb);
+		return NULL;
+	}
+	*ret_image = image;
+	return pb;
+}
+
 static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	const Lxmgr__V1__CreateInstanceRequest *req = (const void *)msg;
@@ -138,6 +203,7 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct lx_inst *inst = NULL;
 	struct launch *l = NULL;
 	Lxmgr__V1__Instance *pb = NULL;
+	const Lxmgr__V1__Image *image = NULL;
 	bool leased = false;
 	char picked[LX_NAME_MAX + 1];
 	const char *name = req->name;
@@ -149,47 +215,9 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 			goto fail;
 		name = picked;
 	}
-	if (lx_name_check("instance", name, &err) < 0)
+	if (check_name(m, name, &err) < 0 || !(pb = draft(m, req, name, &image, &err)))
 		goto fail;
-	if (lx_map_has(&m->instances, name)) {
-		lx_err_set(&err, LX_ALREADY_EXISTS, "instance %s already exists", name);
-		lx_err_hint(&err, "Choose another name, or remove it first: lxmgr delete %s", name);
-		goto fail;
-	}
-	if (lx_map_count(&m->instances) >= LX_MAX_INSTANCES) {
-		lx_err_set(&err, LX_RESOURCE_EXHAUSTED, "there are %u instances already", LX_MAX_INSTANCES);
-		goto fail;
-	}
-	if (req->n_profiles > MAX_PROFILES_PER_INSTANCE) {
-		lx_err_set(&err, LX_INVALID_ARGUMENT, "more than %u profiles", MAX_PROFILES_PER_INSTANCE);
-		goto fail;
-	}
-	if (lx_api_check_config(req->n_config, req->config, &err) < 0 ||
-	    lx_api_check_devices(m, req->n_devices, req->devices, &err) < 0)
-		goto fail;
-	if (lx_str_empty(req->image)) {
-		lx_err_set(&err, LX_INVALID_ARGUMENT, "an instance needs an image");
-		lx_err_hint(&err, "lxmgr image list shows the images there are.");
-		goto fail;
-	}
-	const Lxmgr__V1__Image *image = lx_image_find(m, req->image, &err);
-	if (!image)
-		goto fail;
-	if (lx_image_is_going(m, image)) {
-		lx_err_set(&err, LX_FAILED_PRECONDITION, "image %s is being deleted", req->image);
-		goto fail;
-	}
-
-	pb = malloc(sizeof(*pb));
-	if (!pb) {
-		lx_err_oom(&err);
-		goto fail;
-	}
-	lxmgr__v1__instance__init(pb);
-	if (fill(m, pb, req, name, image, &err) < 0 || lx_inst_expand(m, pb, &err) < 0 ||
-	    lx_api_check_expanded(pb, &err) < 0)
-		goto fail;
-	struct lx_node *node = lx_place(m, image, req->target, &err);
+	struct lx_node *node = lx_place_instance(m, pb, image, req->target, &err);
 	if (!node)
 		goto fail;
 	if (lx_pb_set(&pb->node, node->pb->name) < 0) {
@@ -249,4 +277,32 @@ fail:
 void lx_api_instance_create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	lx_turn_take(arg, call, msg, false, create);
+}
+
+/* ------------------------------------------------------------------ explain */
+
+void lx_api_instance_explain(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__CreateInstanceRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	struct lx_err err = LX_ERR_INIT;
+	const Lxmgr__V1__Image *image = NULL;
+	Lxmgr__V1__Placement *placement = NULL;
+	Lxmgr__V1__Instance *pb = NULL;
+	bool named = !lx_str_empty(req->name), targeted = !lx_str_empty(req->target);
+
+	if ((!named || lx_name_check("instance", req->name, &err) == 0) &&
+	    (!targeted || lx_node_find(m, req->target, &err)))
+		pb = draft(m, req, named ? req->name : "unnamed", &image, &err);
+	if (pb) {
+		placement = lx_place_explain(m, pb, image, req->target);
+		if (!placement)
+			lx_err_oom(&err);
+	}
+	if (placement)
+		lx_call_reply(call, &placement->base);
+	else
+		lx_call_fail(call, &err);
+	lx_pb_free(placement);
+	lx_pb_free(pb);
 }

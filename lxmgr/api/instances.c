@@ -16,6 +16,7 @@ static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg
 
 static const struct lx_method methods[] = {
 	{ .name = "Create", .unary = lx_api_instance_create },
+	{ .name = "Explain", .unary = lx_api_instance_explain },
 	{ .name = "Start", .unary = lx_api_instance_start },
 	{ .name = "Stop", .unary = lx_api_instance_stop },
 	{ .name = "Restart", .unary = lx_api_instance_restart },

@@ -8,6 +8,7 @@
 
 /* instance_create.c, instance_action.c, instance_list.c, instance_update.c */
 void lx_api_instance_create(struct lx_call *call, const ProtobufCMessage *msg, void *manager);
+void lx_api_instance_explain(struct lx_call *call, const ProtobufCMessage *msg, void *manager);
 void lx_api_instance_start(struct lx_call *call, const ProtobufCMessage *msg, void *manager);
 void lx_api_instance_stop(struct lx_call *call, const ProtobufCMessage *msg, void *manager);
 void lx_api_instance_restart(struct lx_call *call, const ProtobufCMessage *msg, void *manager);

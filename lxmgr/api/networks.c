@@ -1,6 +1,6 @@
 /*
  * NetworkService. A change is stored, then every node gets the whole set of networks again
- * (cluster/link.c); what a node says about a network is shown as its status.
+ * (cluster/networks.c); what a node says about a network is shown as its status.
  */
 #include "lxmgr/api/networks.h"
 
@@ -129,6 +129,26 @@ static void api_leases(struct lx_call *call, const ProtobufCMessage *msg, void *
 
 /* ------------------------------------------------------------------ changes */
 
+static void drop_hosts(Lxmgr__V1__Network *n)
+{
+	for (size_t i = 0; i < n->n_hosts; i++)
+		lx_pb_free(n->hosts[i]);
+	free(n->hosts);
+	n->hosts = NULL;
+	n->n_hosts = 0;
+}
+
+static bool subnet_changes(const Lxmgr__V1__Network *a, const Lxmgr__V1__Network *b)
+{
+	static const char *const keys[] = { "ipv4.address", "ipv6.address" };
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(keys); i++)
+		if (!lx_streq(lx_pb_map_get(a->n_config, a->config, keys[i]),
+			      lx_pb_map_get(b->n_config, b->config, keys[i])))
+			return true;
+	return false;
+}
+
 static void on_stored(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
 {
 	Lxmgr__V1__Network *n = data;
@@ -170,6 +190,8 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		goto fail;
 	}
 	lx_pb_strv_free(&n->n_used_by, &n->used_by);
+	drop_hosts(n); /* output only */
+	n->vxlan_id = lx_network_pick_vxlan_id(m);
 	lx_pb_set(&n->status, "pending");
 	if (lx_api_commit(
 		    m, call,
@@ -223,6 +245,8 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 			goto fail;
 		}
 	}
+	if (subnet_changes(old, n))
+		drop_hosts(n); /* their numbers may not be free there: they get new ones (cluster/hosts.c) */
 	if (lx_api_commit(
 		    m, call,
 		    lx_txn_named_spec("UPDATE networks SET spec = ?2 WHERE name = ?1", n->name, &n->base),

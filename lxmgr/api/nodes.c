@@ -1,11 +1,11 @@
 /*
- * NodeService: list, tokens, join, remove.
+ * NodeService: list, tokens, join, remove. Labels and cordons are in node_update.c.
  *
  * A token is base64url of {"v":1,"a":["host:port"],"f":CA fingerprint,"s":secret,"n":name}.
  * Only the SHA-256 of its secret is stored; using it deletes it in the same transaction that
  * adds the node, so it works once.
  */
-#include "lxmgr/api/commit.h"
+#include "lxmgr/api/nodes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/api/commit.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/pb.h"
 
@@ -26,7 +27,7 @@
 #define TOKEN_TTL_MAX     (30u * 86400u)
 #define CSR_MAX           16384u
 
-static void count_instances(struct lx_manager *m)
+void lx_api_count_instances(struct lx_manager *m)
 {
 	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e))
 		((struct lx_node *)lx_map_value(e))->pb->instances = 0;
@@ -48,7 +49,7 @@ static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
-	count_instances(m);
+	lx_api_count_instances(m);
 	resp.nodes = list;
 	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e))
 		list[resp.n_nodes++] = ((struct lx_node *)lx_map_value(e))->pb;
@@ -61,7 +62,7 @@ static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg
 	struct lx_err err = LX_ERR_INIT;
 	struct lx_node *n = lx_node_find(arg, req->name, &err);
 
-	count_instances(arg);
+	lx_api_count_instances(arg);
 	if (n)
 		lx_call_reply(call, &n->pb->base);
 	else
@@ -329,16 +330,49 @@ static void on_removed(struct lx_manager *m, struct lx_call *call, const struct 
 		forget_instances(m, name);
 		lx_image_leave_node(m, lx_map_get(&m->nodes, name));
 		lx_map_del(&m->nodes, name);
+		lx_link_apply_networks(m);
 		lx_info("node removed", "node=%s", name);
 		lx_event(m, "node", "node-removed", name, name, NULL);
 	}
 	lx_api_answer(call, &reply.base, err);
 }
 
-/* Forgetting what runs would leave it running, unseen. */
-static int check_removable(const struct lx_node *n, bool force, struct lx_err *err)
+/* Of an image that is on no other node, if there is one. */
+static const Lxmgr__V1__Image *only_copy(const struct lx_manager *m, const struct lx_node *n)
 {
-	if (!n->pb->instances || (force && !lx_node_online(n)))
+	for (struct lx_map_entry *e = lx_map_first(&m->images); e; e = lx_map_next(e)) {
+		const Lxmgr__V1__Image *image = lx_map_value(e);
+		if (image->n_nodes == 1 && lx_map_has(&n->images, image->fingerprint))
+			return image;
+	}
+	return NULL;
+}
+
+/* Are there other nodes that could have it? */
+static bool could_keep(const struct lx_manager *m)
+{
+	return lx_map_count(&m->nodes) > 1;
+}
+
+/* Forgetting what runs would leave it running, unseen; an image without a copy is of no use. */
+static int check_removable(const struct lx_manager *m, const struct lx_node *n, bool force,
+			   struct lx_err *err)
+{
+	if (!n->pb->instances) {
+		const Lxmgr__V1__Image *image = force || !could_keep(m) ? NULL : only_copy(m, n);
+		if (!image)
+			return 0;
+		int r = lx_err_set(err, LX_FAILED_PRECONDITION,
+				   "node %s has the only copy of image %.12s (%s)", n->pb->name,
+				   image->fingerprint,
+				   image->n_aliases ? image->aliases[0] : image->description);
+		lx_err_hint(err,
+			    "Fetch it to another node (lxmgr image fetch %.12s --target NODE), delete it, or "
+			    "remove the node with --force.",
+			    image->fingerprint);
+		return r;
+	}
+	if (force && !lx_node_online(n))
 		return 0;
 	int r = lx_err_set(err, LX_FAILED_PRECONDITION, "node %s %s %u instance%s", n->pb->name,
 			   force ? "is online and has" : "still has", n->pb->instances,
@@ -357,8 +391,8 @@ static void remove_node(struct lx_call *call, const ProtobufCMessage *msg, void 
 	struct lx_err err = LX_ERR_INIT;
 	const struct lx_node *n = lx_node_find(m, req->name, &err);
 
-	count_instances(m);
-	if (!n || check_removable(n, req->force, &err) < 0) {
+	lx_api_count_instances(m);
+	if (!n || check_removable(m, n, req->force, &err) < 0) {
 		lx_call_fail(call, &err);
 		return;
 	}
@@ -382,6 +416,7 @@ static const struct lx_method methods[] = {
 	{ .name = "List", .unary = api_list },
 	{ .name = "Get", .unary = api_get },
 	{ .name = "CreateToken", .unary = api_create_token },
+	{ .name = "Update", .unary = lx_api_node_update },
 	{ .name = "Remove", .unary = api_remove },
 	{ .name = "Join", .unary = api_join },
 };

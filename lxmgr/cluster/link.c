@@ -10,7 +10,7 @@
  * Back again, the snapshot says what is; operations that waited are run; the networks it
  * should have are sent again, and images it should not have any more are deleted.
  */
-#include "lxmgr/manager.h"
+#include "lxmgr/cluster/networks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +26,6 @@
 #define USAGE_MS        2000u
 #define TICK_MS         500u
 #define DIAL_TIMEOUT_MS 10000u
-
-static void send_networks(struct lx_node *n);
 
 /* ------------------------------------------------------------------ up and down */
 
@@ -59,6 +57,7 @@ static void on_snapshot(struct lx_node *n, const Lxmgr__V1__AgentSnapshot *s)
 
 	lx_map_init(&seen, NULL);
 	n->synced = true;
+	n->reported = true;
 	n->failures = 0;
 	n->pb->status = LXMGR__V1__NODE_STATUS__NODE_STATUS_ONLINE;
 	lx_pb_set(&n->pb->status_reason, NULL);
@@ -87,7 +86,7 @@ static void on_snapshot(struct lx_node *n, const Lxmgr__V1__AgentSnapshot *s)
 	lx_info("node is online", "node=%s instances=%zu images=%zu", n->pb->name, s->n_instances,
 		s->n_images);
 	lx_event(m, "node", "node-online", n->pb->name, n->pb->name, NULL);
-	send_networks(n);
+	lx_node_send_networks(n);
 	lx_op_node_ready(m, n);
 	for (size_t i = 0; i < s->n_instances; i++) {
 		struct lx_inst *inst = lx_map_get(&m->instances_by_uuid, s->instances[i]->uuid);
@@ -213,6 +212,8 @@ void lx_link_start(struct lx_node *n)
 	uv_timer_init(n->m->loop, n->timer);
 	n->timer->data = n;
 	uv_timer_start(n->timer, on_tick, 0, TICK_MS);
+	/* It has addresses to get, and the others have to know of it. */
+	lx_link_apply_networks(n->m);
 }
 
 static void timer_closed(uv_handle_t *h)
@@ -233,144 +234,4 @@ void lx_link_stop(struct lx_node *n)
 	n->watch = NULL;
 	n->channel = NULL;
 	lx_channel_close(ch);
-}
-
-/* ------------------------------------------------------------------ networks */
-
-static void free_spec(Lxmgr__V1__ApplyNetworksRequest *req)
-{
-	for (size_t i = 0; i < req->n_networks; i++) {
-		Lxmgr__V1__NetworkSpec *s = req->networks[i];
-		for (size_t k = 0; k < s->n_leases; k++)
-			free(s->leases[k]);
-		free(s->leases);
-		free(s);
-	}
-	free(req->networks);
-}
-
-static char *without_prefix_len(char *cidr, char *buf, size_t n)
-{
-	snprintf(buf, n, "%s", cidr);
-	char *slash = strchr(buf, '/');
-	if (slash)
-		*slash = '\0';
-	return buf;
-}
-
-struct lease_text {
-	Lxmgr__V1__LeaseSpec pb;
-	char ipv4[64], ipv6[64];
-};
-
-static int add_leases(struct lx_manager *m, Lxmgr__V1__NetworkSpec *s)
-{
-	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
-		const struct lx_inst *inst = lx_map_value(e);
-		for (size_t i = 0; i < inst->pb->n_nics; i++) {
-			Lxmgr__V1__Nic *nic = inst->pb->nics[i];
-			if (!lx_streq(nic->network, s->name))
-				continue;
-			struct lease_text *l = malloc(sizeof(*l));
-			Lxmgr__V1__LeaseSpec **grown = realloc(s->leases, (s->n_leases + 1) * sizeof(*grown));
-			if (grown)
-				s->leases = grown;
-			if (!l || !grown) {
-				free(l);
-				return -1;
-			}
-			lxmgr__v1__lease_spec__init(&l->pb);
-			l->pb.instance = inst->pb->name;
-			l->pb.hwaddr = nic->hwaddr;
-			l->pb.ipv4 = without_prefix_len(nic->ipv4_address, l->ipv4, sizeof(l->ipv4));
-			l->pb.ipv6 = without_prefix_len(nic->ipv6_address, l->ipv6, sizeof(l->ipv6));
-			s->leases[s->n_leases++] = &l->pb;
-		}
-	}
-	return 0;
-}
-
-static void on_applied(const ProtobufCMessage *resp, const struct lx_err *err, void *arg)
-{
-	struct lx_manager *m = ((void **)arg)[0];
-	char *name = ((void **)arg)[1];
-	struct lx_node *n = lx_map_get(&m->nodes, name);
-
-	if (n && !m->stopping) {
-		n->apply_running = false;
-		if (err->code != LX_OK && err->code != LX_UNAVAILABLE)
-			lx_error("networks not applied", "node=%s error=\"%s\"", name, err->msg);
-		const Lxmgr__V1__ApplyNetworksResponse *r = (const void *)resp;
-		for (size_t i = 0; r && i < r->n_status; i++) {
-			Lxmgr__V1__Network *net = lx_map_get(&m->networks, r->status[i]->key);
-			char text[512];
-			if (!net)
-				continue;
-			if (lx_str_empty(r->status[i]->value)) {
-				lx_pb_set(&net->status, "up");
-			} else {
-				snprintf(text, sizeof(text), "node %s: %s", name, r->status[i]->value);
-				lx_pb_set(&net->status, text);
-				lx_error("network is not up", "network=%s node=%s error=\"%s\"", net->name,
-					 name, r->status[i]->value);
-			}
-		}
-		if (n->apply_pending)
-			send_networks(n);
-	}
-	free(name);
-	free(arg);
-}
-
-static void send_networks(struct lx_node *n)
-{
-	struct lx_manager *m = n->m;
-	Lxmgr__V1__ApplyNetworksRequest req = LXMGR__V1__APPLY_NETWORKS_REQUEST__INIT;
-	struct lx_err err = LX_ERR_INIT;
-	void **arg = NULL;
-
-	n->apply_pending = true;
-	if (n->apply_running || !lx_node_online(n))
-		return;
-	req.revision = m->net_revision;
-	req.networks = calloc(lx_map_count(&m->networks) + 1, sizeof(*req.networks));
-	arg = calloc(2, sizeof(*arg));
-	if (!req.networks || !arg || !(arg[1] = strdup(n->pb->name)))
-		goto fail;
-	arg[0] = m;
-	for (struct lx_map_entry *e = lx_map_first(&m->networks); e; e = lx_map_next(e)) {
-		Lxmgr__V1__Network *net = lx_map_value(e);
-		Lxmgr__V1__NetworkSpec *s = malloc(sizeof(*s));
-		if (!s)
-			goto fail;
-		lxmgr__v1__network_spec__init(s);
-		req.networks[req.n_networks++] = s;
-		s->name = net->name;
-		s->n_config = net->n_config;
-		s->config = (Lxmgr__V1__NetworkSpec__ConfigEntry **)(void *)net->config;
-		if (add_leases(m, s) < 0)
-			goto fail;
-	}
-	if (lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "ApplyNetworks", &req.base,
-			     NULL, on_applied, arg, NULL, &err) < 0)
-		goto fail;
-	n->apply_running = true;
-	n->apply_pending = false;
-	free_spec(&req);
-	return;
-fail:
-	lx_error("networks not sent", "node=%s error=\"%s\"", n->pb->name, err.msg);
-	free_spec(&req);
-	if (arg)
-		free(arg[1]);
-	free(arg);
-}
-
-void lx_link_apply_networks(struct lx_manager *m)
-{
-	m->net_revision++;
-	if (m->stopping)
-		return;
-	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e))
-		send_networks(lx_map_value(e));
 }

@@ -1,69 +1,311 @@
-/* Where an instance goes: a node that is there and has the image, the least loaded one. */
+/*
+ * Where things go: gathers what is known of nodes and instances for the scheduler
+ * (scheduler/score.c decides), and puts its answer into words.
+ */
 #include "lxmgr/manager.h"
 
-#include "lib/str.h"
+#include <stdlib.h>
+#include <string.h>
 
-static unsigned count_instances(struct lx_manager *m, const struct lx_node *n)
+#include "lib/cleanup.h"
+#include "lib/str.h"
+#include "lxmgr/operations/operation.h"
+#include "lxmgr/scheduler/score.h"
+#include "profiles/value.h"
+#include "proto/pb.h"
+
+/* Nodes that an error names with their reasons; the rest are counted. */
+#define REASONS_MAX 8
+
+struct survey {
+	struct lx_wanted want;
+	size_t n;
+	struct lx_node **nodes;
+	struct lx_candidate *candidates;
+	struct lx_ranked *ranked;
+};
+
+static void survey_release(struct survey *s)
 {
-	unsigned count = 0;
+	free(s->nodes);
+	free(s->candidates);
+	free(s->ranked);
+}
+
+/* ------------------------------------------------------------------ what there is */
+
+static const char *expanded(const Lxmgr__V1__Instance *pb, const char *key)
+{
+	return lx_pb_map_get(pb->n_expanded_config, pb->expanded_config, key);
+}
+
+static void read_demand(const Lxmgr__V1__Instance *pb, struct lx_demand *ret)
+{
+	const char *memory = expanded(pb, "limits.memory"), *cpu = expanded(pb, "limits.cpu");
+	struct lx_amount amount;
+	struct lx_cpus cpus;
+
+	*ret = (struct lx_demand){ 0 };
+	if (!lx_str_empty(memory) && lx_value_amount(memory, &amount) == 0) {
+		ret->memory = amount.bytes;
+		ret->memory_percent = amount.percent;
+	}
+	if (lx_str_empty(cpu) || lx_value_cpus(cpu, &cpus) < 0)
+		return;
+	ret->cpu = (uint64_t)cpus.count * 1000;
+	ret->min_cpus = cpus.count ? 0 : cpus.highest + 1;
+}
+
+static void describe(struct lx_manager *m, const struct lx_node *n, const char *fingerprint,
+		     struct lx_candidate *c)
+{
+	const Lxmgr__V1__NodeFacts *f = n->pb->facts;
+
+	*c = (struct lx_candidate){
+		.name = n->pb->name,
+		.online = lx_node_online(n),
+		.cordoned = n->pb->cordoned,
+		.away_reason = n->pb->status_reason,
+		.has_image = fingerprint && lx_map_has(&n->images, fingerprint),
+		.can_get_image = fingerprint && lx_image_available(m, n, fingerprint),
+		.n_labels = n->pb->n_labels,
+		.labels = (const struct lx_pb_entry *const *)(const void *)n->pb->labels,
+	};
+	if (!f)
+		return;
+	c->architecture = f->architecture;
+	c->cpus = f->cpus;
+	c->memory = f->memory_bytes;
+	c->disk = f->disk_bytes;
+	c->disk_free = f->disk_free_bytes;
+}
+
+static void add_loads(struct lx_manager *m, struct survey *s)
+{
+	struct lx_map by_name;
+
+	lx_map_init(&by_name, NULL);
+	for (size_t i = 0; i < s->n; i++)
+		(void)lx_map_set(&by_name, s->candidates[i].name, &s->candidates[i]);
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		const struct lx_inst *inst = lx_map_value(e);
-		count += lx_streq(inst->pb->node, n->pb->name);
+		struct lx_candidate *c = lx_map_get(&by_name, inst->pb->node);
+		struct lx_demand d;
+
+		if (!c)
+			continue;
+		read_demand(inst->pb, &d);
+		lx_load_add(&c->load, &d, c->memory);
 	}
-	return count;
+	lx_map_release(&by_name);
 }
+
+/* Everything about every node, ranked. `pb` may be NULL. Release it also after a failure. */
+static int survey(struct lx_manager *m, struct survey *s, const Lxmgr__V1__Instance *pb,
+		  const Lxmgr__V1__Image *image, const char *fingerprint)
+{
+	size_t all = lx_map_count(&m->nodes) + 1;
+
+	s->nodes = calloc(all, sizeof(struct lx_node *));
+	s->candidates = calloc(all, sizeof(*s->candidates));
+	s->ranked = calloc(all, sizeof(*s->ranked));
+	if (!s->nodes || !s->candidates || !s->ranked)
+		return -1;
+	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e), s->n++) {
+		s->nodes[s->n] = lx_map_value(e);
+		describe(m, s->nodes[s->n], fingerprint, &s->candidates[s->n]);
+	}
+	add_loads(m, s);
+	s->want.needs_image = fingerprint;
+	if (image) {
+		s->want.architecture = image->architecture;
+		s->want.image_bytes = image->unpacked_bytes;
+	}
+	if (pb) {
+		read_demand(pb, &s->want.demand);
+		s->want.labels = expanded(pb, "placement.labels");
+		if (!image)
+			s->want.architecture = pb->architecture;
+	}
+	lx_score(&s->want, s->candidates, s->n, s->ranked);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ the answer in words */
+
+static void nowhere(const struct lx_manager *m, const struct survey *s, struct lx_err *err)
+{
+	char text[LX_ERR_MSG_MAX];
+	size_t at = 0, told = 0, online = 0, cordoned = 0;
+
+	if (s->n == 0) {
+		lx_err_set(err, LX_FAILED_PRECONDITION, "the cluster has no node yet");
+		lx_err_hint(err,
+			    "Let one join: lxmgr node token, then lxagentd --join TOKEN on the machine.");
+		return;
+	}
+	text[0] = '\0';
+	for (size_t i = 0; i < s->n; i++) {
+		const struct lx_candidate *c = &s->candidates[s->ranked[i].candidate];
+
+		online += c->online;
+		cordoned += c->online && c->cordoned;
+		if (told == REASONS_MAX || at + LX_SCORE_REASON_MAX > sizeof(text))
+			continue;
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%.40s %.100s", told ? "; " : "",
+				       c->name, s->ranked[i].reason);
+		told++;
+	}
+	if (told < s->n)
+		snprintf(text + at, sizeof(text) - at, "; and %zu more", s->n - told);
+	lx_err_set(err, online ? LX_FAILED_PRECONDITION : LX_UNAVAILABLE, "no node fits: %s", text);
+	if (!online)
+		lx_err_hint(err, "Start lxagentd on a node; lxmgr node list shows when it is back.");
+	else if (cordoned == online)
+		lx_err_hint(err, "Take the cordon off a node: lxmgr node uncordon NODE");
+	else
+		lx_err_hint(err, "Ask for less, make room, or choose a node yourself: --target NODE is not "
+				 "held against its room and labels.");
+}
+
+static void not_there(const struct survey *s, const struct lx_node *n, struct lx_err *err)
+{
+	const char *target = n->pb->name, *reason = "";
+
+	for (size_t i = 0; i < s->n; i++)
+		if (s->nodes[s->ranked[i].candidate] == n)
+			reason = s->ranked[i].reason;
+	if (!lx_node_online(n)) {
+		lx_err_set(err, LX_UNAVAILABLE, "node %s is %s", target, reason);
+		lx_err_hint(err, "Choose another node, or start lxagentd there.");
+	} else {
+		lx_err_set(err, LX_FAILED_PRECONDITION, "node %s %s", target, reason);
+		lx_err_hint(err, "lxmgr node list and lxmgr image show tell which nodes there are, and which "
+				 "have the image.");
+	}
+}
+
+static struct lx_node *choose(struct lx_manager *m, const struct survey *s, struct lx_err *err)
+{
+	if (s->n > 0 && s->ranked[0].fits)
+		return s->nodes[s->ranked[0].candidate];
+	struct lx_node *n = lx_str_empty(s->want.target) ? NULL : lx_node_find(m, s->want.target, err);
+
+	if (n)
+		not_there(s, n, err);
+	else if (lx_str_empty(s->want.target))
+		nowhere(m, s, err);
+	return NULL;
+}
+
+static struct lx_node *place(struct lx_manager *m, struct survey *s, const Lxmgr__V1__Instance *pb,
+			     const Lxmgr__V1__Image *image, const char *fingerprint, struct lx_err *err)
+{
+	struct lx_node *found = NULL;
+
+	if (survey(m, s, pb, image, fingerprint) < 0)
+		lx_err_oom(err);
+	else
+		found = choose(m, s, err);
+	survey_release(s);
+	return found;
+}
+
+/* ------------------------------------------------------------------ who asks */
 
 struct lx_node *lx_place(struct lx_manager *m, const Lxmgr__V1__Image *image, const char *target,
 			 struct lx_err *err)
 {
-	struct lx_node *best = NULL;
-	unsigned best_count = 0, online = 0;
+	struct survey s = { .want = { .target = target } };
 
-	if (!lx_str_empty(target)) {
-		struct lx_node *n = lx_node_find(m, target, err);
-		if (!n)
-			return NULL;
-		if (!lx_node_online(n)) {
-			lx_err_set(err, LX_UNAVAILABLE, "node %s is offline: %s", target,
-				   n->pb->status_reason);
-			lx_err_hint(err, "Choose another node, or start lxagentd there.");
-			return NULL;
-		}
-		if (image && !lx_map_has(&n->images, image->fingerprint)) {
-			lx_err_set(err, LX_FAILED_PRECONDITION, "node %s does not have image %.12s", target,
-				   image->fingerprint);
-			lx_err_hint(err, "lxmgr image show %.12s lists the nodes that have it.",
-				    image->fingerprint);
-			return NULL;
-		}
-		return n;
-	}
+	return place(m, &s, NULL, image, image ? image->fingerprint : NULL, err);
+}
+
+struct lx_node *lx_place_instance(struct lx_manager *m, const Lxmgr__V1__Instance *pb,
+				  const Lxmgr__V1__Image *image, const char *target, struct lx_err *err)
+{
+	struct survey s = { .want = { .target = target } };
+
+	return place(m, &s, pb, image, image->fingerprint, err);
+}
+
+struct lx_node *lx_place_move(struct lx_manager *m, const struct lx_inst *inst, const char *exclude_node,
+			      struct lx_err *err)
+{
+	struct survey s = { .want = { .exclude = exclude_node } };
+	const char *fingerprint = inst->pb->image_fingerprint;
+
+	return place(m, &s, inst->pb, lx_map_get(&m->images, fingerprint), fingerprint, err);
+}
+
+struct lx_node *lx_node_with_image(struct lx_manager *m, const Lxmgr__V1__Image *image, struct lx_err *err)
+{
 	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e)) {
 		struct lx_node *n = lx_map_value(e);
-		if (!lx_node_online(n))
-			continue;
-		online++;
-		if (image && !lx_map_has(&n->images, image->fingerprint))
-			continue;
-		unsigned count = count_instances(m, n);
-		if (!best || count < best_count) {
-			best = n;
-			best_count = count;
-		}
+		if (lx_node_online(n) && lx_map_has(&n->images, image->fingerprint))
+			return n;
 	}
-	if (best)
-		return best;
-	if (!lx_map_count(&m->nodes)) {
-		lx_err_set(err, LX_FAILED_PRECONDITION, "the cluster has no node yet");
-		lx_err_hint(err,
-			    "Let one join: lxmgr node token, then lxagentd --join TOKEN on the machine.");
-	} else if (!online) {
-		lx_err_set(err, LX_UNAVAILABLE, "no node is online");
-		lx_err_hint(err, "lxmgr node list says why; start lxagentd on a node.");
-	} else {
-		lx_err_set(err, LX_FAILED_PRECONDITION, "no node that is online has image %.12s",
-			   image ? image->fingerprint : "");
-		lx_err_hint(err, "Import or build it again.");
-	}
+	lx_err_set(err, LX_UNAVAILABLE, "no node that is online has image %.12s", image->fingerprint);
+	lx_err_hint(err, "lxmgr node list shows which nodes are away.");
 	return NULL;
+}
+
+/* ------------------------------------------------------------------ in detail */
+
+static Lxmgr__V1__PlacementCandidate *explain_one(const struct lx_candidate *c, const struct lx_ranked *r)
+{
+	Lxmgr__V1__PlacementCandidate *p = malloc(sizeof(*p));
+
+	if (!p)
+		return NULL;
+	lxmgr__v1__placement_candidate__init(p);
+	p->fits = r->fits;
+	p->score = r->score;
+	p->has_image = c->has_image;
+	p->instances = c->load.instances;
+	p->cpus = c->cpus;
+	p->cpu_promised = (uint32_t)(c->load.cpu_asked < UINT32_MAX ? c->load.cpu_asked : UINT32_MAX);
+	p->memory_bytes = c->memory;
+	p->memory_promised = c->load.memory_asked;
+	p->disk_bytes = c->disk;
+	p->disk_free_bytes = c->disk_free;
+	if (lx_pb_set(&p->node, c->name) == 0 && lx_pb_set(&p->reason, r->reason) == 0)
+		return p;
+	lx_pb_free(p);
+	return NULL;
+}
+
+static Lxmgr__V1__Placement *explain(const struct survey *s)
+{
+	Lxmgr__V1__Placement *p = malloc(sizeof(*p));
+
+	if (!p)
+		return NULL;
+	lxmgr__v1__placement__init(p);
+	p->candidates = calloc(s->n + 1, sizeof(*p->candidates));
+	if (!p->candidates)
+		goto oom;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct lx_ranked *r = &s->ranked[i];
+
+		p->candidates[i] = explain_one(&s->candidates[r->candidate], r);
+		if (!p->candidates[i])
+			goto oom;
+		p->n_candidates++;
+	}
+	if (s->n == 0 || !s->ranked[0].fits || lx_pb_set(&p->node, p->candidates[0]->node) == 0)
+		return p;
+oom:
+	lx_pb_free(p);
+	return NULL;
+}
+
+Lxmgr__V1__Placement *lx_place_explain(struct lx_manager *m, const Lxmgr__V1__Instance *pb,
+				       const Lxmgr__V1__Image *image, const char *target)
+{
+	struct survey s = { .want = { .target = target } };
+	Lxmgr__V1__Placement *p = survey(m, &s, pb, image, image->fingerprint) == 0 ? explain(&s) : NULL;
+
+	survey_release(&s);
+	return p;
 }

@@ -45,6 +45,35 @@ static void on_park_timeout(uv_timer_t *t)
 	lx_op_end(op, &e, NULL, NULL);
 }
 
+static uv_timer_t *timer_of(struct lx_op *op)
+{
+	if (op->timer)
+		return op->timer;
+	op->timer = malloc(sizeof(*op->timer));
+	if (op->timer) {
+		uv_timer_init(op->m->loop, op->timer);
+		op->timer->data = op;
+	}
+	return op->timer;
+}
+
+static void on_retry(uv_timer_t *t)
+{
+	struct lx_op *op = t->data;
+
+	if (op && !op->parked && !op->call && !op->ending && !lx_op_ended(op))
+		lx_op_run(op);
+}
+
+bool lx_op_retry(struct lx_op *op)
+{
+	if (op->retries >= LX_OP_RETRIES || op->cancelled || !timer_of(op))
+		return false;
+	op->retries++;
+	uv_timer_start(op->timer, on_retry, LX_OP_RETRY_MS, 0);
+	return true;
+}
+
 void lx_op_park(struct lx_op *op, const char *node, const struct lx_err *why)
 {
 	struct lx_node *n = lx_map_get(&op->m->nodes, node);
@@ -62,14 +91,9 @@ void lx_op_park(struct lx_op *op, const char *node, const struct lx_err *why)
 	lx_debug("operation waits for its node", "operation=%s node=%s why=\"%s\"", op->pb->id, node,
 		 why ? why->msg : "");
 	lx_op_phase(op, "waiting for node");
-	if (!op->timer) {
-		op->timer = malloc(sizeof(*op->timer));
-		if (!op->timer)
-			return; /* it still runs when the node is back */
-		uv_timer_init(op->m->loop, op->timer);
-		op->timer->data = op;
-	}
-	uv_timer_start(op->timer, on_park_timeout, LX_OP_NODE_WAIT_MS, 0);
+	/* Without a timer it still runs when the node is back. */
+	if (timer_of(op))
+		uv_timer_start(op->timer, on_park_timeout, LX_OP_NODE_WAIT_MS, 0);
 }
 
 void lx_op_node_ready(struct lx_manager *m, struct lx_node *node)

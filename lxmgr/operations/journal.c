@@ -15,8 +15,9 @@
 #include "proto/pb.h"
 
 static const struct lx_op_kind *const kinds[] = {
-	&lx_op_launch,   &lx_op_start,  &lx_op_stop,        &lx_op_restart,      &lx_op_freeze,
-	&lx_op_unfreeze, &lx_op_delete, &lx_op_image_build, &lx_op_image_import, &lx_op_image_delete,
+	&lx_op_launch,       &lx_op_start,        &lx_op_stop,        &lx_op_restart,
+	&lx_op_freeze,       &lx_op_unfreeze,     &lx_op_delete,      &lx_op_image_build,
+	&lx_op_image_import, &lx_op_image_delete, &lx_op_image_fetch,
 };
 
 static int journal_bind(struct lx_txn *txn, struct lx_op *op)
@@ -188,8 +189,9 @@ static int end_txn(struct lx_op *op, unsigned to, struct lx_txn *txn)
 	lx_txn_text(txn, op->pb->id);
 	if (++op->m->ended_ops >= LX_OP_PRUNE_EVERY) {
 		op->m->ended_ops = 0;
-		lx_txn_exec(txn, "DELETE FROM operations WHERE ended = 1 AND updated_at < (SELECT updated_at"
-				 " FROM operations WHERE ended = 1 ORDER BY updated_at DESC LIMIT 1 OFFSET ?1)");
+		lx_txn_exec(txn,
+			    "DELETE FROM operations WHERE ended = 1 AND updated_at < (SELECT updated_at"
+			    " FROM operations WHERE ended = 1 ORDER BY updated_at DESC LIMIT 1 OFFSET ?1)");
 		lx_txn_int(txn, LX_OP_KEEP_ENDED - 1);
 	}
 	return r;

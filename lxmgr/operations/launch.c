@@ -2,6 +2,7 @@
  * instance.launch: make an instance on a node and, when asked, boot it.
  *
  *   accepted: row, id range and leases are in the store (one transaction with the journal)
+ *   image:    the node has it, or fetches it from one that does (image_fetch.c)
  *   create:   agent CreateInstance(start): one call does all, and is idempotent
  *   end:      SUCCESS, or undo: agent DeleteInstance, rows and leases away, FAILURE
  *
@@ -73,6 +74,7 @@ static void undo(struct lx_op *op, const struct lx_err *why)
 		u->why = *why;
 		op->data = u;
 	}
+	op->pb->cancellable = false;
 	lx_op_phase(op, "undo");
 	Lxmgr__V1__AgentInstanceRequest req = LXMGR__V1__AGENT_INSTANCE_REQUEST__INIT;
 	req.operation = op->pb->id;
@@ -99,6 +101,36 @@ static void on_created(struct lx_op *op, const ProtobufCMessage *resp, const str
 	lx_op_end(op, NULL, NULL, NULL);
 }
 
+static void create(struct lx_op *op)
+{
+	const Lxmgr__V1__CreateInstanceRequest *args = (void *)op->args;
+	struct lx_err err = LX_ERR_INIT;
+
+	op->pb->cancellable = false;
+	lx_op_phase(op, args->start ? "create and start" : "create");
+
+	Lxmgr__V1__InstanceSpec *spec = lx_inst_spec(op->inst, args->start);
+	if (!spec) {
+		lx_err_oom(&err);
+		undo(op, &err);
+		return;
+	}
+	Lxmgr__V1__AgentCreateInstanceRequest req = LXMGR__V1__AGENT_CREATE_INSTANCE_REQUEST__INIT;
+	req.operation = op->pb->id;
+	req.spec = spec;
+	req.start = args->start;
+	lx_op_agent_call(op, op->inst->pb->node, "CreateInstance", &req.base, on_created);
+	lx_pb_free(spec);
+}
+
+static void on_image(struct lx_op *op, const struct lx_err *err)
+{
+	if (err->code == LX_OK)
+		create(op);
+	else
+		undo(op, err);
+}
+
 static void launch_run(struct lx_op *op)
 {
 	struct lx_err err = LX_ERR_INIT;
@@ -118,27 +150,19 @@ static void launch_run(struct lx_op *op)
 		undo(op, &err);
 		return;
 	}
-	const Lxmgr__V1__CreateInstanceRequest *args = (void *)op->args;
+	struct lx_node *node = lx_map_get(&op->m->nodes, op->inst->pb->node);
 	op->inst->pending = true;
-	op->pb->cancellable = false;
-	lx_op_phase(op, args->start ? "create and start" : "create");
-
-	Lxmgr__V1__InstanceSpec *spec = lx_inst_spec(op->inst, args->start);
-	if (!spec) {
-		lx_err_oom(&err);
-		undo(op, &err);
+	if (!node) {
+		lx_op_park(op, op->inst->pb->node, NULL); /* which ends it */
 		return;
 	}
-	Lxmgr__V1__AgentCreateInstanceRequest req = LXMGR__V1__AGENT_CREATE_INSTANCE_REQUEST__INIT;
-	req.operation = op->pb->id;
-	req.spec = spec;
-	req.start = args->start;
-	lx_op_agent_call(op, op->inst->pb->node, "CreateInstance", &req.base, on_created);
-	lx_pb_free(spec);
+	op->pb->cancellable = true;
+	lx_op_need_image(op, node, op->inst->pb->image_fingerprint, on_image);
 }
 
 const struct lx_op_kind lx_op_launch = {
 	.name = "instance.launch",
 	.args = &lxmgr__v1__create_instance_request__descriptor,
 	.run = launch_run,
+	.cancel = lx_op_cancel_fetch,
 };

@@ -222,7 +222,7 @@ int lx_op_cancel(struct lx_op *op, struct lx_err *err)
 		lx_op_end(op, &e, NULL, NULL);
 		return 0;
 	}
-	if (!op->kind->cancel) {
+	if (!op->kind->cancel || !op->pb->cancellable) {
 		op->cancelled = false;
 		return lx_err_set(err, LX_FAILED_PRECONDITION,
 				  "operation %s (%s) cannot be cancelled any more", op->pb->id, op->pb->kind);

@@ -22,6 +22,8 @@
 #define LX_OP_KEEP_ENDED   1000u  /* ended operations kept in memory, and at least in the store */
 #define LX_OP_PRUNE_EVERY  100u   /* ends: how often the store is rid of more */
 #define LX_OP_NODE_WAIT_MS 60000u /* how long a parked one waits for its node */
+#define LX_OP_RETRIES      3u     /* how often one is run again after failures that may pass */
+#define LX_OP_RETRY_MS     2000u  /* the pause before each */
 
 struct lx_op_kind {
 	const char *name; /* "instance.launch" */
@@ -54,6 +56,7 @@ struct lx_op {
 	struct lx_call *call;   /* to an agent, while one is under way */
 	void *data;             /* the kind's own; freed with free() */
 	uint64_t parked_ns;     /* 0: not parked; since when its node is waited for */
+	unsigned retries;       /* how often lx_op_retry() has been used */
 	bool parked;
 	bool held;      /* waits until the instance's agent has its specification (tell.c) */
 	bool accepted;  /* the journal has it */
@@ -65,7 +68,8 @@ struct lx_op {
 
 /* Every kind, for resuming by name. */
 extern const struct lx_op_kind lx_op_launch, lx_op_start, lx_op_stop, lx_op_restart, lx_op_freeze,
-	lx_op_unfreeze, lx_op_delete, lx_op_image_build, lx_op_image_import, lx_op_image_delete;
+	lx_op_unfreeze, lx_op_delete, lx_op_image_build, lx_op_image_import, lx_op_image_delete,
+	lx_op_image_fetch;
 
 /* Makes an operation; its request_id must be new or empty. `args` is copied. */
 struct lx_op *lx_op_new(struct lx_manager *m, const struct lx_op_kind *kind, const char *subject,
@@ -97,6 +101,8 @@ void lx_op_end(struct lx_op *op, const struct lx_err *err, struct lx_txn *txn,
 	       void (*done)(struct lx_op *op));
 /* The node is away: run() again when it is back, or fail after LX_OP_NODE_WAIT_MS. */
 void lx_op_park(struct lx_op *op, const char *node, const struct lx_err *why);
+/* Something failed that may pass: run() again in a while. False when that was tried often enough. */
+bool lx_op_retry(struct lx_op *op);
 /* The agent has its specification now: runs what waited for that. */
 void lx_op_go_on(struct lx_op *op);
 /* A node is back: runs what waits for it. */
@@ -119,5 +125,22 @@ int lx_op_load(struct lx_manager *m, const struct lx_sql_value *cols, struct lx_
 typedef void (*lx_op_reply)(struct lx_op *op, const ProtobufCMessage *resp, const struct lx_err *err);
 void lx_op_agent_call(struct lx_op *op, const char *node, const char *method, const ProtobufCMessage *req,
 		      lx_op_reply cb);
+
+/* ------------------------------------------------------------------ image_fetch.c */
+
+/*
+ * A step of an operation: the node shall have the image. It gets it from nodes that do, agent
+ * to agent; progress is the operation's, in phase "fetch image". Then `next` runs, at once
+ * when the image is there already: with code LX_OK, or the error that ends the operation.
+ * LX_CANCELLED when lx_op_cancel_fetch() was called. `next` does not run when the operation
+ * was parked instead, because the node or all that have the image are away; run() is called
+ * when one is back, and does the step again.
+ */
+void lx_op_need_image(struct lx_op *op, struct lx_node *node, const char *fingerprint,
+		      void (*next)(struct lx_op *op, const struct lx_err *err));
+/* For a kind's cancel(), while that step is under way (and `cancellable` is set). */
+void lx_op_cancel_fetch(struct lx_op *op);
+/* Can the node get it now: is it there, or on another node that is online? */
+bool lx_image_available(const struct lx_manager *m, const struct lx_node *node, const char *fingerprint);
 
 #endif

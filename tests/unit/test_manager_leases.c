@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "lxmgr/manager.h"
+#include "lxmgr/cluster/networks.h"
 #include "proto/pb.h"
 
 static void free_message(void *msg)
@@ -330,13 +330,76 @@ static void test_bad_network(void **state)
 	manager_free(m);
 }
 
+/* Nodes have addresses from the upper end; those that are gone give theirs back; each network its number. */
+static void test_hosts(void **state)
+{
+	struct lx_manager *m = manager_new(4);
+	struct lx_err err = LX_ERR_INIT;
+	char v4[64], v6[64];
+
+	assert_int_equal(add_network(m, "lxbr0", "10.9.0.1/24", "fd00::1/64", &err), 0);
+	assert_int_equal(add_network(m, "small", "10.9.1.1/27", "none", &err), 0);
+	lx_map_set(&m->nodes, "node1", (void *)1);
+	lx_map_set(&m->nodes, "node2", (void *)1);
+	Lxmgr__V1__Network *n = lx_hosts_assign(m, lx_map_get(&m->networks, "lxbr0"));
+	assert_non_null(n);
+	assert_int_equal(n->vxlan_id, 1024);
+	assert_int_equal(n->n_hosts, 2);
+	lx_host_addresses(m, n, "node1", v4, v6, sizeof(v4));
+	assert_string_equal(v4, "10.9.0.254");
+	assert_string_equal(v6, "fd00::fe");
+	lx_host_addresses(m, n, "node2", v4, v6, sizeof(v4));
+	assert_string_equal(v4, "10.9.0.253");
+	lx_host_addresses(m, n, "node3", v4, v6, sizeof(v4));
+	assert_string_equal(v4, "");
+	assert_int_equal(lx_map_set(&m->networks, "lxbr0", n), 0);
+	assert_int_equal(lx_leases_network(m, "lxbr0", &err), 0); /* read again: still taken */
+	assert_null(lx_hosts_assign(m, n));
+	Lxmgr__V1__Instance *i = instance("a", "1", "lxbr0", "10.9.0.254", NULL);
+	assert_true(lx_leases_take(m, i, &err) < 0);
+	assert_int_equal(err.code, LX_ALREADY_EXISTS);
+	lx_pb_free(i);
+
+	lx_map_del(&m->nodes, "node1");
+	Lxmgr__V1__Network *less = lx_hosts_assign(m, n);
+	assert_non_null(less);
+	assert_int_equal(less->n_hosts, 1);
+	assert_string_equal(less->hosts[0]->node, "node2");
+	lx_pb_free(less);
+
+	Lxmgr__V1__Network *small = lx_hosts_assign(m, lx_map_get(&m->networks, "small"));
+	assert_non_null(small);
+	assert_int_equal(small->vxlan_id, 1025);
+	assert_int_equal(small->n_hosts, 0);
+	assert_int_equal(lx_map_set(&m->networks, "small", small), 0);
+	assert_null(lx_hosts_assign(m, small));
+	lx_map_release(&m->nodes);
+	manager_free(m);
+}
+
+static void test_node_host(void **state)
+{
+	static const char *const cases[][2] = { { "10.0.0.1:8444", "10.0.0.1" },
+						{ "[fd00::1]:8444", "fd00::1" },
+						{ "node1.example.org:1", "node1.example.org" } };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		Lxmgr__V1__Node pb = LXMGR__V1__NODE__INIT;
+		struct lx_node n = { .pb = &pb };
+		char host[LX_NODE_HOST_TEXT];
+		pb.address = (char *)(uintptr_t)cases[i][0];
+		lx_node_host(&n, host, sizeof(host));
+		assert_string_equal(host, cases[i][1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unique),       cmocka_unit_test(test_fixed),
 		cmocka_unit_test(test_update_keeps), cmocka_unit_test(test_update_takes_over),
 		cmocka_unit_test(test_host_names),   cmocka_unit_test(test_moved_idmap_base),
-		cmocka_unit_test(test_bad_network),
+		cmocka_unit_test(test_bad_network),  cmocka_unit_test(test_hosts),
+		cmocka_unit_test(test_node_host),
 	};
 	return cmocka_run_group_tests_name("manager_leases", tests, NULL, NULL);
 }

@@ -46,6 +46,47 @@ static void rules_of_both_families(void **state)
 			       "ip6 saddr fd42::/64 ip6 daddr != fd42::/64 oifname != \"lxbr0\" masquerade"));
 }
 
+/* What stays on each machine of a cluster; a network of one machine has no such table. */
+static void border_rules(void **state)
+{
+	struct lx_network_config c = config();
+	lx_autobuf struct lx_buf alone = { 0 }, joined = { 0 };
+	char mac[LX_HWADDR_TEXT];
+	uint8_t gateway[LX_HWADDR_BYTES];
+
+	assert_int_equal(lx_nft_set(&alone, &c), 0);
+	assert_null(strstr(lx_buf_str(&alone), "bridge"));
+	assert_int_equal(lx_subnet_parse("x", AF_INET6, "fd42:88::1/64", &c.v6, NULL), 0);
+	assert_int_equal(lx_subnet_parse_host("x", AF_INET, "10.88.0.200", &c.host4, NULL), 0);
+	c.vxlan_id = 1024;
+	assert_int_equal(lx_nft_set(&joined, &c), 0);
+	lx_network_hwaddr("lxbr0", gateway);
+	lx_autofree char *from_gateway = lx_asprintf("postrouting oifname \"lxv1024\" ether saddr %s drop\n",
+						     lx_hwaddr_format(gateway, mac));
+	assert_non_null(strstr(lx_buf_str(&joined), from_gateway));
+	assert_non_null(
+		strstr(lx_buf_str(&joined), "prerouting iifname \"lxv1024\" arp saddr ip 10.88.0.1 drop"));
+	assert_non_null(strstr(lx_buf_str(&joined), "@th,64,128 0xfd420088000000000000000000000001 drop"));
+	assert_non_null(strstr(lx_buf_str(&joined), "ip daddr { 10.88.0.1, 10.88.0.200 } "));
+}
+
+static void hardware_addresses(void **state)
+{
+	uint8_t a[LX_HWADDR_BYTES], b[LX_HWADDR_BYTES];
+	char text[LX_HWADDR_TEXT];
+
+	lx_network_hwaddr("lxbr0", a);
+	lx_network_hwaddr("lxbr1", b);
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_int_equal(a[0], 2);
+	assert_true(lx_hwaddr_parse("00:16:3E:00:00:0a", a));
+	assert_string_equal(lx_hwaddr_format(a, text), "00:16:3e:00:00:0a");
+	assert_false(lx_hwaddr_parse("00:16:3e:00:00:0", a));
+	assert_false(lx_hwaddr_parse("00:16:3e:00:00:0a:", a));
+	assert_false(lx_hwaddr_parse("00-16-3e-00-00-0a", a));
+	assert_false(lx_hwaddr_parse(NULL, a));
+}
+
 static bool has_arg(char **args, const char *arg)
 {
 	for (; *args; args++)
@@ -123,10 +164,9 @@ static void releases(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rules_of_both_families),
-		cmocka_unit_test(arguments),
-		cmocka_unit_test(finds_who_drops),
-		cmocka_unit_test(releases),
+		cmocka_unit_test(rules_of_both_families), cmocka_unit_test(border_rules),
+		cmocka_unit_test(hardware_addresses),     cmocka_unit_test(arguments),
+		cmocka_unit_test(finds_who_drops),        cmocka_unit_test(releases),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

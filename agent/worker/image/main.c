@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/worker/image/transfer.h"
 #include "agent/worker/proto.h"
 #include "images/build.h"
 #include "images/export.h"
@@ -65,11 +66,18 @@ static int report(void *arg, const char *phase, uint64_t done, uint64_t total, c
 
 /* ------------------------------------------------------------------ jobs */
 
-static int import_image(const char *state_dir, const Lxmgr__V1__ImportImageJob *job,
-			const struct lx_progress *progress, Lxmgr__V1__Image **ret, struct lx_err *err)
+static int limit_memory(struct lx_err *err)
 {
 	struct rlimit memory = { IMPORT_MEMORY_MAX, IMPORT_MEMORY_MAX };
 
+	return setrlimit(RLIMIT_AS, &memory) < 0
+		       ? lx_err_errno(err, errno, "cannot limit the worker's memory")
+		       : 0;
+}
+
+static int import_image(const char *state_dir, const Lxmgr__V1__ImportImageJob *job,
+			const struct lx_progress *progress, Lxmgr__V1__Image **ret, struct lx_err *err)
+{
 	if (!job->start)
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "the import job does not say what to import");
 	struct lx_image_import in = {
@@ -82,9 +90,9 @@ static int import_image(const char *state_dir, const Lxmgr__V1__ImportImageJob *
 		.progress = progress,
 	};
 
-	if (setrlimit(RLIMIT_AS, &memory) < 0)
-		return lx_err_errno(err, errno, "cannot limit the worker's memory");
-	return lx_image_import(&in, ret, err);
+	int r = limit_memory(err);
+
+	return r < 0 ? r : lx_image_import(&in, ret, err);
 }
 
 static int export_image(const char *state_dir, const Lxmgr__V1__ExportImageRequest *request,
@@ -95,6 +103,31 @@ static int export_image(const char *state_dir, const Lxmgr__V1__ExportImageReque
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
 				  "the export job came without a descriptor to write to");
 	return lx_image_export(state_dir, request->image, request->compression, fds->fd[0], progress, err);
+}
+
+static int check_fds(const struct lx_worker_fds *fds, struct lx_err *err)
+{
+	return fds->n == 1 ? 0 : lx_err_set(err, LX_INVALID_ARGUMENT, "the job came without a descriptor");
+}
+
+static int send_image(const char *state_dir, const Lxmgr__V1__SendImageJob *job,
+		      const struct lx_worker_fds *fds, const struct lx_progress *progress, struct lx_err *err)
+{
+	int r = check_fds(fds, err);
+
+	return r < 0 ? r : lx_worker_send_image(state_dir, job->fingerprint, fds->fd[0], progress, err);
+}
+
+static int receive_image(const char *state_dir, const Lxmgr__V1__ReceiveImageJob *job,
+			 const struct lx_worker_fds *fds, const struct lx_progress *progress,
+			 Lxmgr__V1__Image **ret, struct lx_err *err)
+{
+	int r = check_fds(fds, err);
+
+	if (r == 0)
+		r = limit_memory(err);
+	return r < 0 ? r
+		     : lx_worker_receive_image(state_dir, job->fingerprint, fds->fd[0], progress, ret, err);
 }
 
 static int run(const Lxmgr__V1__WorkerJob *job, const struct lx_worker_fds *fds, Lxmgr__V1__Image **ret,
@@ -117,6 +150,10 @@ static int run(const Lxmgr__V1__WorkerJob *job, const struct lx_worker_fds *fds,
 		return export_image(state_dir, job->export_image, fds, &progress, err);
 	case LXMGR__V1__WORKER_JOB__JOB_DELETE_IMAGE:
 		return lx_image_delete(state_dir, job->delete_image->fingerprint, err);
+	case LXMGR__V1__WORKER_JOB__JOB_SEND_IMAGE:
+		return send_image(state_dir, job->send_image, fds, &progress, err);
+	case LXMGR__V1__WORKER_JOB__JOB_RECEIVE_IMAGE:
+		return receive_image(state_dir, job->receive_image, fds, &progress, ret, err);
 	default:
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "this worker does not know the job it was given");
 	}

@@ -34,7 +34,7 @@ static int make_dir(const struct lx_job *job, const char *leaf, mode_t mode, uid
 	return 0;
 }
 
-static int make_dirs(const struct lx_job *job, uint32_t base, struct lx_err *err)
+int lx_instance_make_dirs(const struct lx_job *job, uint32_t base, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX];
 	int r;
@@ -68,7 +68,8 @@ int lx_instance_prepare(const struct lx_job *job, const lx_spec *spec, int *ret_
 	int r = lx_image_check(job, spec->image_fingerprint, err);
 
 	if (r == 0)
-		r = exists ? check_existing(job, spec, err) : make_dirs(job, spec->idmap_base, err);
+		r = exists ? check_existing(job, spec, err)
+			   : lx_instance_make_dirs(job, spec->idmap_base, err);
 	if (r == 0)
 		r = userns = lx_userns_open(spec->idmap_base, spec->idmap_size, err);
 	if (r >= 0)

@@ -46,6 +46,7 @@ typedef int (*lx_job_verb)(struct lx_job *job, Lxmgr__V1__WorkerResult *result, 
 
 int lx_job_create(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_start(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
+int lx_job_restore(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_stop(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_probe(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_cleanup(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);

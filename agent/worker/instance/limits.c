@@ -58,8 +58,8 @@ static int refused(const struct lx_job *job, const struct lx_knob *knob, int err
 	return r;
 }
 
-static int apply(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec,
-		 struct lx_err *err)
+int lx_instance_limits_apply(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec,
+			     struct lx_err *err)
 {
 	struct lx_knob knobs[LX_KNOBS_MAX];
 	bool pending[LX_KNOBS_MAX];
@@ -96,9 +96,9 @@ static int apply_or_put_back(const struct lx_job *job, const lx_spec *old, const
 
 	if (r < 0)
 		return r;
-	r = apply(job, &cg, new, err);
+	r = lx_instance_limits_apply(job, &cg, new, err);
 	if (r < 0)
-		(void)apply(job, &cg, old, NULL);
+		(void)lx_instance_limits_apply(job, &cg, old, NULL);
 	return r;
 }
 

@@ -25,6 +25,7 @@ static const struct {
 } verbs[] = {
 	{ LXMGR__V1__WORKER_JOB__JOB_CREATE, lx_job_create },
 	{ LXMGR__V1__WORKER_JOB__JOB_START, lx_job_start },
+	{ LXMGR__V1__WORKER_JOB__JOB_RESTORE, lx_job_restore },
 	{ LXMGR__V1__WORKER_JOB__JOB_STOP, lx_job_stop },
 	{ LXMGR__V1__WORKER_JOB__JOB_PROBE, lx_job_probe },
 	{ LXMGR__V1__WORKER_JOB__JOB_CLEANUP, lx_job_cleanup },

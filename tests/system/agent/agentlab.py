@@ -179,9 +179,11 @@ class Watch:
 
 
 class Lab:
-    def __init__(self, pb):
+    def __init__(self, pb, node="node1", pki=None):
+        """With the Pki of another lab, both agents are in one cluster."""
         self.pb = pb
-        self.tag = f"lxa{os.getpid()}"
+        self.node = node
+        self.tag = f"lxa{os.getpid()}" + ("" if node == "node1" else node[-1])
         self.tmp = tempfile.mkdtemp(prefix="lxmgr-agent-", dir="/var/tmp")
         os.chmod(self.tmp, 0o711)
         self.state, self.run = f"{self.tmp}/state", f"{self.tmp}/run"
@@ -192,10 +194,10 @@ class Lab:
         self.process = None
         self.channels = []
         self.image = None
-        self.pki = Pki(f"{self.tmp}/pki")
+        self.pki = pki or Pki(f"{self.tmp}/pki")
         self.manager = self.pki.issue("manager1", "manager")
         os.makedirs(f"{self.state}/pki")
-        cert, key = self.pki.issue("node1", "agent")
+        cert, key = self.pki.issue(node, "agent")
         for leaf, data in [("agent.crt", cert), ("agent.key", key), ("ca.crt", self.pki.read("ca.crt"))]:
             with open(f"{self.state}/pki/{leaf}", "wb") as f:
                 f.write(data)
@@ -269,7 +271,7 @@ class Lab:
 
         creds = grpc.ssl_channel_credentials(ca or self.pki.read("ca.crt"), key, cert)
         options = [
-            ("grpc.ssl_target_name_override", "node1"),
+            ("grpc.ssl_target_name_override", self.node),
             ("grpc.max_receive_message_length", 8 << 20),
             ("grpc.enable_retries", 0),
             ("grpc.use_local_subchannel_pool", 1),

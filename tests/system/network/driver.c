@@ -2,6 +2,7 @@
  * agent/network/ for tests: commands on standard input, answers on standard output.
  *
  *   load | apply FILE | teardown | mtu NAME | close
+ *   here NETWORK HWADDR IPV4 IPV6 | away NETWORK HWADDR IPV4 IPV6 NODE       ("-": none)
  *
  * FILE holds an ApplyNetworksRequest as bytes. An answer is any number of lines
  * "status NAME<TAB>TEXT", then "ok [NUMBER]" or "error CODE<TAB>MESSAGE<TAB>HINT". At the end
@@ -76,6 +77,20 @@ static int apply(const char *path, struct lx_err *err)
 	return r;
 }
 
+static int move(char *args, struct lx_err *err)
+{
+	char *word[6] = { NULL };
+	size_t n = 0;
+
+	for (char *w; n < LX_ARRAY_SIZE(word) && (w = strsep(&args, " ")); n++)
+		word[n] = lx_streq(w, "-") ? NULL : w;
+	if (n == 4)
+		return lx_network_here(ctx, word[0], word[1], word[2], word[3], err);
+	if (n == 5)
+		return lx_network_away(ctx, word[0], word[1], word[2], word[3], word[4], err);
+	return lx_err_set(err, LX_INVALID_ARGUMENT, "%zu words", n);
+}
+
 static void run(char *command)
 {
 	char *arg = strchr(command, ' ');
@@ -93,6 +108,10 @@ static void run(char *command)
 	} else if (lx_streq(command, "mtu") && arg) {
 		printf("ok %u\n", lx_network_mtu(ctx, arg));
 		fflush(stdout);
+	} else if ((lx_streq(command, "here") || lx_streq(command, "away")) && arg) {
+		r = move(arg, &err);
+		if (r == 0)
+			say_end(NULL);
 	} else if (lx_streq(command, "names")) {
 		for (size_t i = 0; i < lx_network_count(ctx); i++)
 			printf("status %s\t\n", lx_network_name(ctx, i));

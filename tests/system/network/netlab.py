@@ -112,6 +112,9 @@ class Agent:
         return self.answer()
 
     def write(self, *networks, revision=None):
+        return self.write_request(self.request(*networks, revision=revision))
+
+    def request(self, *networks, revision=None):
         pb = self.lab.pb
         if revision is None:
             self.lab.revision += 1
@@ -121,6 +124,9 @@ class Agent:
             request.networks.append(pb.NetworkSpec(
                 name=name, config=config,
                 leases=[pb.LeaseSpec(instance=i, hwaddr=m, ipv4=a, ipv6=b) for i, m, a, b in leases]))
+        return request
+
+    def write_request(self, request):
         path = os.path.join(self.lab.dir, f"request-{self.lab.next_number()}")
         with open(path, "wb") as f:
             f.write(request.SerializeToString())
@@ -143,8 +149,8 @@ class Agent:
 
 
 class Lab:
-    def __init__(self, pb):
-        self.pb = pb
+    def __init__(self, pb, tag=""):
+        self.pb, self.tag = pb, tag
         self.number = self.revision = 0
         self.dir = tempfile.mkdtemp(prefix="lxnet-")
         os.chmod(self.dir, 0o755)
@@ -163,7 +169,7 @@ class Lab:
         return self.number
 
     def namespace(self, suffix):
-        name = f"lxt{os.getpid()}{suffix}"
+        name = f"lxt{os.getpid()}{self.tag}{suffix}"
         run("ip", "netns", "add", name)
         self.namespaces.append(name)
         self.at(name, "ip", "link", "set", "lo", "up")

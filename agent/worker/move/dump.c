@@ -1,0 +1,211 @@
+/*
+ * CRIU's dump, step by step.
+ *
+ * It is started while the guest still runs, so that what it does first (looking at the kernel,
+ * linking) costs no downtime, and held at "pre-dump". It is a process group of its own: when
+ * this worker is killed, CRIU is not, meets a closed socket at its next step, and takes back
+ * what it has done.
+ */
+#include "agent/worker/move/dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/worker/instance/proc.h"
+#include "lib/cleanup.h"
+#include "lib/fs.h"
+#include "lib/str.h"
+#include "migration/criu.h"
+
+/* How long CRIU may say nothing: dumping memory is one step. */
+#define STEP_TIMEOUT_MS 120000
+/* For taking back, or for killing the guest. */
+#define END_TIMEOUT_MS 20000
+#define LOG_MAX        (4u << 20)
+
+static const char pre_dump[] = "pre-dump", post_dump[] = "post-dump";
+
+/* ------------------------------------------------------------------ starting */
+
+static void become_criu(const struct lx_move *m, const struct lx_criu_args *args)
+{
+	lx_autofree char *hook = lx_asprintf("LXMGR_HOOK=%s/hook", m->dir);
+	lx_autofree char *words = lx_asprintf("%s/criu.err", m->dir);
+	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	char *env[] = { path, hook, NULL };
+	int null = open("/dev/null", O_RDWR),
+	    out = words ? open(words, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
+
+	if (!hook || null < 0 || out < 0)
+		_exit(127);
+	setpgid(0, 0);
+	dup2(null, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	dup2(out, STDERR_FILENO);
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
+	execve(args->v[0], args->v, env);
+	_exit(127);
+}
+
+static int spawn(struct lx_move *m, const struct lx_criu_args *args, struct lx_dump *d, struct lx_err *err)
+{
+	d->pid = fork();
+	if (d->pid == 0)
+		become_criu(m, args);
+	if (d->pid < 0) {
+		d->pid = 0;
+		return lx_err_errno(err, errno, "cannot start CRIU");
+	}
+	d->pidfd = (int)syscall(SYS_pidfd_open, d->pid, 0);
+	return d->pidfd < 0 ? lx_err_errno(err, errno, "cannot watch CRIU") : 0;
+}
+
+/* ------------------------------------------------------------------ steps */
+
+static int explain(const struct lx_move *m, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX + 32], doing[LX_NAME_MAX + 16];
+	lx_autobuf struct lx_buf log = { 0 };
+
+	snprintf(doing, sizeof(doing), "dump %s", m->job->name);
+	snprintf(path, sizeof(path), "%s/" LX_CRIU_DUMP_LOG, m->images);
+	if (lx_read_file(path, LOG_MAX, &log, NULL) < 0 || log.len == 0) {
+		snprintf(path, sizeof(path), "%s/criu.err", m->dir);
+		(void)lx_read_file(path, LOG_MAX, &log, NULL);
+	}
+	return lx_criu_explain(lx_buf_str(&log), doing, err);
+}
+
+/* Until CRIU comes to `action`, which is held; steps before it go by. A peer that ends the talk ends this. */
+static int wait_for(struct lx_move *m, struct lx_dump *d, const char *action, struct lx_err *err)
+{
+	struct pollfd p[] = {
+		{ .fd = d->hooks, .events = POLLIN },
+		{ .fd = d->pidfd, .events = POLLIN },
+		{ .fd = m->talk.fd, .events = POLLIN },
+	};
+
+	for (;;) {
+		int n = poll(p, LX_ARRAY_SIZE(p), STEP_TIMEOUT_MS);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return lx_err_set(err, LX_DEADLINE_EXCEEDED, "CRIU has made no step for %d s",
+					  STEP_TIMEOUT_MS / 1000);
+		if (p[0].revents) {
+			int r = lx_hooks_take(d->hooks, &d->held, err);
+
+			if (r < 0)
+				return r;
+			if (r == 0)
+				continue;
+			if (lx_streq(d->held.action, action))
+				return 0;
+			lx_hook_answer(&d->held, 0);
+		} else if (p[1].revents) {
+			return explain(m, err);
+		} else {
+			/* Nothing is due from there: whatever it is ends the move. */
+			int r = lx_talk_expect(&m->talk, LXMGR__V1__MOVE_FRAME__WHAT_READY, NULL, err);
+
+			return r < 0 ? r
+				     : lx_err_set(err, LX_INVALID_ARGUMENT, "the other node is ahead of us");
+		}
+	}
+}
+
+int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_err *err)
+{
+	lx_autofree char *criu = lx_criu_find(m->libexec), *hook = lx_path_join(m->libexec, "lx-criu-hook");
+	lx_autofree char *socket = lx_path_join(m->dir, "hook");
+	struct lx_criu_args args;
+
+	*d = LX_DUMP_NONE;
+	if (!criu) {
+		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "there is no CRIU on this node");
+
+		lx_err_hint(err, "Install " LX_CRIU_VERSION_MIN " or newer there: scripts/install-criu");
+		return r;
+	}
+	if (!hook || !socket)
+		return lx_err_oom(err);
+	const struct lx_criu_dump how = {
+		.criu = criu, .init = init, .images = m->images, .freezer = m->payload, .hook = hook
+	};
+	int r = lx_hooks_open(socket, &d->hooks, err);
+
+	if (r == 0)
+		r = lx_criu_dump_args(&how, &args, err);
+	if (r < 0)
+		return r;
+	r = spawn(m, &args, d, err);
+	lx_criu_args_release(&args);
+	return r < 0 ? r : wait_for(m, d, pre_dump, err);
+}
+
+int lx_dump_go(struct lx_move *m, struct lx_dump *d, struct lx_err *err)
+{
+	lx_hook_answer(&d->held, 0);
+	return wait_for(m, d, post_dump, err);
+}
+
+/* ------------------------------------------------------------------ the end */
+
+/* Waits for it, answering `code` at the steps on the way. */
+static void wait_exit(struct lx_dump *d, unsigned char code)
+{
+	struct pollfd p[] = { { .fd = d->pidfd, .events = POLLIN }, { .fd = d->hooks, .events = POLLIN } };
+
+	if (d->pid <= 0)
+		return;
+	for (;;) {
+		int n = poll(p, LX_ARRAY_SIZE(p), END_TIMEOUT_MS);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			kill(d->pid, SIGKILL);
+		else if (!p[0].revents) {
+			if (lx_hooks_take(d->hooks, &d->held, NULL) == 1)
+				lx_hook_answer(&d->held, lx_streq(d->held.action, pre_dump) ||
+									 lx_streq(d->held.action, post_dump)
+								 ? code
+								 : 0);
+			continue;
+		}
+		break;
+	}
+	waitpid(d->pid, NULL, 0);
+	d->pid = 0;
+}
+
+int lx_dump_kill(struct lx_move *m, struct lx_dump *d, struct lx_err *err)
+{
+	lx_hook_answer(&d->held, 0);
+	wait_exit(d, 0);
+	return 0;
+}
+
+void lx_dump_back(struct lx_dump *d)
+{
+	lx_hook_answer(&d->held, 1);
+	wait_exit(d, 1);
+}
+
+void lx_dump_release(struct lx_dump *d)
+{
+	if (d->hooks >= 0)
+		close(d->hooks);
+	if (d->pidfd >= 0)
+		close(d->pidfd);
+	*d = LX_DUMP_NONE;
+}

@@ -1,0 +1,32 @@
+/*
+ * CRIU's dump of the running instance: a process that is held at its steps.
+ *
+ *   lx_dump_start    CRIU runs and waits before it touches the guest
+ *   lx_dump_go       it dumps; returns when all is in the images and the guest is still in its
+ *                    hands, frozen and cut off
+ *   then either
+ *   lx_dump_kill     it kills the guest, or
+ *   lx_dump_back     it lets the guest go on; also when it had not come so far
+ */
+#ifndef LX_WORKER_MOVE_DUMP_H
+#define LX_WORKER_MOVE_DUMP_H
+
+#include "agent/worker/move/move.h"
+#include "migration/hooks.h"
+
+struct lx_dump {
+	int hooks;
+	struct lx_hook held; /* the step that waits for our word */
+	pid_t pid;           /* 0: does not run */
+	int pidfd;
+};
+
+#define LX_DUMP_NONE ((struct lx_dump){ .hooks = -1, .held = { .fd = -1 }, .pidfd = -1 })
+
+int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_err *err);
+int lx_dump_go(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
+int lx_dump_kill(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
+void lx_dump_back(struct lx_dump *d);
+void lx_dump_release(struct lx_dump *d);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * The way back of a source: what a dump that was taken back, or a CRIU that was killed, may have
+ * left, undone in the order that lets nothing of the guest get lost.
+ *
+ * A CRIU that takes back its dump by itself has done the first two already; they find nothing.
+ * The network comes back before the guest does, so that what it says first is heard.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "agent/worker/move/move.h"
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "migration/net.h"
+#include "migration/sockets.h"
+
+/* A way back goes to its end: what one step cannot do must not keep the guest frozen. */
+static void note(const struct lx_job *job, const char *what, struct lx_err *e, struct lx_err *first)
+{
+	lx_warn("cannot undo a part of a move", "instance=%s part=\"%s\" error=\"%s\"", job->name, what,
+		e->msg);
+	if (first->code == LX_OK)
+		*first = *e;
+	*e = LX_ERR_INIT;
+}
+
+int lx_move_mend(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec,
+		 const struct lx_run *run, struct lx_err *err)
+{
+	struct lx_move m = { .job = (struct lx_job *)(uintptr_t)job, .cg = *cg };
+	struct lx_err e = LX_ERR_INIT, first = LX_ERR_INIT;
+	lx_autofree pid_t *pids = NULL;
+	unsigned mended = 0;
+	size_t n = 0;
+
+	lx_cgroup_path(cg, cg->v2, job, "/payload", m.payload);
+	if (lx_net_unlock(run->init, &e) < 0)
+		note(job, "network lock", &e, &first);
+	if (lx_move_pids(&m, &pids, &n, &e) < 0 || lx_sockets_mend(pids, n, &mended, &e) < 0)
+		note(job, "sockets", &e, &first);
+	if (lx_net_plug(spec->n_nics, spec->nics, &e) < 0)
+		note(job, "network cards", &e, &first);
+	if (lx_cgroup_freeze(cg, job, false, &e) < 0)
+		note(job, "freeze", &e, &first);
+	if (first.code == LX_OK)
+		return 0;
+	if (err)
+		*err = first;
+	return lx_code_errno(first.code);
+}
+
+/* For an agent that found the move of a worker that has died. */
+int lx_job_mend(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
+{
+	lx_autospec lx_spec *spec = NULL;
+	struct lx_cgroups cg;
+	struct lx_run run;
+	int r = lx_cgroups_find(&cg, err);
+
+	if (r == 0)
+		r = lx_run_find(job, &run, err);
+	if (r <= 0)
+		return r; /* it does not run: nothing to mend */
+	r = lx_spec_load(job, &spec, err);
+	if (r == 0)
+		r = lx_move_mend(job, &cg, spec, &run, err);
+	if (r == 0)
+		lx_run_tell(&run, result);
+	return r;
+}

@@ -1,0 +1,206 @@
+/* What both sides of a move need: where things are, the dump's directory, phases, processes. */
+#include "agent/worker/move/move.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/fs.h"
+#include "lib/str.h"
+#include "proto/pb.h"
+
+#define PIDS_MAX 1000000u
+
+/* This program's directory: the others are beside it. */
+static char *own_directory(void)
+{
+	char exe[LX_JOB_PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (n < 0)
+		return NULL;
+	exe[n] = '\0';
+	char *slash = strrchr(exe, '/');
+
+	if (slash)
+		*slash = '\0';
+	return strdup(exe);
+}
+
+int lx_move_init(struct lx_move *m, struct lx_job *job, const char *operation, struct lx_err *err)
+{
+	*m = (struct lx_move){ .job = job, .talk = { .fd = -1 } };
+	int r = lx_move_operation_check(operation, err);
+
+	if (r == 0)
+		r = lx_move_record_load(job->state_dir, operation, &m->rec, err);
+	if (r == 0)
+		r = lx_cgroups_find(&m->cg, err);
+	if (r < 0)
+		return r;
+	snprintf(m->operation, sizeof(m->operation), "%s", operation);
+	snprintf(m->dir, sizeof(m->dir), "%s/" LX_MOVES_DIR "/%s", job->run_dir, operation);
+	snprintf(m->images, sizeof(m->images), "%s/" LX_MOVES_DIR "/%s/images", job->run_dir, operation);
+	lx_cgroup_path(&m->cg, m->cg.v2, job, "/payload", m->payload);
+	m->libexec = own_directory();
+	m->report = malloc(sizeof(*m->report));
+	if (!m->libexec || !m->report)
+		return lx_err_oom(err);
+	lxmgr__v1__move_report__init(m->report);
+	m->mark_ns = lx_now_monotonic_ns();
+	if (job->fds.n > 0) {
+		m->talk.fd = job->fds.fd[0];
+		job->fds.fd[0] = -1;
+	}
+	return 0;
+}
+
+void lx_move_release(struct lx_move *m)
+{
+	if (m->talk.fd >= 0)
+		close(m->talk.fd);
+	lx_move_record_free(m->rec);
+	lx_pb_free(m->report);
+	free(m->libexec);
+}
+
+/* ------------------------------------------------------------------ the directory in memory */
+
+static bool is_mounted(const char *dir)
+{
+	char up[LX_JOB_PATH_MAX + 8];
+	struct stat a, b;
+
+	snprintf(up, sizeof(up), "%s/..", dir);
+	return stat(dir, &a) == 0 && stat(up, &b) == 0 && a.st_dev != b.st_dev;
+}
+
+int lx_move_dir_make(struct lx_move *m, bool keep, struct lx_err *err)
+{
+	char parent[LX_JOB_PATH_MAX];
+
+	if (keep && is_mounted(m->dir))
+		return 0;
+	lx_move_dir_remove(m);
+	snprintf(parent, sizeof(parent), "%s/" LX_MOVES_DIR, m->job->run_dir);
+	int r = lx_mkdir_p(parent, 0700, err);
+
+	if (r == 0)
+		r = lx_mkdir_p(m->dir, 0700, err);
+	if (r < 0)
+		return r;
+	/* Memory that cannot be swapped out, where the kernel knows how (6.4). */
+	if (mount("lxmgr-move", m->dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "mode=0700,size=100%,noswap") < 0 &&
+	    mount("lxmgr-move", m->dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700,size=100%") < 0)
+		return lx_err_errno(err, errno, "cannot make room in memory for the dump in %s", m->dir);
+	/* The guest's root reads its own images through a descriptor; by path nobody gets here. */
+	if (mkdir(m->images, 0755) < 0)
+		return lx_err_errno(err, errno, "cannot make %s", m->images);
+	return 0;
+}
+
+void lx_move_dir_remove(const struct lx_move *m)
+{
+	while (is_mounted(m->dir) && umount2(m->dir, MNT_DETACH) == 0)
+		;
+	(void)rmdir(m->dir);
+}
+
+/* ------------------------------------------------------------------ phases */
+
+int lx_move_report_phase(Lxmgr__V1__MoveReport *r, const char *name, int64_t ns)
+{
+	Lxmgr__V1__MoveReport__PhasesEntry *e = malloc(sizeof(*e));
+	Lxmgr__V1__MoveReport__PhasesEntry **grown = realloc(r->phases, (r->n_phases + 1) * sizeof(*grown));
+
+	if (grown)
+		r->phases = grown;
+	if (!e || !grown) {
+		free(e);
+		return -ENOMEM;
+	}
+	lxmgr__v1__move_report__phases_entry__init(e);
+	r->phases[r->n_phases++] = e;
+	e->value = ns;
+	return lx_pb_set(&e->key, name);
+}
+
+void lx_move_phase(struct lx_move *m, const char *ended)
+{
+	uint64_t now = lx_now_monotonic_ns();
+
+	/* Without memory for it the report lacks a line. */
+	(void)lx_move_report_phase(m->report, ended, (int64_t)(now - m->mark_ns));
+	m->mark_ns = now;
+}
+
+void lx_move_progress(const struct lx_move *m, const char *phase, uint64_t done, uint64_t total)
+{
+	(void)lx_worker_send_progress(m->job->report, phase, done, total, "bytes", NULL);
+}
+
+/* ------------------------------------------------------------------ processes */
+
+struct pids {
+	pid_t *v;
+	size_t n, room;
+};
+
+static int add_pids(const char *procs, struct pids *p)
+{
+	lx_autofclose FILE *f = fopen(procs, "re");
+	int pid;
+
+	while (f && fscanf(f, "%d", &pid) == 1) {
+		if (p->n == p->room) {
+			size_t room = p->room ? 2 * p->room : 64;
+			pid_t *grown = room <= PIDS_MAX ? realloc(p->v, room * sizeof(*grown)) : NULL;
+
+			if (!grown)
+				return -ENOMEM;
+			p->v = grown;
+			p->room = room;
+		}
+		if (pid > 0)
+			p->v[p->n++] = pid;
+	}
+	return 0;
+}
+
+static int walk(const char *dir, unsigned depth, struct pids *p)
+{
+	char path[2 * LX_JOB_PATH_MAX];
+	lx_autoclosedir DIR *d = opendir(dir);
+	int r;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+	r = add_pids(path, p);
+	for (struct dirent *e; d && r == 0 && depth < 32 && (e = readdir(d));) {
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) < sizeof(path))
+			r = walk(path, depth + 1, p);
+	}
+	return r;
+}
+
+int lx_move_pids(const struct lx_move *m, pid_t **ret, size_t *ret_n, struct lx_err *err)
+{
+	struct pids p = { 0 };
+
+	if (walk(m->payload, 0, &p) < 0) {
+		free(p.v);
+		return lx_err_oom(err);
+	}
+	*ret = p.v;
+	*ret_n = p.n;
+	return 0;
+}

@@ -1,0 +1,66 @@
+/*
+ * The move worker: one side of one move (migration/migration.h), or what belongs to it.
+ *
+ *   send.c, send_live.c    the source: files, then the dump; COMMIT
+ *   dump.c                 CRIU's dump: started, held, released or taken back
+ *   receive.c, restore.c   the destination: files, then the restore; READY
+ *   mend.c                 the source's way back
+ *   check.c                preflight of either side
+ */
+#ifndef LX_WORKER_MOVE_H
+#define LX_WORKER_MOVE_H
+
+#include "agent/worker/instance/cgroup.h"
+#include "agent/worker/instance/job.h"
+#include "agent/worker/instance/run.h"
+#include "agent/worker/instance/spec.h"
+#include "agent/worker/move/talk.h"
+#include "migration/record.h"
+
+/* What both sides have. */
+struct lx_move {
+	struct lx_job *job;
+	struct lx_cgroups cg;
+	struct lx_talk talk;
+	lx_move_record *rec;
+	char operation[72];
+	char dir[LX_JOB_PATH_MAX];     /* <run_dir>/moves/<operation>: a file system in memory */
+	char images[LX_JOB_PATH_MAX];  /* of the dump */
+	char payload[LX_JOB_PATH_MAX]; /* cgroup, v2 */
+	char *libexec;                 /* directory of our programs */
+	Lxmgr__V1__MoveReport *report;
+	uint64_t mark_ns; /* when the present phase began */
+};
+
+/* Finds paths and the record. Takes the socket out of the job. */
+int lx_move_init(struct lx_move *m, struct lx_job *job, const char *operation, struct lx_err *err);
+void lx_move_release(struct lx_move *m);
+
+/* Mounts the directory in memory, empty; or leaves the one that is there (`keep`). */
+int lx_move_dir_make(struct lx_move *m, bool keep, struct lx_err *err);
+/* Nothing of the dump is left in memory. */
+void lx_move_dir_remove(const struct lx_move *m);
+
+/* A phase ends here: its time goes into the report, and a new one begins. */
+void lx_move_phase(struct lx_move *m, const char *ended);
+/* Tells the agent, who tells the manager. */
+void lx_move_progress(const struct lx_move *m, const char *phase, uint64_t done, uint64_t total);
+int lx_move_report_phase(Lxmgr__V1__MoveReport *r, const char *name, int64_t ns);
+
+/* All processes of the guest, as numbers on this node. malloc'ed. */
+int lx_move_pids(const struct lx_move *m, pid_t **ret, size_t *ret_n, struct lx_err *err);
+
+/* The verbs of this worker. */
+int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
+int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
+int lx_job_mend(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
+int lx_job_check_move(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
+
+/*
+ * The source as it was: network rules of CRIU's gone, sockets talking, host ends in their
+ * bridges, thawed. What is so already is left alone. Never call it for a move that is committed.
+ */
+int lx_move_mend(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec,
+		 const struct lx_run *run, struct lx_err *err);
+
+#endif

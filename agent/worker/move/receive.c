@@ -1,0 +1,441 @@
+/*
+ * The destination of a move: takes in files and dump, holds a restored guest ready, and makes
+ * it this node's when the source has committed.
+ *
+ * The happy path is migration.h's right column. Ways to fail: before READY anything, and the
+ * instance's directory is removed by the agent (it has no spec.pb, so it does not exist). Once
+ * READY, the source decides. A conversation that breaks then is the agent's to mend: it asks
+ * the source and puts the answer where the source's word would have come. When this worker or
+ * its CRIU ends instead, the journal says READY, the images are kept, and the agent has it
+ * restored again once it knows the outcome.
+ *
+ * After COMMIT a restore that fails is no reason to lose the instance: its files are whole, and
+ * it is booted from them; the report says so.
+ */
+#include "agent/worker/move/receive.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/worker/instance/instance.h"
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/fs.h"
+#include "lib/log.h"
+#include "lib/str.h"
+#include "migration/net.h"
+#include "proto/pb.h"
+
+#define LIVE      LXMGR__V1__MOVE_MODE__MOVE_MODE_LIVE
+#define READY     LXMGR__V1__MOVE_STATE__MOVE_STATE_READY
+#define COMMITTED LXMGR__V1__MOVE_STATE__MOVE_STATE_COMMITTED
+#define DONE      LXMGR__V1__MOVE_STATE__MOVE_STATE_DONE
+
+#define DUMP_NAME_MAX 200
+
+static int say(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_err *err)
+{
+	return lx_talk_send(&rx->m.talk, frame, err);
+}
+
+/* ------------------------------------------------------------------ the dump */
+
+static int open_dump_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struct lx_err *err)
+{
+	if (rx->dump_file >= 0)
+		close(rx->dump_file);
+	rx->dump_file = -1;
+	if (*f->name == '\0' || *f->name == '.' || strlen(f->name) > DUMP_NAME_MAX || strchr(f->name, '/'))
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "a dump has no file of that name");
+	rx->dump_file =
+		openat(rx->dump_dir, f->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (rx->dump_file < 0)
+		return lx_err_errno(err, errno, "cannot keep the dump's %s", f->name);
+	rx->dump_files++;
+	return 0;
+}
+
+static int write_dump(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struct lx_err *err)
+{
+	size_t at = 0;
+
+	if (rx->dump_file < 0)
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "data of a dump came before its file");
+	while (at < d->data.len) {
+		ssize_t n =
+			pwrite(rx->dump_file, d->data.data + at, d->data.len - at, (off_t)(d->offset + at));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return lx_err_errno(err, n < 0 ? errno : EIO, "cannot keep the dump");
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+static int end_dump(struct lx_receive *rx, const Lxmgr__V1__DumpEnd *end, struct lx_err *err)
+{
+	if (rx->dump_file >= 0)
+		close(rx->dump_file);
+	rx->dump_file = -1;
+	if (end->files == rx->dump_files && rx->guest)
+		return 0;
+	return lx_err_set(err, LX_INVALID_ARGUMENT, "the dump has %u files, %u came", end->files,
+			  rx->dump_files);
+}
+
+/* ------------------------------------------------------------------ taking in */
+
+static int end_pass(struct lx_receive *rx, const Lxmgr__V1__TreeEnd *end, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__MoveSynced synced = LXMGR__V1__MOVE_SYNCED__INIT;
+	int r = lx_tree_receive_end(rx->tree, end, err);
+
+	if (r < 0 || end->last)
+		return r;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_SYNCED;
+	frame.synced = &synced;
+	return say(rx, &frame, err);
+}
+
+static int take_guest(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_err *err)
+{
+	if (rx->guest || !frame->guest->network)
+		return lx_err_set(err, LX_INVALID_ARGUMENT,
+				  "the guest's state came twice, or without a network");
+	rx->guest = lx_move_ptr(frame->guest);
+	frame->what_case = LXMGR__V1__MOVE_FRAME__WHAT__NOT_SET;
+	return lx_guest_keep(rx, err);
+}
+
+/* 1: all is here. */
+static int take(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_err *err)
+{
+	int r;
+
+	switch (frame->what_case) {
+	case LXMGR__V1__MOVE_FRAME__WHAT_ENTRY:
+	case LXMGR__V1__MOVE_FRAME__WHAT_TREE_DATA:
+	case LXMGR__V1__MOVE_FRAME__WHAT_TREE_REMOVE:
+		return lx_tree_receive(rx->tree, frame, err);
+	case LXMGR__V1__MOVE_FRAME__WHAT_TREE_END:
+		r = end_pass(rx, frame->tree_end, err);
+		/* The files come last, also of a live move. */
+		return r < 0 ? r : frame->tree_end->last;
+	default:
+		break;
+	}
+	if (rx->mode == LIVE)
+		switch (frame->what_case) {
+		case LXMGR__V1__MOVE_FRAME__WHAT_GUEST:
+			lx_move_phase(&rx->m, "until-frozen");
+			return take_guest(rx, frame, err);
+		case LXMGR__V1__MOVE_FRAME__WHAT_DUMP_FILE:
+			return open_dump_file(rx, frame->dump_file, err);
+		case LXMGR__V1__MOVE_FRAME__WHAT_DUMP_DATA:
+			return write_dump(rx, frame->dump_data, err);
+		case LXMGR__V1__MOVE_FRAME__WHAT_DUMP_END:
+			return end_dump(rx, frame->dump_end, err);
+		default:
+			break;
+		}
+	return lx_err_set(err, LX_INVALID_ARGUMENT, "frame %d does not belong here", (int)frame->what_case);
+}
+
+static int take_all(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = 0;
+
+	while (r == 0) {
+		Lxmgr__V1__MoveFrame *frame = NULL;
+
+		r = lx_talk_recv(&rx->m.talk, &frame, err);
+		if (r == 0)
+			r = take(rx, frame, err);
+		lx_pb_free(frame);
+	}
+	if (r > 0 && rx->mode == LIVE && (!rx->guest || rx->dump_files == 0))
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "the source ended without a dump");
+	lx_move_phase(&rx->m, "receive");
+	return r < 0 ? r : 0;
+}
+
+/* ------------------------------------------------------------------ ready */
+
+/* The source's word: 0 commit, negative: it gave up, or (-EINTR) our own restore did. */
+static int wait_word(struct lx_receive *rx, struct lx_err *err)
+{
+	struct pollfd p[] = { { .fd = rx->m.talk.fd, .events = POLLIN },
+			      { .fd = rx->mode == LIVE ? lx_restore_fd(rx) : -1, .events = POLLIN } };
+
+	while (poll(p, LX_ARRAY_SIZE(p), -1) < 0 && errno == EINTR)
+		;
+	if (!p[0].revents) {
+		lx_err_set(err, LX_ABORTED, "CRIU gave up the restored %s", rx->m.job->name);
+		return -EINTR;
+	}
+	return lx_talk_expect(&rx->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_COMMIT, NULL, err);
+}
+
+static int ready(struct lx_receive *rx, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__MoveReady nothing = LXMGR__V1__MOVE_READY__INIT;
+	int r = lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, READY, err);
+
+	if (r < 0)
+		return r;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_READY;
+	frame.ready = &nothing;
+	/* A source that is gone may have heard nothing, or all: the word decides. */
+	(void)say(rx, &frame, NULL);
+	return wait_word(rx, err);
+}
+
+/* ------------------------------------------------------------------ receiving */
+
+static int open_upper(struct lx_receive *rx, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX];
+	int r = lx_instance_make_dirs(rx->m.job, rx->spec->idmap_base, err);
+
+	if (r < 0)
+		return r;
+	lx_job_path(rx->m.job, path, "upper");
+	rx->upper = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (rx->upper < 0)
+		return lx_err_errno(err, errno, "cannot open %s", path);
+	return lx_tree_receiver_open(rx->upper, &rx->tree, err);
+}
+
+static int open_dump(struct lx_receive *rx, bool again, struct lx_err *err)
+{
+	if (rx->mode != LIVE)
+		return 0;
+	int r = lx_move_dir_make(&rx->m, again, err);
+
+	if (r < 0)
+		return r;
+	rx->dump_dir = open(rx->m.images, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return rx->dump_dir < 0 ? lx_err_errno(err, errno, "cannot open %s", rx->m.images) : 0;
+}
+
+static int receive(struct lx_receive *rx, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__MoveWelcome welcome = LXMGR__V1__MOVE_WELCOME__INIT;
+	int r = open_upper(rx, err);
+
+	if (r == 0)
+		r = open_dump(rx, false, err);
+	if (r < 0)
+		return r;
+	welcome.version = LX_MOVE_VERSION;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_WELCOME;
+	frame.welcome = &welcome;
+	r = say(rx, &frame, err);
+	lx_move_phase(&rx->m, "begin");
+	if (r == 0)
+		r = take_all(rx, err);
+	if (r == 0 && rx->mode == LIVE)
+		r = lx_restore_begin(rx, err);
+	return r;
+}
+
+/* ------------------------------------------------------------------ it is ours */
+
+/* From here on the instance exists on this node, whatever happens. */
+static int own(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = 0;
+
+	rx->committed_ns = lx_now_monotonic_ns();
+	if (rx->m.rec->state != COMMITTED)
+		r = lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, COMMITTED, err);
+	return r < 0 ? r : lx_spec_save(rx->m.job, rx->spec, err);
+}
+
+static int start_anew(struct lx_receive *rx, struct lx_err *err)
+{
+	Lxmgr__V1__WorkerJob msg = LXMGR__V1__WORKER_JOB__INIT;
+	Lxmgr__V1__StartJob start = LXMGR__V1__START_JOB__INIT;
+	struct lx_instance_job j;
+
+	msg.spec = (lx_spec *)(uintptr_t)rx->spec;
+	msg.job_case = LXMGR__V1__WORKER_JOB__JOB_START;
+	msg.start = &start;
+	int r = lx_instance_job_start(&rx->m, &msg, &j, err);
+
+	if (r == 0)
+		r = lx_instance_job_wait(&j, NULL, err);
+	rx->thawed_ns = (int64_t)(lx_now_monotonic_ns() - rx->committed_ns);
+	lx_move_progress(&rx->m, "thawed", 0, 0);
+	return r;
+}
+
+/* A worker before this one came so far that it runs, or nearly. */
+static int go_on(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
+
+	if (r == 0)
+		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
+	lx_move_progress(&rx->m, "thawed", 0, 0);
+	return r;
+}
+
+static int restore_again(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = open_dump(rx, true, err);
+
+	if (r == 0)
+		r = lx_guest_find(rx, err);
+	return r < 0 ? r : lx_restore_begin(rx, err);
+}
+
+static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
+{
+	struct lx_err why = LX_ERR_INIT;
+	struct lx_run run;
+
+	if (again && lx_run_find(rx->m.job, &run, NULL) == 1)
+		return go_on(rx, err);
+	if (rx->mode != LIVE)
+		return rx->m.rec->start ? start_anew(rx, err) : 0;
+	int r = again ? restore_again(rx, &why) : 0;
+
+	if (r == 0)
+		r = lx_restore_finish(rx, &why);
+	if (r == 0)
+		return 0;
+	lx_error("a moved instance could not be restored and is booted from its files",
+		 "instance=%s error=\"%s\"", rx->m.job->name, why.msg);
+	(void)lx_instance_clean(rx->m.job, &rx->m.cg, NULL);
+	return start_anew(rx, err);
+}
+
+static void say_done(struct lx_receive *rx)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__MoveDone done = LXMGR__V1__MOVE_DONE__INIT;
+
+	done.n_phases = rx->m.report->n_phases;
+	done.phases = (Lxmgr__V1__MoveDone__PhasesEntry **)(void *)rx->m.report->phases;
+	done.thawed_ns = rx->thawed_ns;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DONE;
+	frame.done = &done;
+	(void)say(rx, &frame, NULL);
+}
+
+static int finish(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
+{
+	struct lx_err why = LX_ERR_INIT;
+	struct lx_run run;
+	int r = own(rx, err);
+
+	if (r < 0)
+		return r;
+	/* It is here, and complete; that it does not run is told, but is no reason to keep the source. */
+	if (run_it(rx, again, &why) < 0)
+		lx_error("a moved instance does not start", "instance=%s error=\"%s\"", rx->m.job->name,
+			 why.msg);
+	r = lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, DONE, err);
+	if (r < 0)
+		return r;
+	say_done(rx);
+	if (lx_run_find(rx->m.job, &run, NULL) == 1)
+		lx_run_tell(&run, result);
+	lx_move_dir_remove(&rx->m);
+	return 0;
+}
+
+static void release(struct lx_receive *rx)
+{
+	lx_tree_receiver_free(rx->tree);
+	if (rx->upper >= 0)
+		close(rx->upper);
+	if (rx->dump_dir >= 0)
+		close(rx->dump_dir);
+	if (rx->dump_file >= 0)
+		close(rx->dump_file);
+	if (rx->hooks >= 0)
+		close(rx->hooks);
+	lx_pb_free(rx->guest);
+	lx_move_release(&rx->m);
+}
+
+/* Before COMMIT, and the source knows, or will hear when it asks. */
+static int give_up(struct lx_receive *rx, struct lx_err *why)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	if (lx_move_record_abort(rx->m.job->state_dir, rx->m.rec, why, &err) < 0)
+		lx_error("cannot write the journal of a move", "error=\"%s\"", err.msg);
+	lx_talk_fail(&rx->m.talk, why);
+	lx_move_dir_remove(&rx->m);
+	return lx_code_errno(why->code);
+}
+
+/* CRIU gave up what it held ready. The source may have committed all the same: its word counts. */
+static int ready_no_more(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result, struct lx_err *why)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	lx_restore_undo(rx);
+	lx_talk_fail(&rx->m.talk, why);
+	if (lx_talk_expect(&rx->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_COMMIT, NULL, &err) == 0)
+		return finish(rx, true, result, why);
+	if (err.code == LX_UNAVAILABLE)
+		return lx_code_errno(why->code); /* the agent asks */
+	return give_up(rx, why);
+}
+
+static int first_time(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
+{
+	int r = receive(rx, err);
+
+	if (r < 0)
+		return give_up(rx, err);
+	r = ready(rx, err);
+	if (r == 0)
+		return finish(rx, false, result, err);
+	if (rx->m.rec->state != READY)
+		return give_up(rx, err);
+	if (r == -EINTR)
+		return ready_no_more(rx, result, err);
+	if (rx->mode == LIVE)
+		lx_restore_undo(rx);
+	/* Nobody to hear the word from: journal and images stay for who asks. Else the source gave up. */
+	return err && err->code == LX_UNAVAILABLE ? r : give_up(rx, err);
+}
+
+int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
+{
+	const Lxmgr__V1__ReceiveJob *what = job->msg->receive;
+	struct lx_receive rx = { .mode = what->mode,
+				 .upper = -1,
+				 .dump_dir = -1,
+				 .dump_file = -1,
+				 .hooks = -1,
+				 .held = { .fd = -1 },
+				 .restore = LX_INSTANCE_JOB_NONE };
+	int r = lx_move_init(&rx.m, job, what->operation, err);
+
+	if (r == 0) {
+		rx.spec = rx.m.rec->spec;
+		r = rx.spec ? 0
+			    : lx_err_set(err, LX_DATA_LOSS, "the journal of this move has no specification");
+	}
+	if (r == 0)
+		r = what->again ? finish(&rx, true, result, err) : first_time(&rx, result, err);
+	release(&rx);
+	return r;
+}

@@ -1,0 +1,42 @@
+/* The destination's state, shared by the files of the destination. */
+#ifndef LX_WORKER_MOVE_RECEIVE_H
+#define LX_WORKER_MOVE_RECEIVE_H
+
+#include "agent/worker/move/instance_job.h"
+#include "agent/worker/move/move.h"
+#include "migration/hooks.h"
+#include "migration/tree.h"
+
+struct lx_receive {
+	struct lx_move m;
+	Lxmgr__V1__MoveMode mode;
+	const lx_spec *spec; /* what it will be here; the record's */
+	int upper;
+	struct lx_tree_receiver *tree;
+	Lxmgr__V1__GuestState *guest; /* live */
+	int dump_dir, dump_file;      /* -1: none open */
+	uint32_t dump_files;
+
+	/* restore.c */
+	int hooks;
+	struct lx_hook held;
+	struct lx_instance_job restore;
+	pid_t init;
+	uint64_t committed_ns; /* monotonic */
+	int64_t thawed_ns;     /* from then to the thaw */
+};
+
+/* Up to the last step before it would run; held there. */
+int lx_restore_begin(struct lx_receive *rx, struct lx_err *err);
+/* It runs: network, thaw, monitor. */
+int lx_restore_finish(struct lx_receive *rx, struct lx_err *err);
+/* Nothing of it is left, but for the images. */
+void lx_restore_undo(struct lx_receive *rx);
+/* While it is held: readable when CRIU gives up. */
+int lx_restore_fd(const struct lx_receive *rx);
+
+/* What the guest was like, kept beside the images for a restore that has to be done again. */
+int lx_guest_keep(const struct lx_receive *rx, struct lx_err *err);
+int lx_guest_find(struct lx_receive *rx, struct lx_err *err);
+
+#endif

@@ -1,0 +1,265 @@
+/*
+ * The live part of a destination: CRIU's restore, through liblxc, held and driven at its steps.
+ *
+ *      stand-in                liblxc is ready; CRIU may start
+ *      pre-restore             liblxc has made the payload's cgroup: the guest's own below it
+ *      setup-namespaces        empty network namespace: cards, addresses, routes
+ *      post-setup-namespaces   cgroup knobs, limits
+ *      post-restore            all is there, sockets locked: READY; waits for COMMIT
+ *      -- commit -----------------------------------------------------------------
+ *      network-unlock          host ends into their bridges
+ *      post-resume             thawed
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/worker/instance/instance.h"
+#include "agent/worker/move/receive.h"
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/fs.h"
+#include "lib/str.h"
+#include "migration/cgroups.h"
+#include "migration/criu.h"
+#include "migration/net.h"
+#include "proto/pb.h"
+
+#define STEP_TIMEOUT_MS 120000
+#define LOG_MAX         (4u << 20)
+#define GUEST_MAX       (4u << 20)
+
+/* ------------------------------------------------------------------ what CRIU does not carry */
+
+static void guest_path(const struct lx_receive *rx, char out[LX_JOB_PATH_MAX + 16])
+{
+	snprintf(out, LX_JOB_PATH_MAX + 16, "%s/guest.pb", rx->m.dir);
+}
+
+int lx_guest_keep(const struct lx_receive *rx, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX + 16];
+	size_t len = 0;
+	lx_autofree uint8_t *data = lx_pb_pack(&rx->guest->base, &len);
+
+	guest_path(rx, path);
+	return data ? lx_write_file_atomic(path, data, len, 0600, err) : lx_err_oom(err);
+}
+
+int lx_guest_find(struct lx_receive *rx, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX + 16];
+	lx_autobuf struct lx_buf data = { 0 };
+
+	guest_path(rx, path);
+	int r = lx_read_file(path, GUEST_MAX, &data, err);
+
+	if (r < 0)
+		return r;
+	rx->guest = lxmgr__v1__guest_state__unpack(NULL, data.len, data.data);
+	return rx->guest ? 0 : lx_err_set(err, LX_DATA_LOSS, "%s is damaged", path);
+}
+
+/* ------------------------------------------------------------------ steps */
+
+static int on_namespaces(struct lx_receive *rx, struct lx_err *err)
+{
+	rx->init = rx->held.init;
+	return lx_net_load(rx->init, rx->guest->network, rx->spec->n_nics, rx->spec->nics, err);
+}
+
+static int on_knobs(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = lx_cgroups_load_knobs(rx->m.payload, rx->guest, err);
+
+	return r < 0 ? r : lx_instance_limits_apply(rx->m.job, &rx->m.cg, rx->spec, err);
+}
+
+static int on_unlock(struct lx_receive *rx, struct lx_err *err)
+{
+	return lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
+}
+
+static int on_resumed(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
+
+	rx->thawed_ns = (int64_t)(lx_now_monotonic_ns() - rx->committed_ns);
+	lx_move_progress(&rx->m, "thawed", 0, 0);
+	return r;
+}
+
+static int on_cgroups(struct lx_receive *rx, struct lx_err *err)
+{
+	return lx_cgroups_load(rx->m.payload, rx->guest, err);
+}
+
+static const struct {
+	const char *action, *phase;
+	int (*fn)(struct lx_receive *rx, struct lx_err *err);
+} steps[] = {
+	{ "pre-restore", "liblxc-restore", on_cgroups },
+	{ "setup-namespaces", "restore-namespaces", on_namespaces },
+	{ "post-setup-namespaces", "restore-network", on_knobs },
+	{ "network-unlock", "unlock", on_unlock },
+	{ "post-resume", "resume", on_resumed },
+};
+
+/* Does what belongs to the step that is held, and lets it go on. */
+static int do_step(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(steps) && r == 0; i++) {
+		if (!lx_streq(steps[i].action, rx->held.action))
+			continue;
+		lx_move_phase(&rx->m, steps[i].phase);
+		r = steps[i].fn(rx, err);
+	}
+	lx_hook_answer(&rx->held, r < 0 ? 1 : 0);
+	return r;
+}
+
+static int explain(struct lx_receive *rx, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX + 32], doing[LX_NAME_MAX + 32];
+	lx_autobuf struct lx_buf log = { 0 };
+	struct lx_err why = LX_ERR_INIT;
+
+	/* What liblxc's worker says comes second: CRIU knows the cause. */
+	int r = lx_instance_job_wait(&rx->restore, NULL, &why);
+
+	snprintf(path, sizeof(path), "%s/" LX_CRIU_RESTORE_LOG, rx->m.images);
+	snprintf(doing, sizeof(doing), "restore %s", rx->m.job->name);
+	if (lx_read_file(path, LOG_MAX, &log, NULL) == 0 && log.len > 0)
+		return lx_criu_explain(lx_buf_str(&log), doing, err);
+	if (r == 0)
+		return lx_err_set(err, LX_INTERNAL, "the restore of %s ended before it was done",
+				  rx->m.job->name);
+	if (err)
+		*err = why;
+	return r;
+}
+
+/*
+ * Steps are done as they come, until `action` is held; with NULL until the instance worker has
+ * ended (its report is left for lx_instance_job_wait()).
+ */
+static int steps_until(struct lx_receive *rx, const char *action, struct lx_err *err)
+{
+	struct pollfd p[] = { { .fd = rx->hooks, .events = POLLIN },
+			      { .fd = rx->restore.sock, .events = POLLIN } };
+
+	for (;;) {
+		int n = poll(p, LX_ARRAY_SIZE(p), STEP_TIMEOUT_MS);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return lx_err_set(err, LX_DEADLINE_EXCEEDED, "CRIU has made no step for %d s",
+					  STEP_TIMEOUT_MS / 1000);
+		if (p[0].revents) {
+			int r = lx_hooks_take(rx->hooks, &rx->held, err);
+
+			if (r == 1 && action && lx_streq(rx->held.action, action))
+				return 0;
+			if (r == 1)
+				r = do_step(rx, err);
+			if (r < 0)
+				return r;
+		} else {
+			return action ? explain(rx, err) : 0;
+		}
+	}
+}
+
+/* ------------------------------------------------------------------ begin */
+
+static int start(struct lx_receive *rx, struct lx_err *err)
+{
+	Lxmgr__V1__WorkerJob msg = LXMGR__V1__WORKER_JOB__INIT;
+	Lxmgr__V1__RestoreJob restore = LXMGR__V1__RESTORE_JOB__INIT;
+	lx_autofree char *criu = lx_criu_find(rx->m.libexec),
+			 *hook = lx_path_join(rx->m.libexec, "lx-criu-hook");
+	lx_autofree char *programs = lx_path_join(rx->m.dir, "bin"),
+			 *socket = lx_path_join(rx->m.dir, "hook");
+	lx_autofree char *stand_in = programs ? lx_path_join(programs, "criu") : NULL;
+	lx_autobuf struct lx_buf options = { 0 };
+
+	if (!criu) {
+		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "there is no CRIU on the destination");
+
+		lx_err_hint(err, "Install " LX_CRIU_VERSION_MIN " or newer there: scripts/install-criu");
+		return r;
+	}
+	if (!hook || !programs || !socket || !stand_in)
+		return lx_err_oom(err);
+	int r = lx_mkdir_p(programs, 0700, err);
+
+	(void)unlink(stand_in);
+	if (r == 0 && symlink(hook, stand_in) < 0)
+		r = lx_err_errno(err, errno, "cannot make %s", stand_in);
+	if (r == 0)
+		r = lx_hooks_open(socket, &rx->hooks, err);
+	if (r == 0)
+		r = lx_criu_restore_options(&options, err);
+	if (r < 0)
+		return r;
+	restore.images = rx->m.images;
+	restore.criu = criu;
+	restore.programs = programs;
+	restore.hook = hook;
+	restore.hook_socket = socket;
+	restore.options = (char *)(uintptr_t)lx_buf_str(&options);
+	msg.spec = (lx_spec *)(uintptr_t)rx->spec;
+	msg.job_case = LXMGR__V1__WORKER_JOB__JOB_RESTORE;
+	msg.restore = &restore;
+	return lx_instance_job_start(&rx->m, &msg, &rx->restore, err);
+}
+
+int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = start(rx, err);
+
+	if (r == 0)
+		r = steps_until(rx, "post-restore", err);
+	lx_move_phase(&rx->m, "restore");
+	if (r < 0)
+		lx_restore_undo(rx);
+	return r;
+}
+
+int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
+{
+	lx_hook_answer(&rx->held, 0);
+	int r = steps_until(rx, NULL, err);
+
+	if (r == 0)
+		r = lx_instance_job_wait(&rx->restore, NULL, err);
+	lx_move_phase(&rx->m, "monitor");
+	return r;
+}
+
+void lx_restore_undo(struct lx_receive *rx)
+{
+	lx_hook_answer(&rx->held, 1);
+	if (rx->restore.pid > 0) {
+		struct pollfd p[] = { { .fd = rx->hooks, .events = POLLIN },
+				      { .fd = rx->restore.sock, .events = POLLIN } };
+
+		/* CRIU may come to more steps on its way out: all are refused. */
+		while (poll(p, LX_ARRAY_SIZE(p), STEP_TIMEOUT_MS) > 0 && !p[1].revents)
+			if (lx_hooks_take(rx->hooks, &rx->held, NULL) == 1)
+				lx_hook_answer(&rx->held, 1);
+		(void)lx_instance_job_wait(&rx->restore, NULL, NULL);
+	}
+	(void)lx_instance_clean(rx->m.job, &rx->m.cg, NULL);
+}
+
+int lx_restore_fd(const struct lx_receive *rx)
+{
+	return rx->restore.sock;
+}

@@ -1,0 +1,254 @@
+/*
+ * The live part of a source: from a running guest to one that the destination holds ready.
+ *
+ * What needs no standing guest is done before it is frozen: CRIU is started and waits, services
+ * are put in order, slow parts of the network's state are read. Then
+ *
+ *      freeze, cut off from the bridge
+ *      cgroups, links, addresses, routes           -> guest
+ *      CRIU dumps into memory                      -> dump_file, dump_data
+ *      files that changed since, CRIU's links too  -> entry ..., tree_end(last)
+ *      ...                                         <- ready
+ */
+#include "agent/worker/move/send.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/worker/instance/instance.h"
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/fs.h"
+#include "lib/log.h"
+#include "lib/str.h"
+#include "migration/cgroups.h"
+#include "migration/net.h"
+#include "migration/quiesce.h"
+#include "migration/sockets.h"
+#include "proto/pb.h"
+
+/* ------------------------------------------------------------------ the dump's files */
+
+static int send_dump_data(struct lx_send *s, int fd, uint64_t *sent, struct lx_err *err)
+{
+	lx_autofree uint8_t *buf = malloc(LX_MOVE_CHUNK);
+	uint64_t offset = 0;
+
+	if (!buf)
+		return lx_err_oom(err);
+	for (;;) {
+		Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+		Lxmgr__V1__DumpData data = LXMGR__V1__DUMP_DATA__INIT;
+		ssize_t n = lx_read_full(fd, buf, LX_MOVE_CHUNK);
+
+		if (n < 0)
+			return lx_err_errno(err, (int)n, "cannot read the dump");
+		if (n == 0)
+			return 0;
+		data.offset = offset;
+		data.data.data = buf;
+		data.data.len = (size_t)n;
+		frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DUMP_DATA;
+		frame.dump_data = &data;
+		int r = lx_talk_send(&s->m.talk, &frame, err);
+
+		if (r < 0)
+			return r;
+		offset += (uint64_t)n;
+		*sent += (uint64_t)n;
+	}
+}
+
+static int send_dump_file(struct lx_send *s, int dir, const char *name, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__DumpFile file = LXMGR__V1__DUMP_FILE__INIT;
+	lx_autoclose int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	uint64_t sent = 0;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return lx_err_errno(err, errno, "cannot read the dump's %s", name);
+	file.name = (char *)(uintptr_t)name;
+	file.size = (uint64_t)st.st_size;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DUMP_FILE;
+	frame.dump_file = &file;
+	int r = lx_talk_send(&s->m.talk, &frame, err);
+
+	if (r == 0)
+		r = send_dump_data(s, fd, &sent, err);
+	if (lx_starts_with(name, "pages-"))
+		s->m.report->memory_bytes += sent;
+	return r;
+}
+
+static int send_dump(struct lx_send *s, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__DumpEnd end = LXMGR__V1__DUMP_END__INIT;
+	lx_autoclosedir DIR *d = opendir(s->m.images);
+	int r = 0;
+
+	if (!d)
+		return lx_err_errno(err, errno, "cannot read the dump");
+	lx_move_progress(&s->m, "dump", s->m.talk.sent, 0);
+	for (struct dirent *e; r == 0 && (e = readdir(d));) {
+		if (e->d_name[0] == '.' || lx_ends_with(e->d_name, ".log"))
+			continue;
+		r = send_dump_file(s, dirfd(d), e->d_name, err);
+		end.files++;
+	}
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DUMP_END;
+	frame.dump_end = &end;
+	return r < 0 ? r : lx_talk_send(&s->m.talk, &frame, err);
+}
+
+/* ------------------------------------------------------------------ the guest's state */
+
+static int send_guest(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	int r = lx_cgroups_save(s->m.payload, guest, err);
+
+	if (r == 0)
+		r = lx_net_save(s->run.init, s->spec->n_nics, s->spec->nics, guest->network, err);
+	if (r < 0)
+		return r;
+	guest->init_pid = s->run.init;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_GUEST;
+	frame.guest = guest;
+	return lx_talk_send(&s->m.talk, &frame, err);
+}
+
+static int save_ahead(struct lx_send *s, Lxmgr__V1__GuestState **ret, struct lx_err *err)
+{
+	Lxmgr__V1__GuestState *guest = malloc(sizeof(*guest));
+	Lxmgr__V1__GuestNetwork *net = malloc(sizeof(*net));
+
+	if (!guest || !net) {
+		free(guest);
+		free(net);
+		return lx_err_oom(err);
+	}
+	lxmgr__v1__guest_state__init(guest);
+	lxmgr__v1__guest_network__init(net);
+	guest->network = net;
+	*ret = guest;
+	return lx_net_save_ahead(s->run.init, net, err);
+}
+
+/* Numbers for the report, and which files to compare block by block. */
+static int look_at_processes(struct lx_send *s, struct lx_err *err)
+{
+	lx_autofree pid_t *pids = NULL;
+	size_t n = 0;
+	unsigned sockets = 0;
+	int r = lx_move_pids(&s->m, &pids, &n, err);
+
+	if (r == 0)
+		r = lx_tree_sender_mapped_by(s->tree, pids, n, err);
+	if (r == 0 && lx_sockets_count(s->run.init, &sockets, NULL) == 0)
+		s->m.report->sockets = sockets;
+	s->m.report->processes = (uint32_t)n;
+	return r;
+}
+
+/* ------------------------------------------------------------------ standing still */
+
+static int freeze(struct lx_send *s, struct lx_err *err)
+{
+	s->frozen_ns = lx_now_monotonic_ns();
+	s->m.mark_ns = s->frozen_ns;
+	s->frozen = true;
+	lx_move_progress(&s->m, "freeze", 0, 0);
+	int r = lx_cgroup_freeze(&s->m.cg, s->m.job, true, err);
+
+	if (r == 0)
+		r = lx_net_unplug(s->spec->n_nics, s->spec->nics, err);
+	if (r == 0)
+		r = lx_quiesce(s->run.init, s->m.payload, err);
+	lx_move_phase(&s->m, "freeze");
+	return r;
+}
+
+static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
+{
+	int r = freeze(s, err);
+
+	if (r == 0)
+		r = send_guest(s, guest, err);
+	lx_move_phase(&s->m, "guest");
+	if (r == 0)
+		r = lx_dump_go(&s->m, &s->dump, err);
+	lx_move_phase(&s->m, "dump");
+	if (r == 0)
+		r = look_at_processes(s, err);
+	if (r == 0)
+		r = send_dump(s, err);
+	lx_move_phase(&s->m, "send-dump");
+	s->m.report->memory_frozen_bytes = s->m.report->memory_bytes;
+	if (r < 0)
+		return r;
+	uint64_t before = lx_tree_sender_stats(s->tree)->bytes_sent;
+
+	r = lx_send_files(s, true, err);
+	s->m.report->file_frozen_bytes = lx_tree_sender_stats(s->tree)->bytes_sent - before;
+	lx_move_phase(&s->m, "last-files");
+	return r;
+}
+
+int lx_send_live(struct lx_send *s, struct lx_err *err)
+{
+	Lxmgr__V1__GuestState *guest = NULL;
+	int r = lx_move_dir_make(&s->m, false, err);
+
+	s->dir = r == 0;
+	if (r == 0)
+		r = lx_quiesce(s->run.init, s->m.payload, err);
+	if (r == 0)
+		r = look_at_processes(s, err);
+	if (r == 0)
+		r = save_ahead(s, &guest, err);
+	if (r == 0)
+		r = lx_dump_start(&s->m, s->run.init, &s->dump, err);
+	lx_move_phase(&s->m, "prepare");
+	if (r == 0)
+		r = standing(s, guest, err);
+	lx_pb_free(guest);
+	if (r == 0)
+		r = lx_talk_expect(&s->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_READY, NULL, err);
+	lx_move_phase(&s->m, "ready");
+	return r;
+}
+
+/* ------------------------------------------------------------------ the end, either way */
+
+void lx_send_live_back(struct lx_send *s)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	lx_dump_back(&s->dump);
+	if (s->frozen && lx_move_mend(s->m.job, &s->m.cg, s->spec, &s->run, &err) < 0)
+		lx_error("a source does not come back by itself", "instance=%s error=\"%s\"", s->m.job->name,
+			 err.msg);
+	if (s->dir)
+		lx_move_dir_remove(&s->m);
+}
+
+void lx_send_live_end(struct lx_send *s)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	(void)lx_net_silence(s->spec->n_nics, s->spec->nics, NULL);
+	(void)lx_dump_kill(&s->m, &s->dump, NULL);
+	if (lx_instance_wipe(s->m.job, &s->m.cg, &err) < 0)
+		lx_warn("a source is not gone at once", "instance=%s error=\"%s\"", s->m.job->name, err.msg);
+	lx_move_phase(&s->m, "end-source");
+	lx_move_dir_remove(&s->m);
+}

@@ -1,0 +1,135 @@
+/* CRIU's command lines. */
+#include "migration/criu.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/fs.h"
+#include "lib/str.h"
+
+/* Where scripts/install-criu puts one. */
+#define CRIU_DIR LX_LIBEXECDIR "/criu/sbin"
+
+char *lx_criu_find(const char *libexec_dir)
+{
+	const char *path = getenv("PATH");
+	lx_autofree char *dirs =
+		lx_asprintf("%s:%s:%s:%s", libexec_dir, LX_LIBEXECDIR, CRIU_DIR, path ? path : "");
+	char *save = NULL;
+
+	for (char *dir = dirs ? strtok_r(dirs, ":", &save) : NULL; dir; dir = strtok_r(NULL, ":", &save)) {
+		char *criu = lx_path_join(dir, "criu");
+
+		if (criu && access(criu, X_OK) == 0)
+			return criu;
+		free(criu);
+	}
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ command lines */
+
+/*
+ * On both sides: sockets with their connections; the network namespace's devices are ours
+ * (net_save.c); mounts of the machine's /dev nodes found by themselves; nothing but errors in the log.
+ */
+static const char *const common[] = {
+	"--empty-ns", "net", "--network-lock", "nftables", "--log-level", "1",
+};
+
+static const char *const dump_only[] = {
+	"--tcp-established",
+	"--file-locks",
+	"--link-remap",
+	"--force-irmap",
+	"--skip-in-flight",
+	"--manage-cgroups=full",
+	"--ext-mount-map",
+	"auto",
+	"--enable-external-sharing",
+	"--enable-external-masters",
+	"--enable-fs",
+	"hugetlbfs",
+	"--enable-fs",
+	"tracefs",
+};
+
+__attribute__((format(printf, 2, 3))) static void add(struct lx_criu_args *args, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (args->n == LX_CRIU_ARGS_MAX - 1)
+		return;
+	va_start(ap, fmt);
+	if (vasprintf(&args->v[args->n], fmt, ap) < 0)
+		args->v[args->n] = NULL;
+	va_end(ap);
+	args->n++;
+}
+
+static void add_all(struct lx_criu_args *args, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		add(args, "%s", list[i]);
+}
+
+static bool complete(const struct lx_criu_args *args)
+{
+	for (unsigned i = 0; i < args->n; i++)
+		if (!args->v[i])
+			return false;
+	return args->n < LX_CRIU_ARGS_MAX - 1;
+}
+
+int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, struct lx_err *err)
+{
+	*ret = (struct lx_criu_args){ .n = 0 };
+	add(ret, "%s", d->criu);
+	add(ret, "dump");
+	add(ret, "--tree");
+	add(ret, "%d", (int)d->init);
+	add(ret, "--images-dir");
+	add(ret, "%s", d->images);
+	add(ret, "--log-file");
+	add(ret, LX_CRIU_DUMP_LOG);
+	add(ret, "--freeze-cgroup");
+	add(ret, "%s", d->freezer);
+	add(ret, "--action-script");
+	add(ret, "%s", d->hook);
+	add(ret, "--ghost-limit");
+	add(ret, "%llu", LX_CRIU_GHOST_LIMIT);
+	add_all(ret, common, LX_ARRAY_SIZE(common));
+	add_all(ret, dump_only, LX_ARRAY_SIZE(dump_only));
+	if (d->parent) {
+		add(ret, "--prev-images-dir");
+		add(ret, "%s", d->parent);
+	}
+	if (d->track)
+		add(ret, "--track-mem");
+	if (complete(ret))
+		return 0;
+	lx_criu_args_release(ret);
+	return lx_err_oom(err);
+}
+
+int lx_criu_restore_options(struct lx_buf *out, struct lx_err *err)
+{
+	for (size_t i = 0; i < LX_ARRAY_SIZE(common); i++)
+		if (lx_buf_printf(out, "%s\n", common[i]) < 0)
+			return lx_err_oom(err);
+	return 0;
+}
+
+void lx_criu_args_release(struct lx_criu_args *args)
+{
+	for (unsigned i = 0; i < args->n; i++)
+		free(args->v[i]);
+	args->n = 0;
+}

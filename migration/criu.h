@@ -1,0 +1,56 @@
+/*
+ * Driving CRIU: where it is, which command lines it gets, what its log says of a failure.
+ *
+ * Dumps are CRIU's alone. A restore goes through liblxc, whose process becomes the
+ * container's monitor; it is told the rest through the environment (hook/main.c).
+ */
+#ifndef LX_MIGRATION_CRIU_H
+#define LX_MIGRATION_CRIU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/buf.h"
+#include "lib/err.h"
+
+/* The oldest CRIU that dumps TCP sockets on the kernels this runs on. */
+#define LX_CRIU_VERSION_MIN "4.2"
+/* Names in the directory of the dump. */
+#define LX_CRIU_DUMP_LOG    "dump.log"
+#define LX_CRIU_RESTORE_LOG "restore.log"
+/* Deleted files that are still open travel within the dump up to this size. */
+#define LX_CRIU_GHOST_LIMIT (1024ull * 1024 * 1024)
+
+/* Below libexec_dir, where scripts/install-criu puts one, or in PATH. malloc'ed; NULL: none. */
+char *lx_criu_find(const char *libexec_dir);
+
+struct lx_criu_dump {
+	const char *criu; /* program */
+	pid_t init;
+	const char *images;  /* directory, empty */
+	const char *freezer; /* the payload's v2 cgroup directory, frozen by the caller */
+	const char *hook;    /* program */
+	const char *parent;  /* images of the round before, relative to `images`; NULL: none */
+	bool track;          /* parent: by the kernel's dirty tracking */
+};
+
+#define LX_CRIU_ARGS_MAX 64
+/* NULL-terminated; the strings are the list's: lx_criu_args_release(). */
+struct lx_criu_args {
+	char *v[LX_CRIU_ARGS_MAX];
+	unsigned n;
+};
+
+int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, struct lx_err *err);
+/* What a restore is told beyond liblxc's own options, separated by newlines. */
+int lx_criu_restore_options(struct lx_buf *out, struct lx_err *err);
+void lx_criu_args_release(struct lx_criu_args *args);
+
+/*
+ * From CRIU's log to an error that names the cause: "CRIU cannot dump web1: ..." with the
+ * last line it calls an error, and a hint where the cause is known. Returns a negative errno.
+ */
+int lx_criu_explain(const char *log, const char *doing, struct lx_err *err);
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * CRIU's log, read for its last error. Lines look like
+ *
+ *   (00.260217) Error (criu/mount.c:724): mnt: FS mnt ./x dev 0x33 root / unsupported id 164
+ *
+ * and the very last one mostly says no more than "Dumping FAILED.".
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/str.h"
+#include "migration/criu.h"
+
+#define ERROR_MARK "Error ("
+#define LINE_MAX   400
+
+/* What CRIU says in passing, also when all goes well. */
+static const char *const noise[] = {
+	"Dumping FAILED", "Restoring FAILED",        "Can't setup RLIMIT_NOFILE",
+	"Unable to wait", "exited, status=",         "killed by signal",
+	"cg: Unable to",  "Aborting restore due to", "Killing processes",
+};
+
+static const struct {
+	const char *says, *hint;
+} known[] = {
+	{ "unsupported id", "A file system is mounted inside that cannot be carried: unmount it first." },
+	{ "Can't dump nested",
+	  "A service inside has namespaces of its own that cannot be carried: lxmgr move "
+	  "--check names it." },
+	{ "external socket", "A process is connected to a unix socket outside: stop it first." },
+	{ "is too big",
+	  "A deleted file that is still open is too large to be carried: restart its process." },
+	{ "Connected TCP socket", "Established connections could not be carried; try again." },
+	{ "Can't lookup mount", "A file is open on a file system that is mounted nowhere any more: restart "
+				"its process." },
+	{ "No space left", "Memory for the dump ran out on the node: free some, or move with --live=off." },
+	{ "Cannot allocate memory", "Memory ran out on the node: free some, or move with --live=off." },
+};
+
+static bool is_noise(const char *line)
+{
+	for (size_t i = 0; i < LX_ARRAY_SIZE(noise); i++)
+		if (strstr(line, noise[i]))
+			return true;
+	return false;
+}
+
+/* Copies the text behind "Error (file:line): ". */
+static bool take_error(const char *line, size_t len, char out[LINE_MAX])
+{
+	char copy[LINE_MAX];
+
+	snprintf(copy, sizeof(copy), "%.*s", (int)(len < sizeof(copy) ? len : sizeof(copy) - 1), line);
+	const char *mark = strstr(copy, ERROR_MARK);
+	const char *text = mark ? strstr(mark, "): ") : NULL;
+
+	if (!text || is_noise(text))
+		return false;
+	snprintf(out, LINE_MAX, "%s", text + 3);
+	return true;
+}
+
+int lx_criu_explain(const char *log, const char *doing, struct lx_err *err)
+{
+	char first[LINE_MAX] = "";
+
+	/* The first error is the cause, those after it follow from it. */
+	for (const char *line = log; line && *line && !*first;) {
+		const char *end = strchr(line, '\n');
+
+		(void)take_error(line, end ? (size_t)(end - line) : strlen(line), first);
+		line = end ? end + 1 : NULL;
+	}
+	int r = lx_err_set(err, LX_FAILED_PRECONDITION, "CRIU cannot %s: %s", doing,
+			   *first ? first : "it failed without a word");
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(known); i++)
+		if (strstr(first, known[i].says)) {
+			lx_err_hint(err, "%s", known[i].hint);
+			break;
+		}
+	return r;
+}
