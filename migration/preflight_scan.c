@@ -243,7 +243,7 @@ static int look_at_fd(struct scan *s, const struct lx_guest_process *p, int dir,
 	char link[PATH_MAX + 1], protocol[64];
 	struct statx st;
 	struct lx_verdict v;
-	struct lx_judge_fd fd = { .fd = atoi(name), .link = link, .process_known = true };
+	struct lx_judge_fd fd = { .fd = (int)strtol(name, NULL, 10), .link = link, .process_known = true };
 
 	if (read_link(dir, name, link, sizeof(link)) < 0 ||
 	    statx(dir, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS | STATX_MNT_ID, &st) < 0)
@@ -279,15 +279,13 @@ static int look_at_fd(struct scan *s, const struct lx_guest_process *p, int dir,
 
 static int look_at_fds(struct scan *s, const struct lx_guest_process *p, struct lx_err *err)
 {
-	lx_autoclose int fd = open_of(p->pid, "fd");
+	char path[64];
 
-	if (fd < 0)
-		return 0;
-	lx_autoclosedir DIR *d = fdopendir(fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)p->pid);
+	lx_autoclosedir DIR *d = opendir(path);
 
 	if (!d)
-		return lx_err_oom(err);
-	fd = -1; /* the directory's */
+		return errno == ENOMEM ? lx_err_oom(err) : 0;
 	for (struct dirent *e; (e = readdir(d));) {
 		int r = *e->d_name == '.' ? 0 : look_at_fd(s, p, dirfd(d), e->d_name, err);
 

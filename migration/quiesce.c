@@ -158,9 +158,9 @@ static int copy_of(int from)
 	char mode[16], uid[16], gid[16];
 	size_t left = LX_QUIESCE_CREDENTIALS_MAX, n = 0;
 	int r = 0;
-	lx_autoclose int fs = -1, tree = -1, list = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lx_autoclose int fs = -1, tree = -1;
 
-	if (list < 0 || fstat(from, &st) < 0)
+	if (fstat(from, &st) < 0)
 		return -errno;
 	snprintf(mode, sizeof(mode), "%o", st.st_mode & 07777);
 	snprintf(uid, sizeof(uid), "%u", st.st_uid);
@@ -176,11 +176,15 @@ static int copy_of(int from)
 	if (tree < 0)
 		return -errno;
 
-	lx_autoclosedir DIR *d = fdopendir(list);
+	int list = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lx_autoclosedir DIR *d = list >= 0 ? fdopendir(list) : NULL;
 
-	if (!d)
-		return -errno;
-	list = -1; /* the directory's */
+	if (!d) {
+		r = -errno;
+		if (list >= 0)
+			close(list);
+		return r;
+	}
 	for (struct dirent *e; r == 0 && (e = readdir(d));) {
 		if (lx_streq(e->d_name, ".") || lx_streq(e->d_name, ".."))
 			continue;

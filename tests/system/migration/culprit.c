@@ -41,6 +41,14 @@ static void check(long r, const char *what)
 		die(what);
 }
 
+/* Who started it waits for the end of its output. */
+static void be_quiet(void)
+{
+	close(STDIN_FILENO);
+	close(STDOUT_FILENO);
+	close(STDERR_FILENO);
+}
+
 /* What must be done before the guest is entered. */
 static void before(const char *kind)
 {
@@ -64,7 +72,7 @@ static void before(const char *kind)
 		check(keeper, "fork");
 		if (keeper == 0) {
 			close(s[0]);
-			close(STDOUT_FILENO);
+			be_quiet();
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			char c;
 
@@ -100,6 +108,7 @@ static void inside(const char *kind)
 
 		check(p, "fork");
 		if (p == 0) {
+			be_quiet();
 			check(ptrace(PTRACE_TRACEME, 0, NULL, NULL), kind);
 			raise(SIGSTOP);
 			_exit(0);
@@ -131,7 +140,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	const char *kind = argv[4];
-	int init = (int)syscall(SYS_pidfd_open, atoi(argv[1]), 0);
+	int init = (int)syscall(SYS_pidfd_open, (pid_t)strtol(argv[1], NULL, 10), 0);
 
 	check(init, "init");
 	snprintf(path, sizeof(path), "%s/%s", argv[2], argv[3]);
@@ -167,9 +176,7 @@ int main(int argc, char **argv)
 	inside(kind);
 	printf("%d\n", (int)getpid());
 	fflush(stdout);
-	close(STDIN_FILENO);
-	close(STDOUT_FILENO);
-	close(STDERR_FILENO);
+	be_quiet();
 	for (;;)
 		pause();
 }
