@@ -50,6 +50,11 @@ static char *unescape(char *s)
 	return s;
 }
 
+static int number(const char *s)
+{
+	return (int)strtol(s, NULL, 10);
+}
+
 static bool parse_line(char *line, struct lx_mount *m)
 {
 	char *save = NULL, *field[6], *f;
@@ -59,17 +64,22 @@ static bool parse_line(char *line, struct lx_mount *m)
 		if (!field[i])
 			return false;
 	}
-	m->id = atoi(field[0]);
-	m->parent = atoi(field[1]);
-	if (sscanf(field[2], "%u:%u", &m->major, &m->minor) != 2)
+	m->id = number(field[0]);
+	m->parent = number(field[1]);
+
+	char *colon = strchr(field[2], ':');
+
+	if (!colon)
 		return false;
+	m->major = (unsigned int)strtoul(field[2], NULL, 10);
+	m->minor = (unsigned int)strtoul(colon + 1, NULL, 10);
 	m->root = unescape(field[3]);
 	m->point = unescape(field[4]);
 	while ((f = strtok_r(NULL, " ", &save)) && !lx_streq(f, "-")) {
 		if (lx_starts_with(f, "shared:"))
-			m->shared = atoi(f + strlen("shared:"));
+			m->shared = number(f + strlen("shared:"));
 		else if (lx_starts_with(f, "master:"))
-			m->master = atoi(f + strlen("master:"));
+			m->master = number(f + strlen("master:"));
 	}
 	if (!f)
 		return false;

@@ -243,7 +243,7 @@ static int look_at_fd(struct scan *s, const struct lx_guest_process *p, int dir,
 	char link[PATH_MAX + 1], protocol[64];
 	struct statx st;
 	struct lx_verdict v;
-	struct lx_judge_fd fd = { .fd = atoi(name), .link = link, .process_known = true };
+	struct lx_judge_fd fd = { .fd = (int)strtol(name, NULL, 10), .link = link, .process_known = true };
 
 	if (read_link(dir, name, link, sizeof(link)) < 0 ||
 	    statx(dir, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS | STATX_MNT_ID, &st) < 0)
@@ -255,12 +255,16 @@ static int look_at_fd(struct scan *s, const struct lx_guest_process *p, int dir,
 	fd.bytes = st.stx_blocks * 512;
 	fd.mount_known = *link == '/' ? is_known_mount(s, &st) : lx_map_has(&s->namespaces, link);
 	if (S_ISSOCK(st.stx_mode)) {
-		int r = lx_guest_sockets_add(&s->sockets, st.stx_ino, (size_t)(p - s->ps.p), err);
+		if (protocol_of(dir, name, protocol, sizeof(protocol)))
+			fd.socket = protocol;
+		struct lx_guest_socket socket = { .ino = st.stx_ino,
+						  .process = (size_t)(p - s->ps.p),
+						  .fd = fd.fd,
+						  .is_unix = fd.socket && lx_starts_with(fd.socket, "UNIX") };
+		int r = lx_guest_sockets_add(&s->sockets, &socket, err);
 
 		if (r < 0)
 			return r;
-		if (protocol_of(dir, name, protocol, sizeof(protocol)))
-			fd.socket = protocol;
 	}
 	/* Of others only the sockets count: who is at the other end of those that move. */
 	if (p->outside)
@@ -275,15 +279,13 @@ static int look_at_fd(struct scan *s, const struct lx_guest_process *p, int dir,
 
 static int look_at_fds(struct scan *s, const struct lx_guest_process *p, struct lx_err *err)
 {
-	lx_autoclose int fd = open_of(p->pid, "fd");
+	char path[64];
 
-	if (fd < 0)
-		return 0;
-	lx_autoclosedir DIR *d = fdopendir(fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)p->pid);
+	lx_autoclosedir DIR *d = opendir(path);
 
 	if (!d)
-		return lx_err_oom(err);
-	fd = -1; /* the directory's */
+		return errno == ENOMEM ? lx_err_oom(err) : 0;
 	for (struct dirent *e; (e = readdir(d));) {
 		int r = *e->d_name == '.' ? 0 : look_at_fd(s, p, dirfd(d), e->d_name, err);
 
@@ -410,6 +412,28 @@ static int found_socket(void *arg, size_t process, const struct lx_verdict *v, s
 	return p->outside ? 0 : report(s, p, v, err);
 }
 
+/*
+ * A unix socket that is in no network namespace of the guest was made outside and handed in.
+ * If it was just closed since it was found, it is no more.
+ */
+static int look_at_unseen(struct scan *s, const struct lx_guest_socket *socket, struct lx_err *err)
+{
+	const struct lx_guest_process *p = &s->ps.p[socket->process];
+	struct lx_verdict v = { .code = "unix-peer" };
+	char path[64], link[64], same[64];
+
+	if (!socket->is_unix || socket->seen || p->outside)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)p->pid, socket->fd);
+	snprintf(same, sizeof(same), "socket:[%llu]", (unsigned long long)socket->ino);
+	if (read_link(AT_FDCWD, path, link, sizeof(link)) < 0 || !lx_streq(link, same))
+		return 0;
+	snprintf(v.what, sizeof(v.what), "has a unix socket that was made outside (descriptor %d)",
+		 socket->fd);
+	snprintf(v.cure, sizeof(v.cure), "End the session it was started from, or restart it as a unit.");
+	return report(s, p, &v, err);
+}
+
 static int look_at_sockets(struct scan *s, struct lx_err *err)
 {
 	lx_guest_sockets_sort(&s->sockets);
@@ -418,6 +442,12 @@ static int look_at_sockets(struct scan *s, struct lx_err *err)
 		int r = lx_preflight_sockets(p->pid, &s->sockets, found_socket, s, err);
 
 		if (r < 0 && r != -ESRCH)
+			return r;
+	}
+	for (size_t i = 0; i < s->sockets.n; i++) {
+		int r = look_at_unseen(s, &s->sockets.s[i], err);
+
+		if (r < 0)
 			return r;
 	}
 	return 0;

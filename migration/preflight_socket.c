@@ -29,7 +29,7 @@
 
 /* ---- which are the guest's ---- */
 
-int lx_guest_sockets_add(struct lx_guest_sockets *t, uint64_t ino, size_t process, struct lx_err *err)
+int lx_guest_sockets_add(struct lx_guest_sockets *t, const struct lx_guest_socket *socket, struct lx_err *err)
 {
 	if (t->n == t->cap) {
 		size_t cap = t->cap ? t->cap * 2 : 256;
@@ -40,7 +40,7 @@ int lx_guest_sockets_add(struct lx_guest_sockets *t, uint64_t ino, size_t proces
 		t->s = s;
 		t->cap = cap;
 	}
-	t->s[t->n++] = (struct lx_guest_socket){ ino, process };
+	t->s[t->n++] = *socket;
 	return 0;
 }
 
@@ -239,8 +239,23 @@ static int open_in(pid_t pid, struct lx_err *err)
 	return lx_move_fd(fd);
 }
 
-static int collect(int fd, int family, const struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn,
-		   void *arg, struct lx_err *err)
+/* The same socket may be open more than once: all of them. */
+static void mark_seen(struct lx_guest_sockets *t, uint64_t ino)
+{
+	const struct lx_guest_socket *found = lx_guest_socket_find(t, ino);
+
+	if (!found)
+		return;
+	size_t at = (size_t)(found - t->s);
+
+	for (size_t i = at; i < t->n && t->s[i].ino == ino; i++)
+		t->s[i].seen = true;
+	for (size_t i = at; i > 0 && t->s[i - 1].ino == ino; i--)
+		t->s[i - 1].seen = true;
+}
+
+static int collect(int fd, int family, struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn, void *arg,
+		   struct lx_err *err)
 {
 	lx_autofree char *buf = malloc(ANSWER_MAX);
 	struct lx_verdict v;
@@ -270,6 +285,7 @@ static int collect(int fd, int family, const struct lx_guest_sockets *sockets, l
 							      "cannot ask the kernel about its sockets");
 			}
 			lx_judge_diag(h, left, family, sockets, &ino, &v);
+			mark_seen(sockets, ino);
 			if (!v.code)
 				continue;
 			int r = fn(arg, lx_guest_socket_find(sockets, ino)->process, &v, err);
@@ -280,8 +296,8 @@ static int collect(int fd, int family, const struct lx_guest_sockets *sockets, l
 	}
 }
 
-int lx_preflight_sockets(pid_t pid, const struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn,
-			 void *arg, struct lx_err *err)
+int lx_preflight_sockets(pid_t pid, struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn, void *arg,
+			 struct lx_err *err)
 {
 	struct {
 		struct nlmsghdr h;

@@ -5,6 +5,7 @@
 #ifndef LX_MIGRATION_PREFLIGHT_SOCKET_H
 #define LX_MIGRATION_PREFLIGHT_SOCKET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -17,6 +18,9 @@
 struct lx_guest_socket {
 	uint64_t ino;
 	size_t process; /* its index */
+	int fd;
+	bool is_unix;
+	bool seen; /* in a network namespace of the guest */
 };
 
 struct lx_guest_sockets {
@@ -24,7 +28,7 @@ struct lx_guest_sockets {
 	size_t n, cap;
 };
 
-int lx_guest_sockets_add(struct lx_guest_sockets *t, uint64_t ino, size_t process, struct lx_err *err);
+int lx_guest_sockets_add(struct lx_guest_sockets *t, const struct lx_guest_socket *s, struct lx_err *err);
 void lx_guest_sockets_sort(struct lx_guest_sockets *t);
 const struct lx_guest_socket *lx_guest_socket_find(const struct lx_guest_sockets *t, uint64_t ino);
 void lx_guest_sockets_release(struct lx_guest_sockets *t);
@@ -34,10 +38,10 @@ typedef int (*lx_socket_verdict_fn)(void *arg, size_t process, const struct lx_v
 
 /*
  * Looks at the network namespace of `pid`. The calling thread is in it for an instant: only
- * to open a socket. -ESRCH: the process is gone.
+ * to open a socket. Marks those of `sockets` that are met. -ESRCH: the process is gone.
  */
-int lx_preflight_sockets(pid_t pid, const struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn,
-			 void *arg, struct lx_err *err);
+int lx_preflight_sockets(pid_t pid, struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn, void *arg,
+			 struct lx_err *err);
 
 /* One answer (a message of sock_diag, header included) judged. Pure. `ino` 0: nothing to say. */
 void lx_judge_diag(const void *msg, size_t len, int family, const struct lx_guest_sockets *sockets,

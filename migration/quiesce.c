@@ -2,8 +2,7 @@
  * What is to be done follows from the tables of mounts, read from outside: inside, /proc is
  * the guest's. Then a child enters the namespace: root and directory are the guest's from
  * there on, and every path is looked up there, where the worst it can lead to is another
- * mount of the guest. The child does nothing but system calls (its parent may have threads),
- * and says by its exit status how it went.
+ * mount of the guest. The child says by its exit status how it went.
  *
  * Nothing here is undone when a move is given up: the guest does not notice.
  */
@@ -11,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -105,8 +106,11 @@ static int enter(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
 	int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (ns < 0 || root < 0)
+	if (ns < 0 || root < 0) {
+		if (ns >= 0)
+			close(ns);
 		return -ESRCH;
+	}
 	if (unshare(CLONE_FS) < 0 || setns(ns, CLONE_NEWNS) < 0 || fchdir(root) < 0 || chroot(".") < 0)
 		return -errno;
 	close(ns);
@@ -154,9 +158,9 @@ static int copy_of(int from)
 	char mode[16], uid[16], gid[16];
 	size_t left = LX_QUIESCE_CREDENTIALS_MAX, n = 0;
 	int r = 0;
-	lx_autoclose int fs = -1, tree = -1, list = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lx_autoclose int fs = -1, tree = -1;
 
-	if (list < 0 || fstat(from, &st) < 0)
+	if (fstat(from, &st) < 0)
 		return -errno;
 	snprintf(mode, sizeof(mode), "%o", st.st_mode & 07777);
 	snprintf(uid, sizeof(uid), "%u", st.st_uid);
@@ -172,11 +176,15 @@ static int copy_of(int from)
 	if (tree < 0)
 		return -errno;
 
-	lx_autoclosedir DIR *d = fdopendir(list);
+	int list = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lx_autoclosedir DIR *d = list >= 0 ? fdopendir(list) : NULL;
 
-	if (!d)
-		return -errno;
-	list = -1; /* the directory's */
+	if (!d) {
+		r = -errno;
+		if (list >= 0)
+			close(list);
+		return r;
+	}
 	for (struct dirent *e; r == 0 && (e = readdir(d));) {
 		if (lx_streq(e->d_name, ".") || lx_streq(e->d_name, ".."))
 			continue;
@@ -188,22 +196,40 @@ static int copy_of(int from)
 	return n ? lx_move_fd(tree) : -ENODATA;
 }
 
+/* Gone meanwhile, with another namespace's: fine. */
+static int unmount(const char *point)
+{
+	if (umount2(point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+/* Is it still the ramfs? It may be another namespace's copy already, or unmounted. */
+static bool is_ramfs(int fd)
+{
+	struct statfs st;
+
+	return fstatfs(fd, &st) == 0 && (unsigned long)st.f_type == RAMFS_MAGIC;
+}
+
 static int keep_credentials(const char *point)
 {
 	struct mount_attr ro = { .attr_set = MOUNT_ATTR_RDONLY };
 	lx_autoclose int old = open(point, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (old < 0)
-		return -errno;
+		return errno == ENOENT ? 0 : -errno;
+	if (!is_ramfs(old))
+		return 0;
 	lx_autoclose int tree = copy_of(old);
 
 	if (tree < 0 && tree != -ENODATA)
 		return tree;
 	/* What is held open keeps its file system; who opens anew finds the copy. */
-	if (umount2(point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-		return -errno;
-	if (tree < 0)
-		return 0;
+	int r = unmount(point);
+
+	if (r < 0 || tree < 0)
+		return r;
 	if (mount_setattr(tree, "", AT_EMPTY_PATH, &ro, sizeof(ro)) < 0 ||
 	    move_mount(tree, "", AT_FDCWD, point, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return -errno;
@@ -212,16 +238,13 @@ static int keep_credentials(const char *point)
 
 static int do_task(const struct task *t)
 {
-	int r = 0;
-
 	if (t->kind == KEEP_CREDENTIALS)
-		r = keep_credentials(t->point);
-	else if (t->kind == DROP_CREDENTIALS)
-		r = umount2(t->point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
-	else
-		r = mount(NULL, t->point, NULL, MS_PRIVATE, NULL) < 0 ? -errno : 0;
-	/* Unmounted meanwhile. */
-	return r == -ENOENT || r == -EINVAL || r == -ENOTDIR ? 0 : r;
+		return keep_credentials(t->point);
+	if (t->kind == DROP_CREDENTIALS)
+		return unmount(t->point);
+	if (mount(NULL, t->point, NULL, MS_PRIVATE, NULL) < 0 && errno != EINVAL && errno != ENOENT)
+		return -errno;
+	return 0;
 }
 
 /* Exit status: 0, or the errno of what failed. */

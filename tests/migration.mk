@@ -6,3 +6,5 @@ $(BUILD)/tests/preflight-driver: $(BUILD)/obj/tests/system/migration/preflight_d
 	$(call link,$(PKGS_MOVE))
 
 FUZZ_ARCH_fuzz_preflight := $(MIGRATION_ARCH)
+$(BUILD)/tests/preflight-culprit: $(BUILD)/obj/tests/system/migration/culprit.o
+	$(call link,)

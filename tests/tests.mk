@@ -22,7 +22,7 @@ $(BUILD)/tests/%_bench: $(BUILD)/obj/tests/bench/%_bench.o $(RPC_ARCH)
 	$(call link,$(PKGS_RPC))
 
 # Programs that tests/system runs beside those of the product.
-CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver
+CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit
 
 .PHONY: unit-bins check-bins
 unit-bins: $(UNIT_BIN)

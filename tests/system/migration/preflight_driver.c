@@ -27,7 +27,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: preflight-driver scan|quiesce INIT CGROUP\n");
 		return 2;
 	}
-	struct lx_preflight_guest g = { .init = atoi(argv[2]), .cgroup = argv[3] };
+	struct lx_preflight_guest g = { .init = (pid_t)strtol(argv[2], NULL, 10), .cgroup = argv[3] };
 
 	if (strcmp(argv[1], "scan") == 0)
 		r = lx_preflight_scan(&g, print, NULL, &err);
