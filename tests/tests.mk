@@ -16,13 +16,14 @@ include tests/worker.mk
 include tests/images.mk
 include tests/migration.mk
 include tests/migration_tree.mk
+include tests/migration_net.mk
 
 BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
 $(BUILD)/tests/%_bench: $(BUILD)/obj/tests/bench/%_bench.o $(RPC_ARCH)
 	$(call link,$(PKGS_RPC))
 
 # Programs that tests/system runs beside those of the product.
-CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit
+CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver
 
 .PHONY: unit-bins check-bins
 unit-bins: $(UNIT_BIN)

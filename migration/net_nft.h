@@ -1,0 +1,25 @@
+/* The packet filter of a network namespace: nftables. */
+#ifndef LX_MIGRATION_NET_NFT_H
+#define LX_MIGRATION_NET_NFT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "lib/err.h"
+
+/* Tables by which CRIU keeps packets away while it works; never the guest's. */
+#define LX_CRIU_TABLE_PREFIX "CRIU-"
+
+/* All of the guest's tables as text for lx_net_nft_load(), malloc'ed; "" when it has none, which costs no
+ * fork. */
+int lx_net_nft_save(int netns, char **ret, struct lx_err *err);
+int lx_net_nft_load(int netns, const char *rules, struct lx_err *err);
+
+/*
+ * Whether a rule of the guest's uses a match or target of iptables, which nft can neither
+ * print nor read; `table` gets the table's name, at most `n` bytes.
+ */
+int lx_net_nft_has_xt(int netns, bool *ret, char *table, size_t n, struct lx_err *err);
+
+#endif
