@@ -6,6 +6,7 @@
  * adds the node, so it works once.
  */
 #include "lxmgr/api/commit.h"
+#include "lxmgr/api/nodes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -383,6 +384,7 @@ static const struct lx_method methods[] = {
 	{ .name = "List", .unary = api_list },
 	{ .name = "Get", .unary = api_get },
 	{ .name = "CreateToken", .unary = api_create_token },
+	{ .name = "SetAddress", .unary = lx_api_node_set_address },
 	{ .name = "Remove", .unary = api_remove },
 	{ .name = "Join", .unary = api_join },
 };

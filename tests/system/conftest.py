@@ -77,7 +77,7 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         clusters = {id(v): v for v in item.funcargs.values() if isinstance(v, testbed.Cluster)}
         for cluster in clusters.values():
-            for daemon in (cluster.manager, cluster.agent):
+            for daemon in (cluster.manager, *cluster.agents):
                 report.sections.append((f"Captured log of {daemon.name}", daemon.said()))
 
 

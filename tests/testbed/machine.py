@@ -1,8 +1,10 @@
 """What a test cluster leaves on the machine, found by its marks: processes, mounts, control
-groups, interfaces, firewall tables. Each `find` is read-only; `remove` takes all of it away.
+groups, network namespaces, interfaces, firewall tables. Each `find` is read-only; `remove`
+takes all of it away.
 
 The marks of a cluster are its directory (of state, sockets and logs), the name of its cgroup
-root, and the prefix of its network names. No other cluster has any of them.
+root (of several nodes: that and what follows it after a dash), and the prefix of its network
+names. No other cluster has any of them.
 """
 
 import json
@@ -13,6 +15,7 @@ import subprocess
 import time
 
 CGROUPS = "/sys/fs/cgroup"
+NAMESPACES = "/run/netns"
 
 
 def run(*argv, check=False, timeout=60):
@@ -83,7 +86,9 @@ def processes(directory, cgroup_root):
         said = _text(f"/proc/{entry}/cmdline").replace("\0", " ").strip()
         # The command lines of tests and of their shells may name the directory too.
         ours = directory + "/" in said and ("lx" in said.split(" ")[0] or "dnsmasq" in said.split(" ")[0])
-        if ours or f"/{cgroup_root}/" in _text(f"/proc/{entry}/cgroup") or _has_open(entry, directory + "/"):
+        groups = _text(f"/proc/{entry}/cgroup")
+        ours = ours or f"/{cgroup_root}/" in groups or f"/{cgroup_root}-" in groups
+        if ours or _has_open(entry, directory + "/"):
             found[int(entry)] = said or _text(f"/proc/{entry}/comm").strip()
     return found
 
@@ -99,9 +104,10 @@ def mounts(directory):
 
 
 def cgroups(root):
-    """The cluster's trees in all hierarchies."""
+    """The cluster's trees in all hierarchies, of all its nodes."""
     tops = [CGROUPS, *(os.path.join(CGROUPS, d) for d in sorted(os.listdir(CGROUPS)))]
-    return [os.path.join(t, root) for t in tops if os.path.isdir(os.path.join(t, root))]
+    return [os.path.join(t, d) for t in tops if os.path.isdir(t) for d in sorted(os.listdir(t))
+            if (d == root or d.startswith(f"{root}-")) and os.path.isdir(os.path.join(t, d))]
 
 
 def instance_cgroups(root):
@@ -109,9 +115,14 @@ def instance_cgroups(root):
             if os.path.isdir(os.path.join(t, d)) and not d.startswith("_")]  # the agent's own
 
 
-def interfaces(prefix):
-    """Bridges by their names, and what is plugged into them."""
-    links = json.loads(run("ip", "-j", "link", "show", check=True).stdout or "[]")
+def namespaces(prefix):
+    """Names of network namespaces."""
+    return sorted(n for n in os.listdir(NAMESPACES) if n.startswith(prefix)) if os.path.isdir(NAMESPACES) else []
+
+
+def interfaces(prefix, inside=()):
+    """Bridges by their names, and what is plugged into them. `inside`: a command that runs another in a namespace."""
+    links = json.loads(run(*inside, "ip", "-j", "link", "show", check=True).stdout or "[]")
     return [x["ifname"] for x in links if x["ifname"].startswith(prefix) or x.get("master", "").startswith(prefix)]
 
 
@@ -119,9 +130,9 @@ def interface_exists(name):
     return os.path.exists(f"/sys/class/net/{name}")
 
 
-def tables(prefix):
+def tables(prefix, inside=()):
     """(family, name) of nftables' tables."""
-    out = run("nft", "-j", "list", "tables").stdout
+    out = run(*inside, "nft", "-j", "list", "tables").stdout
     if not out:
         return []
     all_tables = [x["table"] for x in json.loads(out)["nftables"] if "table" in x]
@@ -134,6 +145,7 @@ def leftovers(directory, cgroup_root, prefix):
         *(f"process {pid}: {said}" for pid, said in processes(directory, cgroup_root).items()),
         *(f"mount {m}" for m in mounts(directory)),
         *(f"cgroup {c}" for c in cgroups(cgroup_root)),
+        *(f"network namespace {n}" for n in namespaces(prefix)),
         *(f"interface {i}" for i in interfaces(prefix)),
         *(f"nftables table {family} {name}" for family, name in tables(prefix)),
     ]
@@ -171,6 +183,8 @@ def power_cut(directory, cgroup_root, prefix):
         run("umount", "-l", where)
     for name in interfaces(prefix):
         run("ip", "link", "delete", name)
+    for name in namespaces(prefix):
+        run("ip", "netns", "delete", name)
     for family, name in tables(prefix):
         run("nft", "delete", "table", family, name)
     for _ in range(50):  # a group is busy until its last process has been reaped

@@ -23,11 +23,12 @@ class Slot:
             except OSError:
                 held.close()
                 continue
-            if overlaps(self.network_of(number)):
+            if overlaps(self.network_of(number)) or overlaps(self.underlay_of(number)):
                 held.close()
                 continue
             self.number, self.held = number, held
             self.network = self.network_of(number)
+            self.underlay = self.underlay_of(number)
             self.idmap_base = IDS_FIRST + number * RANGES_PER_SLOT * 65536
             return
         raise RuntimeError("no slot for a test cluster is free: are old ones lying about? testbed.py sweep removes them")
@@ -35,6 +36,11 @@ class Slot:
     @staticmethod
     def network_of(number):
         return ipaddress.ip_network(f"10.{160 + number}.0.0/22")
+
+    @staticmethod
+    def underlay_of(number):
+        """Where the nodes of a cluster of several have their addresses."""
+        return ipaddress.ip_network(f"10.{160 + number}.4.0/24")
 
     def release(self):
         self.held.close()

@@ -1,9 +1,18 @@
 #!/usr/bin/python3
-"""A cluster of one machine for a test: manager and agent of its own, beside any other.
+"""A cluster for a test: manager and agent of its own, beside any other.
 
     with Cluster("demo") as cluster:
         ensure_image(cluster, "busybox")
         cluster.cli("launch", "busybox", "c1", check=True)
+
+Of one machine, or of several, each with an agent in a network namespace (underlay.py); nodes are
+counted from 0, and what is said of "the" agent is then said of the first:
+
+    with Cluster("demo", nodes=3) as cluster:
+        ensure_image(cluster, "busybox", node=1)
+        cluster.cli("launch", "busybox", "c1", "--target", cluster.node_names[1], check=True)
+        cluster.cut(0, 1)              the agents no longer reach each other
+        cluster.agents[2].kill()
 
 Its state is below one directory of its own in /var/tmp; names, addresses, ports and host ids are
 its own too (slots.py). stop() removes all of it whatever state it is in (machine.py), and raises
@@ -25,6 +34,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import machine  # noqa: E402
 from machine import wait_for  # noqa: E402
 from slots import Slot, free_port  # noqa: E402
+from underlay import MANAGER, Underlay  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
@@ -70,6 +80,13 @@ class Daemon:
             self.process.wait()
             raise RuntimeError(f"{self.name} did not end {seconds} s after signal {number}:\n{self.said()}") from None
 
+    def kill(self):
+        return self.end(signal.SIGKILL)
+
+    def restart(self, number=signal.SIGTERM):
+        self.end(number)
+        self.start()
+
     def begin_log(self):
         self.mark = os.path.getsize(self.log)
 
@@ -82,20 +99,44 @@ class Daemon:
             return ""
 
 
+class Agent(Daemon):
+    """A node: its agent, and where that keeps what."""
+
+    def __init__(self, cluster, ending, underlay=None, i=0, args=()):
+        self.node = f"node-{cluster.id}{ending}"
+        self.dir = os.path.join(cluster.dir, f"agent{ending}")
+        self.run_dir = os.path.join(cluster.dir, f"run{ending}")
+        self.cgroup_root = cluster.prefix + ending
+        self.netns = underlay.namespace(i) if underlay else None
+        self.inside = underlay.inside(i) if underlay else []  # what to put before a command to run it there
+        self.base = [*(underlay.enter(i) if underlay else []), os.path.join(BIN, "lxagentd"), "--state-dir", self.dir,
+                     "--run-dir", self.run_dir, "--cgroup-root", self.cgroup_root]
+        address = underlay.address(i) if underlay else "127.0.0.1"
+        super().__init__("lxagentd" + ending, [*self.base, "--listen", f"{address}:{cluster.agent_port}", "--node-name",
+                                               self.node, *args], os.path.join(cluster.dir, f"lxagentd{ending}.log"))
+
+    def tear_down(self):
+        """Removes what a stopped agent leaves up. Returns what went wrong."""
+        if not os.path.exists(self.dir):
+            return []
+        try:
+            done = machine.run(*self.base, "--teardown")
+        except subprocess.TimeoutExpired as e:
+            return [str(e)]
+        return [f"{self.name} --teardown: {done.stderr}"] if done.returncode != 0 else []
+
+
 class Cluster:
-    def __init__(self, name="test", manager_args=(), agent_args=(), log_level="info"):
+    def __init__(self, name="test", manager_args=(), agent_args=(), log_level="info", nodes=1):
         self.dir = tempfile.mkdtemp(prefix=f"{MARK}{name}-", dir=WHERE)
         os.chmod(self.dir, 0o755)
         self.slot = Slot()
         self.id = os.urandom(3).hex()
-        self.prefix = f"lxt{self.id}"  # of interfaces and tables
+        self.prefix = f"lxt{self.id}"  # of interfaces, tables and namespaces
         self.network = f"{self.prefix}b0"
         self.cgroup_root = self.prefix
-        self.node = f"node-{self.id}"
         self.socket = os.path.join(self.dir, "lxmgr.sock")
         self.manager_dir = os.path.join(self.dir, "manager")
-        self.agent_dir = os.path.join(self.dir, "agent")
-        self.run_dir = os.path.join(self.dir, "run")
         (self.manager_port, held1), (self.agent_port, held2) = free_port(), free_port()
         self.held = [held1, held2]
         self._api = None
@@ -105,17 +146,20 @@ class Cluster:
             json.dump({"cgroup_root": self.cgroup_root, "prefix": self.prefix, "owner": owner,
                        "owner_start": machine.start_time(owner)}, f)
 
-        self.agent_base = [os.path.join(BIN, "lxagentd"), "--state-dir", self.agent_dir, "--run-dir", self.run_dir]
+        self.underlay = Underlay(self.dir, self.prefix, self.slot.underlay, nodes) if nodes > 1 else None
         self.manager = Daemon("lxmgrd", [
             os.path.join(BIN, "lxmgrd"), "--state-dir", self.manager_dir, "--socket", self.socket,
-            "--listen", f"127.0.0.1:{self.manager_port}", "--network", self.network,
-            "--network-subnet", str(self.slot.network), "--idmap-base", str(self.slot.idmap_base),
-            "--idmap-count", "512", "--log-level", log_level, *manager_args,
+            "--listen", f"{self.underlay.manager_address if self.underlay else '127.0.0.1'}:{self.manager_port}",
+            "--network", self.network, "--network-subnet", str(self.slot.network),
+            "--idmap-base", str(self.slot.idmap_base), "--idmap-count", "512", "--log-level", log_level, *manager_args,
         ], os.path.join(self.dir, "lxmgrd.log"))
-        self.agent = Daemon("lxagentd", [
-            *self.agent_base, "--listen", f"127.0.0.1:{self.agent_port}", "--node-name", self.node,
-            "--cgroup-root", self.cgroup_root, "--log-level", log_level, *agent_args,
-        ], os.path.join(self.dir, "lxagentd.log"))
+        self.agents = [Agent(self, f"-{i + 1}" if nodes > 1 else "", self.underlay, i, ["--log-level", log_level, *agent_args])
+                       for i in range(nodes)]
+        self.node_names = [a.node for a in self.agents]
+        # Of the one, or the first.
+        self.agent = self.agents[0]
+        self.node, self.agent_dir, self.run_dir = self.agent.node, self.agent.dir, self.agent.run_dir
+        self.agent_base = self.agent.base
 
     # ------------------------------------------------------------ life
 
@@ -130,9 +174,12 @@ class Cluster:
         self.stop(quiet=kind is not None)
 
     def start(self):
+        if self.underlay:
+            self.underlay.create()
         self.start_manager()
-        self.join_token = self.token()
-        self.agent.start("--join", self.join_token)
+        for agent in self.agents:
+            self.join_token = self.token()
+            agent.start("--join", self.join_token)
         self.wait_online()
         return self
 
@@ -144,8 +191,10 @@ class Cluster:
     def wait_manager(self):
         self._wait(self.manager, lambda: self.cli("version").returncode == 0)
 
-    def wait_online(self):
-        self._wait(self.agent, self.is_online)
+    def wait_online(self, *which):
+        """Until these agents' nodes (their numbers; else all) are online."""
+        for agent in [self.agents[i] for i in which] or self.agents:
+            self._wait(agent, lambda a=agent: self.is_online(a.node))
 
     def _wait(self, daemon, ready):
         end = time.monotonic() + START_SECONDS
@@ -157,35 +206,65 @@ class Cluster:
     def token(self):
         return self.ok("node", "token", "-q").strip()
 
-    def is_online(self):
+    def is_online(self, node=None):
         nodes = self.api.nodes.List(self.api.pb.ListNodesRequest(), wait_for_ready=True, timeout=5).nodes
-        return any(n.name == self.node and n.status == self.api.pb.NODE_STATUS_ONLINE for n in nodes)
+        return any(n.name == (node or self.node) and n.status == self.api.pb.NODE_STATUS_ONLINE for n in nodes)
 
     def daemon(self, which):
-        return {"manager": self.manager, "agent": self.agent}[which]
+        """"manager", "agent", or the number of one of several agents."""
+        return self.agents[which] if isinstance(which, int) else {"manager": self.manager, "agent": self.agent}[which]
 
     def kill(self, which, number=signal.SIGKILL):
-        """Ends "manager" or "agent" and waits until it is gone."""
+        """Ends a daemon and waits until it is gone."""
         return self.daemon(which).end(number)
 
     def restart(self, which, number=signal.SIGTERM):
-        """Ends it unless it has ended, starts it again, waits until the cluster is whole."""
+        """Ends it unless it has ended, starts it again, waits until it and what it talks to are there."""
         daemon = self.daemon(which)
         daemon.end(number)
         if which == "manager":
             self.start_manager()
+            self.wait_online(*(i for i, a in enumerate(self.agents) if a.pid or len(self.agents) == 1))
         else:
             daemon.start()
-        self.wait_online()
+            self.wait_online(self.agents.index(daemon))
 
     def power_cut(self):
-        """What a restart of the machine does: only files are left, and not those of /run. Both daemons are down."""
+        """What a restart of the machine does: only files are left, and not those of /run. All daemons are down."""
         machine.power_cut(self.dir, self.cgroup_root, self.prefix)
-        for daemon in (self.manager, self.agent):
+        for daemon in (self.manager, *self.agents):
             daemon.process.wait()
-        shutil.rmtree(self.run_dir, ignore_errors=True)
-        with open(os.path.join(self.agent_dir, "boot-id"), "w", encoding="ascii") as f:
-            f.write("00000000-0000-0000-0000-000000000000\n")
+        for agent in self.agents:
+            shutil.rmtree(agent.run_dir, ignore_errors=True)
+            with open(os.path.join(agent.dir, "boot-id"), "w", encoding="ascii") as f:
+                f.write("00000000-0000-0000-0000-000000000000\n")
+        if self.underlay:
+            self.underlay.cuts.clear()
+            self.underlay.create()
+
+    # ------------------------------------------------------------ between several nodes
+
+    def netns(self, i):
+        """Name of node i's network namespace; None in a cluster of one."""
+        return self.agents[i].netns
+
+    def ns_exec(self, i, *command, **kw):
+        """Runs a command of this machine in node i's network."""
+        return machine.run(*self.agents[i].inside, *command, **kw)
+
+    def cut(self, i, j):
+        """Nothing goes any more between the agents of nodes i and j."""
+        self.underlay.cut(i, j)
+
+    def mend(self, i, j):
+        self.underlay.mend(i, j)
+
+    def cut_manager(self, i):
+        """Nothing goes any more between node i and the manager."""
+        self.underlay.cut(i, MANAGER)
+
+    def mend_manager(self, i):
+        self.underlay.mend(i, MANAGER)
 
     # ------------------------------------------------------------ talking to it
 
@@ -268,27 +347,38 @@ class Cluster:
     # ------------------------------------------------------------ what is there
 
     def instance_leftovers(self, but=()):
-        """What there is on the machine of instances other than those named."""
-        self.instances()
-        keep = set(but)
-        dirs = [(os.path.join(self.agent_dir, "instances"), ""), (os.path.join(self.agent_dir, "images", "incoming"), ""),
-                (self.run_dir, ".pb")]
+        """What there is on the machine of instances other than those named, and of those where they do not live."""
+        homes = {i.name: i.node for i in self.instances()}
+        found = []
+        for agent in self.agents:
+            keep = {name for name in but if len(self.agents) == 1 or homes.get(name, agent.node) == agent.node}
+            found += self._node_leftovers(agent, keep)
+        return found
+
+    def _node_leftovers(self, agent, keep):
+        dirs = [(os.path.join(agent.dir, "instances"), ""), (os.path.join(agent.dir, "images", "incoming"), ""),
+                (agent.run_dir, ".pb")]
         found = []
         for where, ending in dirs:
             for entry in sorted(os.listdir(where)) if os.path.isdir(where) else []:
                 if entry.endswith(ending) and entry.removesuffix(ending) not in keep:
                     found.append(f"file {os.path.join(where, entry)}")
-        below = os.path.join(self.agent_dir, "instances") + "/"
-        found += [f"mount {m}" for m in machine.mounts(self.agent_dir) + machine.mounts(self.run_dir)
+        below = os.path.join(agent.dir, "instances") + "/"
+        found += [f"mount {m}" for m in machine.mounts(agent.dir) + machine.mounts(agent.run_dir)
                   if not (m.startswith(below) and m[len(below):].split("/")[0] in keep)]
-        found += [f"cgroup {c}" for c in machine.instance_cgroups(self.cgroup_root) if os.path.basename(c) not in keep]
+        found += [f"cgroup {c}" for c in machine.instance_cgroups(agent.cgroup_root) if os.path.basename(c) not in keep]
         kept = {nic.host_name for i in self.instances() if i.name in keep for nic in i.nics}
-        plugged = {i for i in machine.interfaces(self.prefix) if not i.startswith(self.prefix)}
-        found += [f"interface {i}" for i in sorted(plugged | self.veths) if i not in kept and machine.interface_exists(i)]
-        for pid, said in machine.processes(self.dir, self.cgroup_root).items():
+        plugged = {i for i in machine.interfaces(self.prefix, agent.inside) if not i.startswith(self.prefix)}
+        found += [f"interface {i}" for i in sorted(plugged | self.veths) if i not in kept and self._has_interface(agent, i)]
+        for pid, said in machine.processes(agent.dir, agent.cgroup_root).items():
             if said.startswith("[lxc monitor]") and said.split(" ")[-1] not in keep:
                 found.append(f"process {pid}: {said}")
         return found
+
+    def _has_interface(self, agent, name):
+        if not agent.netns:
+            return machine.interface_exists(name)
+        return self.ns_exec(self.agents.index(agent), "ip", "link", "show", name).returncode == 0
 
     def wait_clean(self, but=(), seconds=10):
         """Until nothing is left of other instances than those named."""
@@ -314,27 +404,31 @@ class Cluster:
         """Ends and removes everything, in whatever state it is. Raises when something does not go, unless `quiet`."""
         wrong = []
         try:
-            if self.manager.pid and self.agent.pid:
+            if self.underlay:
+                for i, j in [tuple(c) for c in self.underlay.cuts]:
+                    self.underlay.mend(i, j)
+            if self.manager.pid and all(a.pid for a in self.agents):
+                if self.underlay:
+                    self.wait_online()  # what was cut off needs a moment
                 self.remove_instances()
         except Exception as e:  # what could not be asked for is removed below
             wrong.append(f"instances: {e}")
         self._drop_api()
-        for daemon in (self.agent, self.manager):
+        for daemon in (*self.agents, self.manager):
             try:
                 daemon.end()
             except RuntimeError as e:
                 wrong.append(str(e))
-        if os.path.exists(self.agent_dir):
-            try:
-                done = machine.run(*self.agent_base, "--cgroup-root", self.cgroup_root, "--teardown")
-                if done.returncode != 0:
-                    wrong.append(f"lxagentd --teardown: {done.stderr}")
-            except subprocess.TimeoutExpired as e:
-                wrong.append(str(e))
+        for agent in self.agents:
+            wrong += agent.tear_down()
+        if self.underlay:
+            for i in range(len(self.agents)):
+                wrong += self.underlay.leftovers(i)
+            self.underlay.remove()
         wrong += machine.leftovers(self.dir, self.cgroup_root, self.prefix)
         wrong += [f"interface {v}" for v in self.veths if machine.interface_exists(v)]
         # Its own logs say why; the directory is removed in any case.
-        said = self.manager.said() + "\n" + self.agent.said() if wrong else ""
+        said = "\n".join(d.said() for d in (self.manager, *self.agents)) if wrong else ""
         wrong += [f"would not go: {x}" for x in machine.remove(self.dir, self.cgroup_root, self.prefix)]
         for veth in self.veths:
             if machine.interface_exists(veth):
@@ -387,9 +481,15 @@ def _build(cluster, name, path):
     cluster.ok("image", "delete", "built")
 
 
-def ensure_image(cluster, name):
-    """Puts an image into the cluster, from the cache."""
-    if cluster.cli("image", "show", name).returncode != 0:
+def ensure_image(cluster, name, node=None):
+    """Puts an image into the cluster, from the cache; in one of several, onto the node of that number."""
+    if node is not None:
+        target = cluster.node_names[node]
+        shown = cluster.cli("image", "show", name, "--format", "json")
+        if shown.returncode != 0 or target not in json.loads(shown.stdout)["nodes"]:
+            cluster.ok("image", "import", cached_image(name), "--alias", name, "--reuse", "--target", target,
+                       timeout=300)
+    elif cluster.cli("image", "show", name).returncode != 0:
         path = cached_image(name)
         cluster.ok("image", "import", path, "--alias", name, timeout=300)
 
