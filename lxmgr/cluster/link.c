@@ -192,6 +192,7 @@ void lx_link_redial(struct lx_node *n)
 {
 	n->failures = 0;
 	start_over(n, "its address was changed");
+	lx_link_apply_networks(n->m); /* tunnels end there too */
 }
 
 static void on_tick(uv_timer_t *t)
