@@ -1,13 +1,10 @@
 /*
- * lxmgr dev: a cluster of one. Options, what is remembered of them, and status.
+ * lxmgr dev: a cluster on this machine. Options, and what is remembered of them.
  */
 #include "cli/dev.h"
 
 #include <jansson.h>
 
-#include "cli/connection.h"
-#include "cli/node.h"
-#include "cli/table.h"
 #include "lib/fs.h"
 
 #define DEFAULT_STATE_DIR "/var/lib/lxmgr"
@@ -16,11 +13,18 @@
 
 /* By enum cli_dev_setting: also the options' names and the members of dev.json. */
 static const char *const names[CLI_DEV_N_SETTINGS] = {
-	[CLI_DEV_RUN_DIR] = "run-dir",           [CLI_DEV_SOCKET] = "socket",
-	[CLI_DEV_NETWORK] = "network",           [CLI_DEV_NETWORK_SUBNET] = "network-subnet",
-	[CLI_DEV_IDMAP_BASE] = "idmap-base",     [CLI_DEV_IDMAP_COUNT] = "idmap-count",
-	[CLI_DEV_CGROUP_ROOT] = "cgroup-root",   [CLI_DEV_MANAGER_LISTEN] = "manager-listen",
-	[CLI_DEV_AGENT_LISTEN] = "agent-listen", [CLI_DEV_NODE_NAME] = "node-name",
+	[CLI_DEV_RUN_DIR] = "run-dir",
+	[CLI_DEV_SOCKET] = "socket",
+	[CLI_DEV_NODES] = "nodes",
+	[CLI_DEV_UNDERLAY] = "underlay",
+	[CLI_DEV_NETWORK] = "network",
+	[CLI_DEV_NETWORK_SUBNET] = "network-subnet",
+	[CLI_DEV_IDMAP_BASE] = "idmap-base",
+	[CLI_DEV_IDMAP_COUNT] = "idmap-count",
+	[CLI_DEV_CGROUP_ROOT] = "cgroup-root",
+	[CLI_DEV_MANAGER_LISTEN] = "manager-listen",
+	[CLI_DEV_AGENT_LISTEN] = "agent-listen",
+	[CLI_DEV_NODE_NAME] = "node-name",
 	[CLI_DEV_LOG_LEVEL] = "log-level",
 };
 
@@ -130,16 +134,46 @@ static int fill_in(struct cli_dev *d, struct lx_err *err)
 	return d->setting[CLI_DEV_SOCKET] ? 0 : lx_err_oom(err);
 }
 
+static int count_nodes(const struct cli_dev *d, unsigned *ret, struct lx_err *err)
+{
+	const char *text = d->setting[CLI_DEV_NODES];
+	uint64_t n = 1;
+
+	if (text && (lx_parse_u64(text, &n) < 0 || n < 1 || n > CLI_DEV_NODES_MAX))
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "--nodes is a number from 1 to %u, not \"%s\"",
+				  CLI_DEV_NODES_MAX, text);
+	*ret = (unsigned)n;
+	return 0;
+}
+
+/* Nodes have instances: none goes without being asked for. */
+static int check_growth(unsigned before, unsigned nodes, struct lx_err *err)
+{
+	if (nodes >= before)
+		return 0;
+	int r = lx_err_set(err, LX_FAILED_PRECONDITION, "this cluster has %u nodes, which cannot become %u",
+			   before, nodes);
+	lx_err_hint(err, "Leave out --nodes, or begin anew: lxmgr dev down --clean-state");
+	return r;
+}
+
 int cli_dev_init(struct cli *cli, struct cli_dev *d, struct lx_err *err)
 {
 	const char *state = cli_opt(cli, "state-dir");
+	unsigned before = 1;
 
 	*d = (struct cli_dev){ 0 };
 	int r = absolute(state ? state : DEFAULT_STATE_DIR, &d->state_dir, err);
 	if (r == 0)
 		r = recall(d, err);
 	if (r == 0)
+		r = count_nodes(d, &before, err);
+	if (r == 0)
 		r = overlay(cli, d, err);
+	if (r == 0)
+		r = count_nodes(d, &d->nodes, err);
+	if (r == 0)
+		r = check_growth(before, d->nodes, err);
 	if (r == 0)
 		r = fill_in(d, err);
 	if (r == 0) {
@@ -157,52 +191,6 @@ void cli_dev_release(struct cli_dev *d)
 	*d = (struct cli_dev){ 0 };
 }
 
-/* ------------------------------------------------------------------ status */
-
-static void daemon_row(const struct cli_dev *d, struct cli_table *t, const struct cli_daemon *daemon)
-{
-	cli_table_row(t);
-	cli_table_set(t, 0, daemon->program);
-	cli_table_set(t, 1, daemon->pid ? "RUNNING" : "STOPPED");
-	if (daemon->pid)
-		cli_table_setf(t, 2, "%ld", (long)daemon->pid);
-	cli_table_setf(t, 3, "%s/log/%s.log", d->state_dir, daemon->program);
-}
-
-static int status(struct cli *cli, const struct cli_dev *d, struct lx_err *err)
-{
-	static const char *const headings[] = { "PROGRAM", "STATUS", ">PID", "LOG", NULL };
-	const struct cli_format f = { CLI_OUT_TABLE, true };
-	struct cli_daemon manager = { .program = "lxmgrd" }, agent = { .program = "lxagentd" };
-	cli_autotable struct cli_table t;
-	int r = cli_daemon_check(d, &manager, err);
-
-	if (r == 0)
-		r = cli_daemon_check(d, &agent, err);
-	if (r < 0)
-		return r;
-	cli_table_init(&t, headings);
-	daemon_row(d, &t, &manager);
-	daemon_row(d, &t, &agent);
-	r = cli_table_print(&t, &f, stdout, err);
-	if (r == 0)
-		printf("Socket: %s\nState: %s\n", d->setting[CLI_DEV_SOCKET], d->state_dir);
-	if (!manager.pid || !agent.pid)
-		cli->exit_code = CLI_EXIT_FAILED;
-	return r;
-}
-
-static int status_run(struct cli *cli, struct lx_err *err)
-{
-	struct cli_dev d;
-	int r = cli_dev_init(cli, &d, err);
-
-	if (r == 0)
-		r = status(cli, &d, err);
-	cli_dev_release(&d);
-	return r;
-}
-
 /* ------------------------------------------------------------------ the table */
 
 #define PLACE_OPTIONS                                                                                        \
@@ -216,13 +204,15 @@ static int status_run(struct cli *cli, struct lx_err *err)
 
 static const struct cli_option up_options[] = {
 	PLACE_OPTIONS,
+	{ "nodes", 0, "N", "how many nodes to have (one)", 0 },
+	{ "underlay", 0, "CIDR", "addresses of several nodes (a free 10.213.x.0/24)", 0 },
 	{ "network", 0, "NAME", "name of the default network's bridge", 0 },
 	{ "network-subnet", 0, "CIDR", "its addresses", 0 },
 	{ "idmap-base", 0, "N", "first host user id given to containers", 0 },
 	{ "idmap-count", 0, "N", "how many ranges of 65536 of them", 0 },
 	{ "manager-listen", 0, "HOST:PORT", "where agents reach the manager", 0 },
 	{ "agent-listen", 0, "HOST:PORT", "where the manager reaches the agent", 0 },
-	{ "node-name", 0, "NAME", "the node's name (else the host's)", 0 },
+	{ "node-name", 0, "NAME", "the first node's name (else the host's; of several: node1)", 0 },
 	{ "log-level", 0, "LEVEL", "error, warn, info or debug", 0 },
 	{ .name = NULL },
 };
@@ -235,30 +225,38 @@ static const struct cli_option status_options[] = { PLACE_OPTIONS, { .name = NUL
 
 const struct cli_verb cli_dev_verbs[] = {
 	{ .name = "dev up",
-	  .summary = "Start a manager and an agent on this machine",
+	  .summary = "Start a manager and one or more agents on this machine",
 	  .details =
-		  "Both run in the background; the agent joins the cluster the first time. What runs already "
+		  "All run in the background; an agent joins the cluster the first time. What runs already "
 		  "is "
-		  "left alone. The options are remembered in the state directory. For more than trying out, "
-		  "use the service units.",
+		  "left alone, what is missing is started. The options are remembered in the state "
+		  "directory. "
+		  "For more than trying out, use the service units.\n"
+		  "With --nodes the first node is this machine itself and each further one, node2 and so on, "
+		  "has a network namespace (see it with: ip netns exec lxmgr-node2 ip address), a state "
+		  "directory and a control group of its own. They reach each other over a bridge, and what "
+		  "is "
+		  "outside through this machine. Nodes can be added later. For several nodes a loopback "
+		  "address in --manager-listen and --agent-listen stands for the one on that bridge.",
 	  .examples = "lxmgr dev up\n"
+		      "lxmgr dev up --nodes 3  # a cluster to move instances in\n"
 		      "lxmgr dev up --state-dir /srv/try --network lxtry0 --cgroup-root lxtry "
 		      "--manager-listen 127.0.0.1:9443 --agent-listen 127.0.0.1:9444",
 	  .options = up_options,
 	  .run = cli_dev_up },
 	{ .name = "dev down",
-	  .summary = "Stop the instances, the agent and the manager",
-	  .details = "Instances are stopped cleanly, those that do not end by force; bridges are removed. "
-		     "The state "
-		     "stays, so that dev up continues there, unless --clean-state is given.",
+	  .summary = "Stop the instances, the agents and the manager",
+	  .details = "Instances are stopped cleanly, those that do not end by force; bridges and the "
+		     "namespaces of further nodes are removed. The state stays, so that dev up continues "
+		     "there, unless --clean-state is given.",
 	  .examples = "lxmgr dev down\nlxmgr dev down --clean-state",
 	  .options = down_options,
 	  .run = cli_dev_down },
 	{ .name = "dev status",
 	  .summary = "Show what of it runs",
-	  .details = "The exit code is 1 when the manager or the agent does not run.",
+	  .details = "The exit code is 1 when the manager or an agent does not run.",
 	  .examples = "lxmgr dev status",
 	  .options = status_options,
-	  .run = status_run },
+	  .run = cli_dev_status },
 	{ .name = NULL },
 };

@@ -1,7 +1,7 @@
 /*
- * lxmgr dev down: instances, agent, network, manager; with --clean-state the state too.
+ * lxmgr dev down: instances, agents, networks, manager; with --clean-state the state too.
  *
- * Instances outlive both daemons. When one of those is gone but instances still run, it is
+ * Instances outlive all daemons. When one of those is gone but instances still run, it is
  * started again first, because only the API stops instances cleanly.
  */
 #include <glob.h>
@@ -17,14 +17,18 @@
 
 /* ------------------------------------------------------------------ instances */
 
-/* The agent keeps <run>/agent/NAME.pb of each instance that runs. */
+/* An agent keeps NAME.pb in its run directory of each instance that runs. */
 static bool instances_may_run(const struct cli_dev *d)
 {
-	lx_autofree char *pattern = cli_dev_run_path(d, "agent/*.pb");
-	glob_t found = { 0 };
+	static const char *const patterns[] = { "agent/*.pb", "agent-node*/*.pb" };
+	bool any = false;
 
-	bool any = pattern && glob(pattern, GLOB_NOSORT, NULL, &found) == 0 && found.gl_pathc > 0;
-	globfree(&found);
+	for (size_t i = 0; !any && i < LX_ARRAY_SIZE(patterns); i++) {
+		lx_autofree char *pattern = cli_dev_run_path(d, patterns[i]);
+		glob_t found = { 0 };
+		any = pattern && glob(pattern, GLOB_NOSORT, NULL, &found) == 0 && found.gl_pathc > 0;
+		globfree(&found);
+	}
 	return any;
 }
 
@@ -56,7 +60,7 @@ static int stop_running(struct cli *cli, bool force, struct lx_err *err)
 	return r;
 }
 
-static int stop_instances(struct cli *cli, const struct cli_dev *d, bool up, struct lx_err *err)
+static int stop_instances(struct cli *cli, struct cli_dev *d, bool up, struct lx_err *err)
 {
 	struct lx_err first = LX_ERR_INIT;
 	int r;
@@ -79,38 +83,57 @@ static int stop_instances(struct cli *cli, const struct cli_dev *d, bool up, str
 
 /* ------------------------------------------------------------------ the rest */
 
-/* Bridges, firewall rules and mounts of this state directory. */
-static int tear_down(const struct cli_dev *d, struct lx_err *err)
+/* Bridges, firewall rules and control groups of a node whose agent has stopped. */
+static int tear_down(const struct cli_dev_node *n, struct lx_err *err)
 {
-	lx_autofree char *state = cli_dev_state_path(d, "agent"), *run = cli_dev_run_path(d, "agent");
 	lx_autofree char *program = NULL;
 
-	if (!state || !run)
-		return lx_err_oom(err);
-	if (!lx_is_dir(state))
+	if (!lx_is_dir(n->state_dir))
 		return 0;
 	int r = cli_daemon_find("lxagentd", &program, err);
 	if (r < 0)
 		return r;
-	char *cgroup = d->setting[CLI_DEV_CGROUP_ROOT];
 	char *argv[] = { program,
 			 (char *)"--teardown",
 			 (char *)"--state-dir",
-			 state,
+			 n->state_dir,
 			 (char *)"--run-dir",
-			 run,
-			 cgroup ? (char *)"--cgroup-root" : NULL,
-			 cgroup,
+			 n->run_dir,
+			 n->cgroup_root ? (char *)"--cgroup-root" : NULL,
+			 n->cgroup_root,
 			 NULL };
-	return cli_run_program(argv, err);
+	return cli_run_program(argv, n->netns, err);
+}
+
+static int stop_node(const struct cli_dev *d, unsigned number, struct lx_err *err)
+{
+	cli_autonode n;
+	int r = cli_dev_node_init(d, number, &n, err);
+
+	if (r == 0)
+		r = cli_daemon_stop(d, &n.agent, err);
+	return r < 0 ? r : tear_down(&n, err);
+}
+
+static int clean_run_dirs(const struct cli_dev *d, struct lx_err *err)
+{
+	int r = 0;
+
+	for (unsigned i = 1; r == 0 && i <= d->nodes; i++) {
+		cli_autonode n;
+		r = cli_dev_node_init(d, i, &n, err);
+		if (r == 0)
+			r = lx_rm_rf(n.run_dir, err);
+	}
+	return r;
 }
 
 static int clean_state(const struct cli_dev *d, struct lx_err *err)
 {
-	lx_autofree char *agent_run = cli_dev_run_path(d, "agent"), *lock = cli_dev_run_path(d, "dev.lock");
+	lx_autofree char *lock = cli_dev_run_path(d, "dev.lock");
 	int r;
 
-	if (!agent_run || !lock)
+	if (!lock)
 		return lx_err_oom(err);
 	if (!lx_path_exists(d->state_dir))
 		return 0;
@@ -120,7 +143,7 @@ static int clean_state(const struct cli_dev *d, struct lx_err *err)
 		lx_err_hint(err, "Remove it by hand when you are sure.");
 		return r;
 	}
-	r = lx_rm_rf(agent_run, err);
+	r = clean_run_dirs(d, err);
 	if (r == 0)
 		r = lx_rm_rf(d->state_dir, err);
 	if (r < 0)
@@ -130,20 +153,35 @@ static int clean_state(const struct cli_dev *d, struct lx_err *err)
 	return 0;
 }
 
-static int down(struct cli *cli, const struct cli_dev *d, struct lx_err *err)
+/* *ret: whether everything runs that could stop instances. */
+static int is_up(const struct cli_dev *d, const struct cli_daemon *manager, bool *ret, struct lx_err *err)
 {
-	struct cli_daemon manager = { .program = "lxmgrd" }, agent = { .program = "lxagentd" };
+	int r = 0;
+
+	*ret = manager->pid != 0;
+	for (unsigned i = 1; r == 0 && i <= d->nodes; i++) {
+		cli_autonode n;
+		r = cli_dev_node_init(d, i, &n, err);
+		*ret = *ret && n.agent.pid;
+	}
+	return r;
+}
+
+static int down(struct cli *cli, struct cli_dev *d, struct lx_err *err)
+{
+	struct cli_daemon manager = { .program = "lxmgrd", .name = "lxmgrd" };
+	bool up = false;
 	int r = cli_daemon_check(d, &manager, err);
 
 	if (r == 0)
-		r = cli_daemon_check(d, &agent, err);
+		r = is_up(d, &manager, &up, err);
 	if (r == 0)
-		r = stop_instances(cli, d, manager.pid && agent.pid, err);
+		r = stop_instances(cli, d, up, err);
 	cli_disconnect(cli);
+	for (unsigned i = 1; r == 0 && i <= d->nodes; i++)
+		r = stop_node(d, i, err);
 	if (r == 0)
-		r = cli_daemon_stop(d, &agent, err);
-	if (r == 0)
-		r = tear_down(d, err);
+		r = cli_underlay_down(d, err);
 	if (r == 0)
 		r = cli_daemon_stop(d, &manager, err);
 	if (r == 0 && cli_flag(cli, "clean-state"))

@@ -17,9 +17,10 @@
 #include "lib/buf.h"
 #include "lib/fs.h"
 
-#define STOP_MS  15000 /* how long a daemon may take to end by itself */
-#define KILL_MS  5000
-#define LOG_TAIL 400 /* bytes of a log shown with an error */
+#define STOP_MS     15000 /* how long a daemon may take to end by itself */
+#define KILL_MS     5000
+#define LOG_TAIL    400 /* bytes of a log shown with an error */
+#define CMDLINE_MAX 65536
 
 /* ------------------------------------------------------------------ who is it */
 
@@ -47,16 +48,16 @@ static unsigned long long start_time(pid_t pid)
 	return 0;
 }
 
-static char *pid_path(const struct cli_dev *d, const char *program)
+static char *pid_path(const struct cli_dev *d, const struct cli_daemon *daemon)
 {
-	lx_autofree char *name = lx_asprintf("%s.pid", program);
+	lx_autofree char *name = lx_asprintf("%s.pid", daemon->name);
 
 	return name ? cli_dev_run_path(d, name) : NULL;
 }
 
 static int write_pid(const struct cli_dev *d, const struct cli_daemon *daemon, struct lx_err *err)
 {
-	lx_autofree char *path = pid_path(d, daemon->program);
+	lx_autofree char *path = pid_path(d, daemon);
 	lx_autofree char *text =
 		lx_asprintf("%ld %llu %s\n", (long)daemon->pid, start_time(daemon->pid), d->state_dir);
 
@@ -83,7 +84,7 @@ static bool parse_pid(char *line, pid_t *pid, unsigned long long *start, const c
 
 int cli_daemon_check(const struct cli_dev *d, struct cli_daemon *daemon, struct lx_err *err)
 {
-	lx_autofree char *path = pid_path(d, daemon->program);
+	lx_autofree char *path = pid_path(d, daemon);
 	char line[4096 + 64];
 	unsigned long long start;
 	const char *owner;
@@ -108,6 +109,21 @@ int cli_daemon_check(const struct cli_dev *d, struct cli_daemon *daemon, struct 
 bool cli_daemon_lives(const struct cli_daemon *daemon)
 {
 	return daemon->pid && start_time(daemon->pid) != 0;
+}
+
+bool cli_daemon_was_told(const struct cli_daemon *daemon, const char *option, const char *value)
+{
+	lx_autobuf struct lx_buf args = { 0 };
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%ld/cmdline", (long)daemon->pid);
+	if (lx_read_file(path, CMDLINE_MAX, &args, NULL) < 0)
+		return false;
+	const char *p = lx_buf_str(&args), *end = p + args.len;
+	for (; p < end; p += strlen(p) + 1)
+		if (lx_streq(p, option) && p + strlen(p) + 1 < end)
+			return lx_streq(p + strlen(p) + 1, value);
+	return false;
 }
 
 int cli_daemon_find(const char *program, char **ret, struct lx_err *err)
@@ -145,7 +161,7 @@ struct report {
 };
 
 /* In the daemon-to-be. Only returns when it failed. */
-static int become(const char *log, char **argv)
+static int become(const char *log, const char *netns, char **argv)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
@@ -154,6 +170,9 @@ static int become(const char *log, char **argv)
 	if (null < 0 || out < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
 	    dup2(out, STDERR_FILENO) < 0 || chdir("/") < 0)
 		return errno;
+	int r = netns ? cli_dev_enter(netns, false) : 0;
+	if (r < 0)
+		return -r;
 	if (close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		return errno;
 	sigemptyset(&none);
@@ -165,14 +184,14 @@ static int become(const char *log, char **argv)
 }
 
 /* In the middle process: starts the daemon, waits until it runs the program, reports. */
-static void spawn(const char *log, char **argv, int report_fd)
+static void spawn(const char *log, const char *netns, char **argv, int report_fd)
 {
 	struct report report = { 0 };
 	int gate[2];
 
 	setsid();
 	if (pipe2(gate, O_CLOEXEC) == 0 && (report.pid = fork()) == 0) {
-		int error = become(log, argv);
+		int error = become(log, netns, argv);
 		(void)!write(gate[1], &error, sizeof(error));
 		_exit(127);
 	}
@@ -191,7 +210,7 @@ static void spawn(const char *log, char **argv, int report_fd)
 int cli_daemon_start(const struct cli_dev *d, struct cli_daemon *daemon, char **argv, struct lx_err *err)
 {
 	lx_autofree char *program = NULL;
-	lx_autofree char *name = lx_asprintf("log/%s.log", daemon->program);
+	lx_autofree char *name = lx_asprintf("log/%s.log", daemon->name);
 	lx_autofree char *log = name ? cli_dev_state_path(d, name) : NULL;
 	struct report report = { 0 };
 	int fds[2], r = cli_daemon_find(daemon->program, &program, err);
@@ -202,11 +221,11 @@ int cli_daemon_start(const struct cli_dev *d, struct cli_daemon *daemon, char **
 		return lx_err_oom(err);
 	argv[0] = program;
 	if (pipe2(fds, O_CLOEXEC) < 0)
-		return lx_err_errno(err, errno, "cannot start %s", daemon->program);
+		return lx_err_errno(err, errno, "cannot start %s", daemon->name);
 	fflush(NULL);
 	pid_t middle = fork();
 	if (middle == 0)
-		spawn(log, argv, fds[1]);
+		spawn(log, daemon->netns, argv, fds[1]);
 	r = middle < 0 ? errno : 0;
 	close(fds[1]);
 	if (middle > 0) {
@@ -222,7 +241,7 @@ int cli_daemon_start(const struct cli_dev *d, struct cli_daemon *daemon, char **
 	return write_pid(d, daemon, err);
 }
 
-int cli_run_program(char **argv, struct lx_err *err)
+int cli_run_program(char **argv, const char *netns, struct lx_err *err)
 {
 	int status;
 
@@ -232,7 +251,12 @@ int cli_run_program(char **argv, struct lx_err *err)
 		return lx_err_errno(err, errno, "cannot run %s", argv[0]);
 	if (pid == 0) {
 		signal(SIGPIPE, SIG_DFL);
-		execv(argv[0], argv);
+		int r = netns ? cli_dev_enter(netns, true) : 0;
+		if (r < 0)
+			fprintf(stderr, "%s: cannot enter network namespace %s: %s\n", argv[0], netns,
+				strerror(-r));
+		else
+			execv(argv[0], argv);
 		_exit(127);
 	}
 	while (waitpid(pid, &status, 0) < 0)
@@ -250,7 +274,7 @@ int cli_run_program(char **argv, struct lx_err *err)
 
 static int forget_pid(const struct cli_dev *d, const struct cli_daemon *daemon, struct lx_err *err)
 {
-	lx_autofree char *path = pid_path(d, daemon->program);
+	lx_autofree char *path = pid_path(d, daemon);
 
 	if (!path)
 		return lx_err_oom(err);
@@ -276,16 +300,15 @@ int cli_daemon_stop(const struct cli_dev *d, struct cli_daemon *daemon, struct l
 	if (daemon->pid) {
 		lx_autoclose int pidfd = pidfd_open(daemon->pid, 0);
 		if (pidfd < 0 && errno != ESRCH)
-			return lx_err_errno(err, errno, "cannot stop %s", daemon->program);
+			return lx_err_errno(err, errno, "cannot stop %s", daemon->name);
 		/* Once more: now that the pidfd holds it, the pid cannot become somebody else. */
 		r = cli_daemon_check(d, daemon, err);
 		if (r == 0 && pidfd >= 0 && daemon->pid && !send_and_wait(pidfd, SIGTERM, STOP_MS)) {
-			cli_warn("%s did not stop within %d seconds: killed", daemon->program,
-				 STOP_MS / 1000);
+			cli_warn("%s did not stop within %d seconds: killed", daemon->name, STOP_MS / 1000);
 			if (!send_and_wait(pidfd, SIGKILL, KILL_MS))
 				r = lx_err_set(err, LX_INTERNAL,
 					       "%s (pid %ld) does not end, not even when killed",
-					       daemon->program, (long)daemon->pid);
+					       daemon->name, (long)daemon->pid);
 		}
 	}
 	return r < 0 ? r : forget_pid(d, daemon, err);
@@ -293,7 +316,7 @@ int cli_daemon_stop(const struct cli_dev *d, struct cli_daemon *daemon, struct l
 
 void cli_daemon_blame(const struct cli_dev *d, const struct cli_daemon *daemon, struct lx_err *err)
 {
-	lx_autofree char *name = lx_asprintf("log/%s.log", daemon->program);
+	lx_autofree char *name = lx_asprintf("log/%s.log", daemon->name);
 	lx_autofree char *path = name ? cli_dev_state_path(d, name) : NULL;
 	lx_autoclose int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	char tail[LOG_TAIL + 1];

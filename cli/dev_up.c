@@ -1,9 +1,11 @@
 /*
- * lxmgr dev up: manager, token, agent, in this order, each only when it is not there.
+ * lxmgr dev up: the network between the nodes when there are several, the manager, then the
+ * agents, each only when it is not there.
  *
- * The happy path: the manager is started and answers on its socket; the agent gets a token
- * when it has never joined; the node comes online. Ways to fail: a program is not found, a
- * daemon ends while it is waited for (the end of its log is shown), a time-out.
+ * The happy path: the manager is started and answers on its socket; each agent gets a token
+ * when it has never joined; the nodes come online. Ways to fail: a program is not found, a
+ * daemon ends while it is waited for (the end of its log is shown), a time-out; and what
+ * dev_underlay.c says. Done again it finds what is there and goes on.
  */
 #include <sys/file.h>
 #include <fcntl.h>
@@ -11,14 +13,11 @@
 
 #include "cli/connection.h"
 #include "cli/dev.h"
-#include "cli/node.h"
 #include "lib/clock.h"
 #include "lib/fs.h"
 #include "lxmgr/v1/event.pb-c.h"
-#include "proto/pb.h"
 
 #define ANSWER_MS 30000u /* how long the manager may take to answer */
-#define ONLINE_MS 30000u /* and the node to come online */
 #define POLL_MS   20u
 #define MAX_ARGS  32
 
@@ -41,15 +40,21 @@ static void add(char **argv, size_t *n, const char *option, const char *value)
 
 static int start_manager(const struct cli_dev *d, struct cli_daemon *manager, struct lx_err *err)
 {
-	lx_autofree char *state = cli_dev_state_path(d, "manager");
+	lx_autofree char *state = cli_dev_state_path(d, "manager"), *listen = NULL;
 	char *argv[MAX_ARGS] = { (char *)"lxmgrd" };
 	size_t n = 1;
+	int r = state ? cli_dev_manager_listen(d, &listen, err) : lx_err_oom(err);
 
-	if (!state)
-		return lx_err_oom(err);
+	/* It may be from a time when there was one node, and hear only that. */
+	if (r == 0 && manager->pid && listen && !cli_daemon_was_told(manager, "--listen", listen)) {
+		r = cli_daemon_stop(d, manager, err);
+		manager->pid = 0;
+	}
+	if (r < 0 || manager->pid)
+		return r;
 	add(argv, &n, "--state-dir", state);
 	add(argv, &n, "--socket", d->setting[CLI_DEV_SOCKET]);
-	add(argv, &n, "--listen", d->setting[CLI_DEV_MANAGER_LISTEN]);
+	add(argv, &n, "--listen", listen);
 	add(argv, &n, "--network", d->setting[CLI_DEV_NETWORK]);
 	add(argv, &n, "--network-subnet", d->setting[CLI_DEV_NETWORK_SUBNET]);
 	add(argv, &n, "--idmap-base", d->setting[CLI_DEV_IDMAP_BASE]);
@@ -82,68 +87,6 @@ static int wait_for_manager(struct cli *cli, const struct cli_dev *d, const stru
 	}
 }
 
-/* ------------------------------------------------------------------ the agent */
-
-static int start_agent(struct cli *cli, const struct cli_dev *d, struct cli_daemon *agent, struct lx_err *err)
-{
-	lx_autofree char *state = cli_dev_state_path(d, "agent"), *run = cli_dev_run_path(d, "agent");
-	lx_autofree char *identity = cli_dev_state_path(d, "agent/node.json");
-	cli_autopb Lxmgr__V1__JoinToken *token = NULL;
-	char *argv[MAX_ARGS] = { (char *)"lxagentd" };
-	size_t n = 1;
-
-	if (!state || !run || !identity)
-		return lx_err_oom(err);
-	if (!lx_path_exists(identity)) {
-		int r = cli_node_token(cli, d->setting[CLI_DEV_NODE_NAME], 0, &token, err);
-		if (r < 0)
-			return r;
-		add(argv, &n, "--join", token->token);
-	}
-	add(argv, &n, "--state-dir", state);
-	add(argv, &n, "--run-dir", run);
-	add(argv, &n, "--listen", d->setting[CLI_DEV_AGENT_LISTEN]);
-	add(argv, &n, "--cgroup-root", d->setting[CLI_DEV_CGROUP_ROOT]);
-	add(argv, &n, "--node-name", d->setting[CLI_DEV_NODE_NAME]);
-	add(argv, &n, "--log-level", d->setting[CLI_DEV_LOG_LEVEL]);
-	return cli_daemon_start(d, agent, argv, err);
-}
-
-static int is_online(struct cli *cli, bool *ret, struct lx_err *err)
-{
-	Lxmgr__V1__ListNodesRequest req = LXMGR__V1__LIST_NODES_REQUEST__INIT;
-	cli_autopb Lxmgr__V1__ListNodesResponse *resp = NULL;
-	int r = cli_call(cli, CLI_NODES, "List", &req, &resp, err);
-
-	*ret = false;
-	for (size_t i = 0; r == 0 && i < resp->n_nodes; i++)
-		if (resp->nodes[i]->status == LXMGR__V1__NODE_STATUS__NODE_STATUS_ONLINE)
-			*ret = true;
-	return r;
-}
-
-static int wait_for_node(struct cli *cli, const struct cli_dev *d, const struct cli_daemon *agent,
-			 struct lx_err *err)
-{
-	uint64_t until = lx_now_monotonic_ns() + ONLINE_MS * LX_NSEC_PER_MSEC;
-	bool online;
-
-	for (;;) {
-		int r = is_online(cli, &online, err);
-		if (r < 0 || online)
-			return r;
-		bool dead = !cli_daemon_lives(agent);
-		if (dead || lx_now_monotonic_ns() > until) {
-			r = lx_err_set(err, LX_UNAVAILABLE,
-				       dead ? "lxagentd ended before its node was online"
-					    : "the node did not come online");
-			cli_daemon_blame(d, agent, err);
-			return r;
-		}
-		nap();
-	}
-}
-
 /* ------------------------------------------------------------------ together */
 
 static int make_directories(const struct cli_dev *d, struct lx_err *err)
@@ -167,31 +110,61 @@ static int lock(const struct cli_dev *d, int *ret_fd, struct lx_err *err)
 	return 0;
 }
 
-int cli_dev_start(struct cli *cli, const struct cli_dev *d, struct lx_err *err)
+static int start_agents(struct cli *cli, const struct cli_dev *d, struct cli_dev_node *nodes,
+			struct lx_err *err)
 {
-	struct cli_daemon manager = { .program = "lxmgrd" }, agent = { .program = "lxagentd" };
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < d->nodes; i++)
+		r = cli_dev_node_init(d, i + 1, &nodes[i], err);
+	for (unsigned i = 0; r == 0 && i < d->nodes; i++)
+		r = cli_dev_agent_start(cli, d, &nodes[i], err);
+	for (unsigned i = 0; r == 0 && i < d->nodes; i++)
+		r = cli_dev_agent_wait(cli, d, &nodes[i], err);
+	return r;
+}
+
+static void say_up(struct cli *cli, const struct cli_dev *d, const struct cli_daemon *manager,
+		   const struct cli_dev_node *nodes)
+{
+	if (d->nodes == 1)
+		cli_note(cli, "Manager (pid %ld) and agent (pid %ld) are up; logs are in %s/log.",
+			 (long)manager->pid, (long)nodes->agent.pid, d->state_dir);
+	else
+		cli_note(cli, "Manager (pid %ld) and the agents of %u nodes are up; logs are in %s/log.",
+			 (long)manager->pid, d->nodes, d->state_dir);
+	if (d->nodes > 1 && !cli_dev_names_resolve())
+		cli_warn("the name server in /etc/resolv.conf is on this machine's loopback, where no node "
+			 "but the first reaches it: their guests will not resolve names from outside");
+}
+
+int cli_dev_start(struct cli *cli, struct cli_dev *d, struct lx_err *err)
+{
+	struct cli_daemon manager = { .program = "lxmgrd", .name = "lxmgrd" };
+	lx_autofree struct cli_dev_node *nodes = calloc(d->nodes, sizeof(*nodes));
 	lx_autoclose int lock_fd = -1;
-	int r = make_directories(d, err);
+	int r = nodes ? make_directories(d, err) : lx_err_oom(err);
 
 	if (r == 0)
 		r = lock(d, &lock_fd, err);
 	if (r == 0)
 		r = cli_daemon_check(d, &manager, err);
+	if (r == 0 && d->nodes > 1)
+		r = cli_underlay_choose(d, err);
 	if (r == 0)
 		r = cli_dev_remember(d, err);
-	if (r == 0 && !manager.pid)
+	if (r == 0 && d->nodes > 1)
+		r = cli_underlay_up(d, err);
+	if (r == 0)
 		r = start_manager(d, &manager, err);
 	if (r == 0)
 		r = wait_for_manager(cli, d, &manager, err);
 	if (r == 0)
-		r = cli_daemon_check(d, &agent, err);
-	if (r == 0 && !agent.pid)
-		r = start_agent(cli, d, &agent, err);
+		r = start_agents(cli, d, nodes, err);
 	if (r == 0)
-		r = wait_for_node(cli, d, &agent, err);
-	if (r == 0)
-		cli_note(cli, "Manager (pid %ld) and agent (pid %ld) are up; logs are in %s/log.",
-			 (long)manager.pid, (long)agent.pid, d->state_dir);
+		say_up(cli, d, &manager, nodes);
+	for (unsigned i = 0; nodes && i < d->nodes; i++)
+		cli_dev_node_release(&nodes[i]);
 	return r;
 }
 

@@ -159,15 +159,37 @@ static int token_run(struct cli *cli, struct lx_err *err)
 	return 0;
 }
 
-static int remove_run(struct cli *cli, struct lx_err *err)
+int cli_node_set_address(struct cli *cli, const char *name, const char *address, struct lx_err *err)
+{
+	Lxmgr__V1__SetNodeAddressRequest req = LXMGR__V1__SET_NODE_ADDRESS_REQUEST__INIT;
+
+	req.name = (char *)name;
+	req.address = (char *)address;
+	return cli_call(cli, CLI_NODES, "SetAddress", &req, NULL, err);
+}
+
+static int set_address_run(struct cli *cli, struct lx_err *err)
+{
+	return cli_node_set_address(cli, cli->args.operands[0], cli->args.operands[1], err);
+}
+
+int cli_node_remove(struct cli *cli, const char *name, bool force, struct lx_err *err)
 {
 	Lxmgr__V1__NodeRequest req = LXMGR__V1__NODE_REQUEST__INIT;
 
-	req.name = cli->args.operands[0];
-	req.force = cli_flag(cli, "force");
-	if (req.force && !cli_confirm(true, "Forget %s and all instances on it?", req.name))
-		return lx_err_set(err, LX_CANCELLED, "%s was not removed: not confirmed", req.name);
+	req.name = (char *)name;
+	req.force = force;
 	return cli_call(cli, CLI_NODES, "Remove", &req, NULL, err);
+}
+
+static int remove_run(struct cli *cli, struct lx_err *err)
+{
+	const char *name = cli->args.operands[0];
+	bool force = cli_flag(cli, "force");
+
+	if (force && !cli_confirm(true, "Forget %s and all instances on it?", name))
+		return lx_err_set(err, LX_CANCELLED, "%s was not removed: not confirmed", name);
+	return cli_node_remove(cli, name, force, err);
 }
 
 /* ------------------------------------------------------------------ labels and cordons */
@@ -295,6 +317,16 @@ const struct cli_verb cli_node_verbs[] = {
 	  .max = CLI_MANY,
 	  .kinds = { CLI_NODE },
 	  .run = uncordon_run },
+	{ .name = "node set-address",
+	  .operands = "NODE HOST:PORT",
+	  .summary = "Say where a machine is reached from now on",
+	  .details = "For a machine that got another address since it joined. Its agent has to listen there; "
+		     "it is recognised by its certificate.",
+	  .examples = "lxmgr node set-address node2 192.0.2.7:8444",
+	  .min = 2,
+	  .max = 2,
+	  .kinds = { CLI_NODE, CLI_TEXT },
+	  .run = set_address_run },
 	{ .name = "node remove",
 	  .aliases = "rm,delete",
 	  .operands = "NODE",

@@ -9,5 +9,7 @@ const char *cli_node_status(Lxmgr__V1__NodeStatus status);
 /* `name` may be NULL, `ttl` 0. */
 int cli_node_token(struct cli *cli, const char *name, uint32_t ttl, Lxmgr__V1__JoinToken **ret,
 		   struct lx_err *err);
+int cli_node_set_address(struct cli *cli, const char *name, const char *address, struct lx_err *err);
+int cli_node_remove(struct cli *cli, const char *name, bool force, struct lx_err *err);
 
 #endif

@@ -242,6 +242,8 @@ bool lx_node_online(const struct lx_node *n);
 /* link.c: dials the agent, keeps its Watch stream, says when it is away. */
 void lx_link_start(struct lx_node *n);
 void lx_link_stop(struct lx_node *n);
+/* Its address has changed: the connection there is given up for one to the new one. */
+void lx_link_redial(struct lx_node *n);
 
 /* networks.c: networks, leases or nodes changed: every node gets them, soon and together. */
 void lx_link_apply_networks(struct lx_manager *m);

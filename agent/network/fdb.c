@@ -21,6 +21,9 @@
 #include "lib/map.h"
 #include "lib/str.h"
 
+/* The kernel says so when interfaces came or went during a dump. */
+#define DUMP_TRIES 10
+
 static bool is_any(const uint8_t hwaddr[LX_HWADDR_BYTES])
 {
 	static const uint8_t zero[LX_HWADDR_BYTES];
@@ -152,14 +155,17 @@ static int dump(struct nl_sock *sock, struct dump *d, struct lx_err *err)
 {
 	struct ndmsg head = { .ndm_family = AF_BRIDGE, .ndm_ifindex = d->ifindex };
 	struct nl_cb *cb = nl_cb_alloc(NL_CB_DEFAULT);
-	int nle;
+	int nle = -NLE_DUMP_INTR;
 
 	if (!cb)
 		return lx_err_oom(err);
 	nl_cb_set(cb, NL_CB_VALID, NL_CB_CUSTOM, on_entry, d);
-	nle = nl_send_simple(sock, RTM_GETNEIGH, NLM_F_DUMP, &head, sizeof(head));
-	if (nle >= 0)
-		nle = nl_recvmsgs(sock, cb);
+	for (int tries = 0; tries < DUMP_TRIES && nle == -NLE_DUMP_INTR; tries++) {
+		lx_map_release(&d->have);
+		nle = nl_send_simple(sock, RTM_GETNEIGH, NLM_F_DUMP, &head, sizeof(head));
+		if (nle >= 0)
+			nle = nl_recvmsgs(sock, cb);
+	}
 	nl_cb_put(cb);
 	if (nle < 0)
 		return lx_nl_err(err, nle, "cannot list the directions of the overlay");

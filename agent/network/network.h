@@ -88,9 +88,11 @@ int lx_network_here(struct lx_network_ctx *ctx, const char *network, const char 
 		    const char *ipv6, struct lx_err *err);
 
 /*
- * It is at that node now: everything for it goes there. To be called when it has left (its host
- * end is gone), or never: the manager's leases say the same. FAILED_PRECONDITION when the
- * network does not reach that node.
+ * It is at that node now: everything for it goes there. Call it when it has left (its host end
+ * is out of the bridge): the manager's leases say the same, but later. When a move is undone
+ * after lx_network_here(), the node that was to have it calls this with the old one, or it would
+ * go on to take the card for its own until the manager says something new of it.
+ * FAILED_PRECONDITION when the network does not reach that node.
  */
 int lx_network_away(struct lx_network_ctx *ctx, const char *network, const char *hwaddr, const char *ipv4,
 		    const char *ipv6, const char *node, struct lx_err *err);

@@ -417,6 +417,7 @@ static const struct lx_method methods[] = {
 	{ .name = "Get", .unary = api_get },
 	{ .name = "CreateToken", .unary = api_create_token },
 	{ .name = "Update", .unary = lx_api_node_update },
+	{ .name = "SetAddress", .unary = lx_api_node_set_address },
 	{ .name = "Remove", .unary = api_remove },
 	{ .name = "Join", .unary = api_join },
 };

@@ -178,20 +178,32 @@ static void dial(struct lx_node *n)
 	lx_call_half_close(n->watch);
 }
 
+/* A connection that hangs, or leads to the wrong place, helps nobody: the next tick makes a new one. */
+static void start_over(struct lx_node *n, const char *reason)
+{
+	struct lx_channel *old = n->channel;
+
+	set_offline(n, reason);
+	n->watch = NULL;
+	n->channel = NULL;
+	lx_channel_close(old);
+}
+
+void lx_link_redial(struct lx_node *n)
+{
+	n->failures = 0;
+	start_over(n, "its address was changed");
+	lx_link_apply_networks(n->m); /* tunnels end there too */
+}
+
 static void on_tick(uv_timer_t *t)
 {
 	struct lx_node *n = t->data;
 	uint64_t quiet_ms = (lx_now_monotonic_ns() - n->heard_ns) / LX_NSEC_PER_MSEC;
 
 	if (n->watch) {
-		if (quiet_ms > (n->synced ? SILENCE_MS : DIAL_TIMEOUT_MS)) {
-			set_offline(n, "its agent has gone silent");
-			/* A connection that hangs helps nobody: start over with a new one. */
-			struct lx_channel *old = n->channel;
-			n->watch = NULL;
-			n->channel = NULL;
-			lx_channel_close(old);
-		}
+		if (quiet_ms > (n->synced ? SILENCE_MS : DIAL_TIMEOUT_MS))
+			start_over(n, "its agent has gone silent");
 		return;
 	}
 	/* Every half second at first, every five seconds after ten failures. */

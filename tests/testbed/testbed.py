@@ -368,7 +368,8 @@ class Cluster:
                   if not (m.startswith(below) and m[len(below):].split("/")[0] in keep)]
         found += [f"cgroup {c}" for c in machine.instance_cgroups(agent.cgroup_root) if os.path.basename(c) not in keep]
         kept = {nic.host_name for i in self.instances() if i.name in keep for nic in i.nics}
-        plugged = {i for i in machine.interfaces(self.prefix, agent.inside) if not i.startswith(self.prefix)}
+        # A bridge's tunnel to the other nodes (lxv...) is the network's.
+        plugged = {i for i in machine.interfaces(self.prefix, agent.inside) if not i.startswith((self.prefix, "lxv"))}
         found += [f"interface {i}" for i in sorted(plugged | self.veths) if i not in kept and self._has_interface(agent, i)]
         for pid, said in machine.processes(agent.dir, agent.cgroup_root).items():
             if said.startswith("[lxc monitor]") and said.split(" ")[-1] not in keep:

@@ -1,0 +1,524 @@
+/*
+ * The network between the nodes of one machine: what a switch and its cables are to others.
+ *
+ *    this machine, node 1                      network namespace ROOT-node2
+ *      manager, first agent                      agent of node 2, its bridges and guests
+ *      ROOTu0, bridge, .1 ------ ROOTu2 ======== eth0, .2, default route to .1
+ *                         ------ ROOTu3 ======== ... node 3, .3
+ *
+ * What leaves the subnet is masqueraded here, so that guests anywhere reach package mirrors.
+ *
+ * Everything can be done again: what is there and ours stays, what is missing is made. The
+ * bridge is known to be ours by its alias, which names the state directory; a namespace by
+ * its inode number in <run>/nodeN.netns, which is 0 while it is being made.
+ *
+ * Ways to fail: not root, no tools, a subnet or a name that somebody else has.
+ */
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <sys/stat.h>
+
+#include "cli/dev.h"
+#include "lib/fs.h"
+
+#define NET_CLASS    "/sys/class/net"
+#define IP_FORWARD   "/proc/sys/net/ipv4/ip_forward"
+#define ROUTES       "/proc/net/route"
+#define UPLINK_NAME  "eth0" /* in a namespace */
+#define MTU_DEFAULT  "1500"
+#define PREFIX_MIN   16
+#define PREFIX_MAX   26          /* room for CLI_DEV_NODES_MAX */
+#define CHOICE_FIRST 0x0ad50000u /* 10.213.0.0: of the 256 /24 from there the first free one is taken */
+#define CHOICES      256
+#define ALIAS_MAX    256 /* the kernel's limit, with the NUL */
+
+/* ------------------------------------------------------------------ names */
+
+struct names {
+	char bridge[IFNAMSIZ], cable[IFNAMSIZ], table[IFNAMSIZ + 8], alias[ALIAS_MAX];
+};
+
+/* Of the bridge and of one node's cable. A root too long for a link's name is replaced by a number made of
+ * it. */
+static void name_all(const struct cli_dev *d, unsigned number, struct names *n)
+{
+	const char *root = cli_dev_root(d);
+	char stem[IFNAMSIZ];
+
+	if (strlen(root) > IFNAMSIZ - sizeof("u32")) {
+		uint32_t hash = 2166136261u; /* FNV-1a */
+		for (const char *p = root; *p; p++)
+			hash = (hash ^ (unsigned char)*p) * 16777619u;
+		snprintf(stem, sizeof(stem), "lx%08x", hash);
+	} else {
+		snprintf(stem, sizeof(stem), "%s", root);
+	}
+	snprintf(n->bridge, sizeof(n->bridge), "%.12su0", stem);
+	snprintf(n->cable, sizeof(n->cable), "%.12su%u", stem, number % 100);
+	snprintf(n->table, sizeof(n->table), "lxmgr_%s", n->bridge);
+	snprintf(n->alias, sizeof(n->alias), "lxmgr dev %s", d->state_dir);
+}
+
+static int check_root(const struct cli_dev *d, struct lx_err *err)
+{
+	const char *root = cli_dev_root(d);
+
+	if (*root && *root != '.' && *root != '-' &&
+	    strspn(root, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen(root))
+		return 0;
+	return lx_err_set(err, LX_INVALID_ARGUMENT,
+			  "--cgroup-root %s cannot begin the names of network namespaces too: use letters, "
+			  "digits and hyphens",
+			  root);
+}
+
+static int taken(const char *what, const char *name, struct lx_err *err)
+{
+	int r = lx_err_set(err, LX_ALREADY_EXISTS, "%s %s is there and not of this cluster", what, name);
+
+	lx_err_hint(err, "Remove it, or choose other names with --cgroup-root.");
+	return r;
+}
+
+static bool link_file(const char *link, const char *file, char *buf, size_t n)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), NET_CLASS "/%s/%s", link, file);
+	*buf = '\0';
+	return lx_read_line(path, buf, n) == 0;
+}
+
+/* ------------------------------------------------------------------ subnet */
+
+struct subnet {
+	uint32_t base, mask; /* host byte order */
+	unsigned prefix;
+};
+
+static int parse_subnet(const char *text, struct subnet *s, struct lx_err *err)
+{
+	const char *slash = strchr(text, '/');
+	char address[INET_ADDRSTRLEN] = "";
+	struct in_addr in;
+	uint64_t prefix;
+
+	if (slash && (size_t)(slash - text) < sizeof(address))
+		memcpy(address, text, (size_t)(slash - text));
+	if (!slash || inet_pton(AF_INET, address, &in) != 1 || lx_parse_u64(slash + 1, &prefix) < 0 ||
+	    prefix < PREFIX_MIN || prefix > PREFIX_MAX) {
+		int r = lx_err_set(err, LX_INVALID_ARGUMENT, "\"%s\" is not a subnet for the nodes", text);
+		lx_err_hint(err, "An IPv4 subnet of %d to %d bits: --underlay 10.213.0.0/24", PREFIX_MIN,
+			    PREFIX_MAX);
+		return r;
+	}
+	s->prefix = (unsigned)prefix;
+	s->mask = ~0u << (32 - s->prefix);
+	s->base = ntohl(in.s_addr) & s->mask;
+	return 0;
+}
+
+/* A route into the subnet that is not through our bridge; default routes do not count. */
+static bool in_use(const struct subnet *s, const char *bridge, char through[IFNAMSIZ])
+{
+	lx_autofclose FILE *routes = fopen(ROUTES, "re");
+	lx_autofree char *line = NULL;
+	uint32_t to, mask;
+	size_t size = 0;
+
+	while (routes && getline(&line, &size, routes) > 0) {
+		if (sscanf(line, "%15s %x %*x %*x %*d %*d %*d %x", through, &to, &mask) != 3 || !mask ||
+		    strcmp(through, bridge) == 0)
+			continue;
+		mask = ntohl(mask) & s->mask;
+		if ((ntohl(to) & mask) == (s->base & mask))
+			return true;
+	}
+	return false;
+}
+
+static int choose_subnet(struct cli_dev *d, const char *bridge, struct lx_err *err)
+{
+	char through[IFNAMSIZ];
+
+	for (uint32_t i = 0; i < CHOICES; i++) {
+		const struct subnet s = { CHOICE_FIRST + (i << 8), 0xffffff00u, 24 };
+		if (in_use(&s, bridge, through))
+			continue;
+		d->setting[CLI_DEV_UNDERLAY] = lx_asprintf("10.213.%u.0/24", i);
+		return d->setting[CLI_DEV_UNDERLAY] ? 0 : lx_err_oom(err);
+	}
+	int r = lx_err_set(err, LX_RESOURCE_EXHAUSTED, "no subnet of 10.213.0.0/16 is free for the nodes");
+	lx_err_hint(err, "Give one that is: --underlay CIDR");
+	return r;
+}
+
+static int settle_subnet(struct cli_dev *d, const char *bridge, struct subnet *s, struct lx_err *err)
+{
+	char through[IFNAMSIZ];
+	int r = 0;
+
+	if (!d->setting[CLI_DEV_UNDERLAY])
+		r = choose_subnet(d, bridge, err);
+	if (r == 0)
+		r = parse_subnet(d->setting[CLI_DEV_UNDERLAY], s, err);
+	if (r < 0 || !in_use(s, bridge, through))
+		return r;
+	r = lx_err_set(err, LX_FAILED_PRECONDITION,
+		       "the nodes' subnet %s is in use: there is a route through %s",
+		       d->setting[CLI_DEV_UNDERLAY], through);
+	lx_err_hint(err, "Give another one: --underlay CIDR");
+	return r;
+}
+
+static void format_address(const struct subnet *s, unsigned number, char ret[INET_ADDRSTRLEN])
+{
+	const struct in_addr in = { htonl(s->base + number) };
+
+	inet_ntop(AF_INET, &in, ret, INET_ADDRSTRLEN);
+}
+
+int cli_underlay_address(const struct cli_dev *d, unsigned number, char ret[INET_ADDRSTRLEN],
+			 struct lx_err *err)
+{
+	struct subnet s;
+	int r = parse_subnet(d->setting[CLI_DEV_UNDERLAY], &s, err);
+
+	if (r == 0)
+		format_address(&s, number, ret);
+	return r;
+}
+
+/* Of what the default route goes through: packets of the nodes have to fit there. */
+static void uplink_mtu(char *ret, size_t n)
+{
+	lx_autofclose FILE *routes = fopen(ROUTES, "re");
+	lx_autofree char *line = NULL;
+	char name[IFNAMSIZ];
+	uint32_t to, mask;
+	size_t size = 0;
+
+	while (routes && getline(&line, &size, routes) > 0)
+		if (sscanf(line, "%15s %x %*x %*x %*d %*d %*d %x", name, &to, &mask) == 3 && !to && !mask &&
+		    link_file(name, "mtu", ret, n))
+			return;
+	snprintf(ret, n, MTU_DEFAULT);
+}
+
+/* ------------------------------------------------------------------ the switch */
+
+/* A bridge without ports: so is ours when somebody has killed us before it had its alias. */
+static bool is_bare_bridge(const char *link)
+{
+	char path[128];
+	struct dirent *e;
+
+	snprintf(path, sizeof(path), NET_CLASS "/%s/brif", link);
+	lx_autoclosedir DIR *ports = opendir(path);
+	while (ports && (e = readdir(ports)))
+		if (*e->d_name != '.')
+			return false;
+	return ports != NULL;
+}
+
+static int own_bridge(const struct names *n, bool *exists, struct lx_err *err)
+{
+	char alias[ALIAS_MAX];
+
+	*exists = if_nametoindex(n->bridge) != 0;
+	if (!*exists)
+		return 0;
+	(void)link_file(n->bridge, "ifalias", alias, sizeof(alias));
+	if (lx_streq(alias, n->alias) || (!*alias && is_bare_bridge(n->bridge)))
+		return 0;
+	return taken("network link", n->bridge, err);
+}
+
+/* The nodes have their addresses: they do not change while it is up. */
+static int check_same(const struct names *n, const struct subnet *s, struct lx_err *err)
+{
+	struct ifaddrs *all = NULL;
+	int r = 0;
+
+	if (getifaddrs(&all) < 0)
+		return lx_err_errno(err, errno, "cannot list the machine's addresses");
+	for (const struct ifaddrs *a = all; a && r == 0; a = a->ifa_next) {
+		if (!a->ifa_addr || a->ifa_addr->sa_family != AF_INET || strcmp(a->ifa_name, n->bridge) != 0)
+			continue;
+		const struct sockaddr_in *in = (const void *)a->ifa_addr;
+		if (ntohl(in->sin_addr.s_addr) == s->base + 1)
+			continue;
+		r = lx_err_set(err, LX_FAILED_PRECONDITION, "the nodes' network is up with another subnet");
+		lx_err_hint(err, "Stop the cluster before it gets new addresses: lxmgr dev down");
+	}
+	freeifaddrs(all);
+	return r;
+}
+
+static int make_bridge(const struct names *n, const struct subnet *s, const char *mtu, struct lx_err *err)
+{
+	const char *const add[] = { "ip",     "link",          "add", n->bridge, "type",
+				    "bridge", "forward_delay", "0",   NULL };
+	const char *const batch[] = { "ip", "-batch", "-", NULL };
+	char gateway[INET_ADDRSTRLEN], path[128];
+	lx_autobuf struct lx_buf text = { 0 };
+	bool exists;
+	int r = own_bridge(n, &exists, err);
+
+	if (r == 0 && !exists)
+		r = cli_tool_run(add, NULL, err);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), NET_CLASS "/%s/ifalias", n->bridge);
+	r = lx_write_knob(path, n->alias);
+	if (r < 0)
+		return lx_err_errno(err, r, "cannot mark network link %s", n->bridge);
+	format_address(s, 1, gateway);
+	if (lx_buf_printf(&text,
+			  "address replace %s/%u dev %s\n"
+			  "link set dev %s mtu %s up\n",
+			  gateway, s->prefix, n->bridge, n->bridge, mtu) < 0)
+		return lx_err_oom(err);
+	return cli_tool_run(batch, lx_buf_str(&text), err);
+}
+
+static int make_rules(const struct names *n, const char *subnet, struct lx_err *err)
+{
+	const char *const argv[] = { "nft", "-f", "-", NULL };
+	lx_autobuf struct lx_buf text = { 0 };
+	char forward[8];
+
+	if (lx_read_line(IP_FORWARD, forward, sizeof(forward)) < 0 || *forward != '1') {
+		int r = lx_write_knob(IP_FORWARD, "1");
+		if (r < 0)
+			return lx_err_errno(err, r, "cannot switch on %s for the nodes", IP_FORWARD);
+	}
+	/* The first two lines: whether it is there or not, it is made anew, in one step. */
+	if (lx_buf_printf(&text,
+			  "table ip %s\ndelete table ip %s\n"
+			  "table ip %s {\n"
+			  "\tchain postrouting {\n"
+			  "\t\ttype nat hook postrouting priority srcnat\n"
+			  "\t\tip saddr %s ip daddr != %s masquerade\n"
+			  "\t}\n}\n",
+			  n->table, n->table, n->table, subnet, subnet) < 0)
+		return lx_err_oom(err);
+	return cli_tool_run(argv, lx_buf_str(&text), err);
+}
+
+/* ------------------------------------------------------------------ one namespace */
+
+static char *mark_path(const struct cli_dev *d, unsigned number)
+{
+	lx_autofree char *name = lx_asprintf("node%u.netns", number);
+
+	return name ? cli_dev_run_path(d, name) : NULL;
+}
+
+static int mark(const struct cli_dev *d, unsigned number, ino_t inode, struct lx_err *err)
+{
+	lx_autofree char *path = mark_path(d, number);
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)inode);
+	return path ? lx_write_file_atomic(path, text, strlen(text), 0644, err) : lx_err_oom(err);
+}
+
+static bool is_marked(const struct cli_dev *d, unsigned number, ino_t inode)
+{
+	lx_autofree char *path = mark_path(d, number);
+	char text[32];
+	uint64_t marked;
+
+	return path && lx_read_line(path, text, sizeof(text)) == 0 && lx_parse_u64(text, &marked) == 0 &&
+	       (!marked || marked == inode);
+}
+
+/* *ret: whether it exists; an error when it is somebody else's. */
+static int own_namespace(const struct cli_dev *d, const struct cli_dev_node *n, bool *ret, struct lx_err *err)
+{
+	char path[256];
+	struct stat st;
+
+	snprintf(path, sizeof(path), CLI_NETNS_DIR "/%s", n->netns);
+	*ret = stat(path, &st) == 0;
+	return *ret && !is_marked(d, n->number, st.st_ino) ? taken("network namespace", n->netns, err) : 0;
+}
+
+/* Its name may be gone while its agent lives in it: then it gets the name back. */
+static int make_namespace(const struct cli_dev *d, const struct cli_dev_node *n, struct lx_err *err)
+{
+	char pid[16], path[256];
+	const char *const add[] = { "ip", "netns", "add", n->netns, NULL };
+	const char *const attach[] = { "ip", "netns", "attach", n->netns, pid, NULL };
+	struct stat st;
+	bool exists;
+	int r = own_namespace(d, n, &exists, err);
+
+	snprintf(pid, sizeof(pid), "%ld", (long)n->agent.pid);
+	if (r == 0 && !exists)
+		r = mark(d, n->number, 0, err);
+	if (r == 0 && !exists)
+		r = cli_tool_run(n->agent.pid ? attach : add, NULL, err);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), CLI_NETNS_DIR "/%s", n->netns);
+	if (stat(path, &st) < 0)
+		return lx_err_errno(err, errno, "cannot find network namespace %s", n->netns);
+	return mark(d, n->number, st.st_ino, err);
+}
+
+/* *ret: whether the cable is there, on our bridge. */
+static int own_cable(const struct names *n, bool *ret, struct lx_err *err)
+{
+	char path[128], master[256] = "";
+
+	*ret = if_nametoindex(n->cable) != 0;
+	if (!*ret)
+		return 0;
+	snprintf(path, sizeof(path), NET_CLASS "/%s/master", n->cable);
+	(void)!readlink(path, master, sizeof(master) - 1);
+	const char *name = strrchr(master, '/');
+	return name && lx_streq(name + 1, n->bridge) ? 0 : taken("network link", n->cable, err);
+}
+
+static int plug(const struct names *n, const char *netns, const char *mtu, struct lx_err *err)
+{
+	const char *const add[] = { "ip",        "link",    "add",  n->cable, "mtu",  mtu,
+				    "master",    n->bridge, "type", "veth",   "peer", "name",
+				    UPLINK_NAME, "mtu",     mtu,    "netns",  netns,  NULL };
+	const char *const up[] = { "ip", "link", "set", "dev", n->cable, "mtu", mtu, "up", NULL };
+	bool exists;
+	int r = own_cable(n, &exists, err);
+
+	if (r == 0 && !exists)
+		r = cli_tool_run(add, NULL, err);
+	return r < 0 ? r : cli_tool_run(up, NULL, err);
+}
+
+static int set_up(const char *netns, const struct subnet *s, unsigned number, const char *mtu,
+		  struct lx_err *err)
+{
+	const char *const batch[] = { "ip", "-netns", netns, "-batch", "-", NULL };
+	char address[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
+	lx_autobuf struct lx_buf text = { 0 };
+
+	format_address(s, number, address);
+	format_address(s, 1, gateway);
+	if (lx_buf_printf(&text,
+			  "link set dev lo up\n"
+			  "address replace %s/%u dev " UPLINK_NAME "\n"
+			  "link set dev " UPLINK_NAME " mtu %s up\n"
+			  "route replace default via %s dev " UPLINK_NAME "\n",
+			  address, s->prefix, mtu, gateway) < 0)
+		return lx_err_oom(err);
+	return cli_tool_run(batch, lx_buf_str(&text), err);
+}
+
+static int connect_node(const struct cli_dev *d, unsigned number, const struct subnet *s, const char *mtu,
+			struct lx_err *err)
+{
+	struct names names;
+	cli_autonode n;
+	int r = cli_dev_node_init(d, number, &n, err);
+
+	name_all(d, number, &names);
+	if (r == 0)
+		r = make_namespace(d, &n, err);
+	if (r == 0)
+		r = plug(&names, n.netns, mtu, err);
+	if (r == 0)
+		r = set_up(n.netns, s, number, mtu, err);
+	if (r < 0)
+		lx_err_wrap(err, "cannot connect node %u", number);
+	return r;
+}
+
+/* ------------------------------------------------------------------ all of it */
+
+int cli_underlay_choose(struct cli_dev *d, struct lx_err *err)
+{
+	struct names names;
+	struct subnet s;
+	bool exists;
+
+	if (geteuid() != 0) {
+		int r = lx_err_set(err, LX_PERMISSION_DENIED, "only root can connect several nodes");
+		lx_err_hint(err, "Run it again with sudo.");
+		return r;
+	}
+	name_all(d, 1, &names);
+	int r = check_root(d, err);
+	if (r == 0)
+		r = own_bridge(&names, &exists, err);
+	if (r == 0)
+		r = settle_subnet(d, names.bridge, &s, err);
+	return r < 0 || !exists ? r : check_same(&names, &s, err);
+}
+
+int cli_underlay_up(const struct cli_dev *d, struct lx_err *err)
+{
+	char mtu[16];
+	struct names names;
+	struct subnet s;
+	int r = parse_subnet(d->setting[CLI_DEV_UNDERLAY], &s, err);
+
+	if (r < 0)
+		return r;
+	name_all(d, 1, &names);
+	uplink_mtu(mtu, sizeof(mtu));
+	r = make_bridge(&names, &s, mtu, err);
+	if (r == 0)
+		r = make_rules(&names, d->setting[CLI_DEV_UNDERLAY], err);
+	for (unsigned i = 2; r == 0 && i <= d->nodes; i++)
+		r = connect_node(d, i, &s, mtu, err);
+	return r;
+}
+
+static int disconnect_node(const struct cli_dev *d, unsigned number, struct lx_err *err)
+{
+	lx_autofree char *path = mark_path(d, number);
+	struct lx_err foreign = LX_ERR_INIT;
+	struct names names;
+	cli_autonode n;
+	bool exists;
+	int r = cli_dev_node_init(d, number, &n, err);
+
+	name_all(d, number, &names);
+	if (r < 0 || !path)
+		return r < 0 ? r : lx_err_oom(err);
+	const char *const cut[] = { "ip", "link", "delete", "dev", names.cable, NULL };
+	const char *const del[] = { "ip", "netns", "delete", n.netns, NULL };
+	/* What is somebody else's stays. */
+	if (own_cable(&names, &exists, &foreign) == 0 && exists)
+		r = cli_tool_run(cut, NULL, err);
+	if (r == 0 && own_namespace(d, &n, &exists, &foreign) == 0 && exists)
+		r = cli_tool_run(del, NULL, err);
+	if (r == 0 && unlink(path) < 0 && errno != ENOENT)
+		r = lx_err_errno(err, errno, "cannot remove %s", path);
+	return r;
+}
+
+int cli_underlay_down(const struct cli_dev *d, struct lx_err *err)
+{
+	struct lx_err foreign = LX_ERR_INIT;
+	lx_autofree char *rules = NULL;
+	struct names names;
+	bool exists;
+	int r = 0;
+
+	if (!d->setting[CLI_DEV_UNDERLAY])
+		return 0;
+	name_all(d, 1, &names);
+	for (unsigned i = 2; r == 0 && i <= d->nodes; i++)
+		r = disconnect_node(d, i, err);
+	if (r < 0 || own_bridge(&names, &exists, &foreign) < 0)
+		return r;
+	const char *const cut[] = { "ip", "link", "delete", "dev", names.bridge, NULL };
+	const char *const nft[] = { "nft", "-f", "-", NULL };
+	rules = lx_asprintf("table ip %s\ndelete table ip %s\n", names.table, names.table);
+	if (!rules)
+		return lx_err_oom(err);
+	r = cli_tool_run(nft, rules, err);
+	return r < 0 || !exists ? r : cli_tool_run(cut, NULL, err);
+}
