@@ -14,7 +14,7 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
-#include "lxmgr/operations/operation.h"
+#include "lxmgr/operations/engine.h"
 #include "proto/pb.h"
 
 #define STATUS(s) LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_##s

@@ -205,7 +205,7 @@ static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
 
 static const struct lx_call_events send_events = { .message = on_progress, .closed = on_closed };
 
-static void send(struct lx_op *op)
+static void send_it(struct lx_op *op)
 {
 	Lxmgr__V1__AgentSendInstanceRequest req = LXMGR__V1__AGENT_SEND_INSTANCE_REQUEST__INIT;
 	const Lxmgr__V1__MoveInstanceRequest *args = args_of(op);
@@ -248,7 +248,7 @@ static void on_expected(struct lx_op *op, const ProtobufCMessage *resp, const st
 	if (err->code != LX_OK)
 		end_failed(op, err);
 	else
-		send(op);
+		send_it(op);
 }
 
 static void expect(struct lx_op *op)
@@ -424,14 +424,9 @@ static void move_run(struct lx_op *op)
 		lx_op_need_image(op, target, op->inst->pb->image_fingerprint, on_image);
 }
 
-static void move_cancel(struct lx_op *op)
-{
-	lx_op_cancel_fetch(op);
-}
-
 const struct lx_op_kind lx_op_move = {
 	.name = "instance.move",
 	.args = &lxmgr__v1__move_instance_request__descriptor,
 	.run = move_run,
-	.cancel = move_cancel,
+	.cancel = lx_op_cancel_fetch,
 };
