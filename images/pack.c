@@ -35,8 +35,10 @@
 #define CHUNK (256 * 1024)
 
 /*
- * On the way to another node. Of a Debian tree level 1 leaves two fifths; the next ones gain a
- * tenth and take twice the time, which a network of 1 Gbit/s no longer pays back.
+ * On the way to another node. Measured with a Debian tree of 150 MiB: level 1 leaves a third of
+ * it at 290 MiB/s, where a network of 1 Gbit/s takes 110 MiB/s as they are; level 3 takes three
+ * times as long for another eighth. Without compression it is quicker only where the network is
+ * faster than that (1.6 s against 2.8 s between two agents on one machine of two CPUs).
  */
 #define SEND_LEVEL "1"
 

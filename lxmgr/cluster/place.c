@@ -158,7 +158,8 @@ static void nowhere(const struct lx_manager *m, const struct survey *s, struct l
 	}
 	if (told < s->n)
 		snprintf(text + at, sizeof(text) - at, "; and %zu more", s->n - told);
-	lx_err_set(err, online ? LX_FAILED_PRECONDITION : LX_UNAVAILABLE, "no node fits: %s", text);
+	lx_err_set(err, online ? LX_FAILED_PRECONDITION : LX_UNAVAILABLE, "no node %s: %s",
+		   online ? "fits" : "is online", text);
 	if (!online)
 		lx_err_hint(err, "Start lxagentd on a node; lxmgr node list shows when it is back.");
 	else if (cordoned == online)

@@ -306,3 +306,5 @@ def test_removing_nodes(whole):
     time.sleep(1)
     assert list(nodes(whole)) == [two]
     whole.ok("node", "remove", two)
+    for i in range(3):
+        whole.kill(i, signal.SIGTERM)
