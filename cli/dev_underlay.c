@@ -9,8 +9,8 @@
  * What leaves the subnet is masqueraded here, so that guests anywhere reach package mirrors.
  *
  * Everything can be done again: what is there and ours stays, what is missing is made. The
- * bridge is known to be ours by its alias, which names the state directory; a namespace by
- * its inode number in <run>/nodeN.netns, which is 0 while it is being made.
+ * bridge and cables are known to be ours by their alias, which names the state directory; a
+ * namespace by its inode number in <run>/nodeN.netns, which is 0 while it is being made.
  *
  * Ways to fail: not root, no tools, a subnet or a name that somebody else has.
  */
@@ -36,7 +36,18 @@
 
 struct names {
 	char bridge[IFNAMSIZ], cable[IFNAMSIZ], table[IFNAMSIZ + 8], alias[ALIAS_MAX];
+	/* The bridge's. One that it takes from its ports changes with them, and the nodes would not know. */
+	char mac[sizeof("02:00:00:00:00:00")];
 };
+
+static uint32_t hash(const char *text)
+{
+	uint32_t h = 2166136261u; /* FNV-1a */
+
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * 16777619u;
+	return h;
+}
 
 /* Of the bridge and of one node's cable. A root too long for a link's name is replaced by a number made of
  * it. */
@@ -45,18 +56,17 @@ static void name_all(const struct cli_dev *d, unsigned number, struct names *n)
 	const char *root = cli_dev_root(d);
 	char stem[IFNAMSIZ];
 
-	if (strlen(root) > IFNAMSIZ - sizeof("u32")) {
-		uint32_t hash = 2166136261u; /* FNV-1a */
-		for (const char *p = root; *p; p++)
-			hash = (hash ^ (unsigned char)*p) * 16777619u;
-		snprintf(stem, sizeof(stem), "lx%08x", hash);
-	} else {
+	if (strlen(root) > IFNAMSIZ - sizeof("u32"))
+		snprintf(stem, sizeof(stem), "lx%08x", hash(root));
+	else
 		snprintf(stem, sizeof(stem), "%s", root);
-	}
 	snprintf(n->bridge, sizeof(n->bridge), "%.12su0", stem);
 	snprintf(n->cable, sizeof(n->cable), "%.12su%u", stem, number % 100);
 	snprintf(n->table, sizeof(n->table), "lxmgr_%s", n->bridge);
 	snprintf(n->alias, sizeof(n->alias), "lxmgr dev %s", d->state_dir);
+	uint32_t h = hash(n->alias);
+	snprintf(n->mac, sizeof(n->mac), "02:00:%02x:%02x:%02x:%02x", h >> 24, h >> 16 & 0xff, h >> 8 & 0xff,
+		 h & 0xff);
 }
 
 static int check_root(const struct cli_dev *d, struct lx_err *err)
@@ -87,6 +97,15 @@ static bool link_file(const char *link, const char *file, char *buf, size_t n)
 	snprintf(path, sizeof(path), NET_CLASS "/%s/%s", link, file);
 	*buf = '\0';
 	return lx_read_line(path, buf, n) == 0;
+}
+
+static int put_alias(const char *link, const char *alias, struct lx_err *err)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), NET_CLASS "/%s/ifalias", link);
+	int r = lx_write_knob(path, alias);
+	return r < 0 ? lx_err_errno(err, r, "cannot mark network link %s", link) : 0;
 }
 
 /* ------------------------------------------------------------------ subnet */
@@ -223,7 +242,7 @@ static bool is_bare_bridge(const char *link)
 
 static int own_bridge(const struct names *n, bool *exists, struct lx_err *err)
 {
-	char alias[ALIAS_MAX];
+	char alias[ALIAS_MAX + 1];
 
 	*exists = if_nametoindex(n->bridge) != 0;
 	if (!*exists)
@@ -257,10 +276,11 @@ static int check_same(const struct names *n, const struct subnet *s, struct lx_e
 
 static int make_bridge(const struct names *n, const struct subnet *s, const char *mtu, struct lx_err *err)
 {
-	const char *const add[] = { "ip",     "link",          "add", n->bridge, "type",
-				    "bridge", "forward_delay", "0",   NULL };
+	const char *const add[] = {
+		"ip", "link", "add", n->bridge, "address", n->mac, "type", "bridge", NULL
+	};
 	const char *const batch[] = { "ip", "-batch", "-", NULL };
-	char gateway[INET_ADDRSTRLEN], path[128];
+	char gateway[INET_ADDRSTRLEN];
 	lx_autobuf struct lx_buf text = { 0 };
 	bool exists;
 	int r = own_bridge(n, &exists, err);
@@ -269,10 +289,9 @@ static int make_bridge(const struct names *n, const struct subnet *s, const char
 		r = cli_tool_run(add, NULL, err);
 	if (r < 0)
 		return r;
-	snprintf(path, sizeof(path), NET_CLASS "/%s/ifalias", n->bridge);
-	r = lx_write_knob(path, n->alias);
+	r = put_alias(n->bridge, n->alias, err);
 	if (r < 0)
-		return lx_err_errno(err, r, "cannot mark network link %s", n->bridge);
+		return r;
 	format_address(s, 1, gateway);
 	if (lx_buf_printf(&text,
 			  "address replace %s/%u dev %s\n"
@@ -368,13 +387,14 @@ static int make_namespace(const struct cli_dev *d, const struct cli_dev_node *n,
 	return mark(d, n->number, st.st_ino, err);
 }
 
-/* *ret: whether the cable is there, on our bridge. */
+/* *ret: whether the cable is there. It is ours by its alias, or, before it has that, by where it is plugged
+ * in. */
 static int own_cable(const struct names *n, bool *ret, struct lx_err *err)
 {
-	char path[128], master[256] = "";
+	char path[128], master[256] = "", alias[ALIAS_MAX + 1];
 
 	*ret = if_nametoindex(n->cable) != 0;
-	if (!*ret)
+	if (!*ret || (link_file(n->cable, "ifalias", alias, sizeof(alias)) && lx_streq(alias, n->alias)))
 		return 0;
 	snprintf(path, sizeof(path), NET_CLASS "/%s/master", n->cable);
 	(void)!readlink(path, master, sizeof(master) - 1);
@@ -387,12 +407,15 @@ static int plug(const struct names *n, const char *netns, const char *mtu, struc
 	const char *const add[] = { "ip",        "link",    "add",  n->cable, "mtu",  mtu,
 				    "master",    n->bridge, "type", "veth",   "peer", "name",
 				    UPLINK_NAME, "mtu",     mtu,    "netns",  netns,  NULL };
-	const char *const up[] = { "ip", "link", "set", "dev", n->cable, "mtu", mtu, "up", NULL };
+	const char *const up[] = { "ip", "link",   "set",     "dev", n->cable, "mtu",
+				   mtu,  "master", n->bridge, "up",  NULL };
 	bool exists;
 	int r = own_cable(n, &exists, err);
 
 	if (r == 0 && !exists)
 		r = cli_tool_run(add, NULL, err);
+	if (r == 0)
+		r = put_alias(n->cable, n->alias, err);
 	return r < 0 ? r : cli_tool_run(up, NULL, err);
 }
 
