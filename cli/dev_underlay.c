@@ -19,18 +19,14 @@
 #include <sys/stat.h>
 
 #include "cli/dev.h"
+#include "cli/dev_subnet.h"
 #include "lib/fs.h"
 
-#define NET_CLASS    "/sys/class/net"
-#define IP_FORWARD   "/proc/sys/net/ipv4/ip_forward"
-#define ROUTES       "/proc/net/route"
-#define UPLINK_NAME  "eth0" /* in a namespace */
-#define MTU_DEFAULT  "1500"
-#define PREFIX_MIN   16
-#define PREFIX_MAX   26          /* room for CLI_DEV_NODES_MAX */
-#define CHOICE_FIRST 0x0ad50000u /* 10.213.0.0: of the 256 /24 from there the first free one is taken */
-#define CHOICES      256
-#define ALIAS_MAX    256 /* the kernel's limit, with the NUL */
+#define NET_CLASS   "/sys/class/net"
+#define IP_FORWARD  "/proc/sys/net/ipv4/ip_forward"
+#define UPLINK_NAME "eth0" /* in a namespace */
+#define MTU_DEFAULT "1500"
+#define ALIAS_MAX   256 /* the kernel's limit, with the NUL */
 
 /* ------------------------------------------------------------------ names */
 
@@ -110,78 +106,16 @@ static int put_alias(const char *link, const char *alias, struct lx_err *err)
 
 /* ------------------------------------------------------------------ subnet */
 
-struct subnet {
-	uint32_t base, mask; /* host byte order */
-	unsigned prefix;
-};
-
-static int parse_subnet(const char *text, struct subnet *s, struct lx_err *err)
-{
-	const char *slash = strchr(text, '/');
-	char address[INET_ADDRSTRLEN] = "";
-	struct in_addr in;
-	uint64_t prefix;
-
-	if (slash && (size_t)(slash - text) < sizeof(address))
-		memcpy(address, text, (size_t)(slash - text));
-	if (!slash || inet_pton(AF_INET, address, &in) != 1 || lx_parse_u64(slash + 1, &prefix) < 0 ||
-	    prefix < PREFIX_MIN || prefix > PREFIX_MAX) {
-		int r = lx_err_set(err, LX_INVALID_ARGUMENT, "\"%s\" is not a subnet for the nodes", text);
-		lx_err_hint(err, "An IPv4 subnet of %d to %d bits: --underlay 10.213.0.0/24", PREFIX_MIN,
-			    PREFIX_MAX);
-		return r;
-	}
-	s->prefix = (unsigned)prefix;
-	s->mask = ~0u << (32 - s->prefix);
-	s->base = ntohl(in.s_addr) & s->mask;
-	return 0;
-}
-
-/* A route into the subnet that is not through our bridge; default routes do not count. */
-static bool in_use(const struct subnet *s, const char *bridge, char through[IFNAMSIZ])
-{
-	lx_autofclose FILE *routes = fopen(ROUTES, "re");
-	lx_autofree char *line = NULL;
-	uint32_t to, mask;
-	size_t size = 0;
-
-	while (routes && getline(&line, &size, routes) > 0) {
-		if (sscanf(line, "%15s %x %*x %*x %*d %*d %*d %x", through, &to, &mask) != 3 || !mask ||
-		    strcmp(through, bridge) == 0)
-			continue;
-		mask = ntohl(mask) & s->mask;
-		if ((ntohl(to) & mask) == (s->base & mask))
-			return true;
-	}
-	return false;
-}
-
-static int choose_subnet(struct cli_dev *d, const char *bridge, struct lx_err *err)
-{
-	char through[IFNAMSIZ];
-
-	for (uint32_t i = 0; i < CHOICES; i++) {
-		const struct subnet s = { CHOICE_FIRST + (i << 8), 0xffffff00u, 24 };
-		if (in_use(&s, bridge, through))
-			continue;
-		d->setting[CLI_DEV_UNDERLAY] = lx_asprintf("10.213.%u.0/24", i);
-		return d->setting[CLI_DEV_UNDERLAY] ? 0 : lx_err_oom(err);
-	}
-	int r = lx_err_set(err, LX_RESOURCE_EXHAUSTED, "no subnet of 10.213.0.0/16 is free for the nodes");
-	lx_err_hint(err, "Give one that is: --underlay CIDR");
-	return r;
-}
-
-static int settle_subnet(struct cli_dev *d, const char *bridge, struct subnet *s, struct lx_err *err)
+static int settle_subnet(struct cli_dev *d, const char *bridge, struct cli_subnet *s, struct lx_err *err)
 {
 	char through[IFNAMSIZ];
 	int r = 0;
 
 	if (!d->setting[CLI_DEV_UNDERLAY])
-		r = choose_subnet(d, bridge, err);
+		r = cli_subnet_choose(bridge, &d->setting[CLI_DEV_UNDERLAY], err);
 	if (r == 0)
-		r = parse_subnet(d->setting[CLI_DEV_UNDERLAY], s, err);
-	if (r < 0 || !in_use(s, bridge, through))
+		r = cli_subnet_parse(d->setting[CLI_DEV_UNDERLAY], s, err);
+	if (r < 0 || !cli_subnet_in_use(s, bridge, through))
 		return r;
 	r = lx_err_set(err, LX_FAILED_PRECONDITION,
 		       "the nodes' subnet %s is in use: there is a route through %s",
@@ -190,38 +124,24 @@ static int settle_subnet(struct cli_dev *d, const char *bridge, struct subnet *s
 	return r;
 }
 
-static void format_address(const struct subnet *s, unsigned number, char ret[INET_ADDRSTRLEN])
-{
-	const struct in_addr in = { htonl(s->base + number) };
-
-	inet_ntop(AF_INET, &in, ret, INET_ADDRSTRLEN);
-}
-
 int cli_underlay_address(const struct cli_dev *d, unsigned number, char ret[INET_ADDRSTRLEN],
 			 struct lx_err *err)
 {
-	struct subnet s;
-	int r = parse_subnet(d->setting[CLI_DEV_UNDERLAY], &s, err);
+	struct cli_subnet s;
+	int r = cli_subnet_parse(d->setting[CLI_DEV_UNDERLAY], &s, err);
 
 	if (r == 0)
-		format_address(&s, number, ret);
+		cli_subnet_address(&s, number, ret);
 	return r;
 }
 
 /* Of what the default route goes through: packets of the nodes have to fit there. */
 static void uplink_mtu(char *ret, size_t n)
 {
-	lx_autofclose FILE *routes = fopen(ROUTES, "re");
-	lx_autofree char *line = NULL;
-	char name[IFNAMSIZ];
-	uint32_t to, mask;
-	size_t size = 0;
+	char link[IFNAMSIZ];
 
-	while (routes && getline(&line, &size, routes) > 0)
-		if (sscanf(line, "%15s %x %*x %*x %*d %*d %*d %x", name, &to, &mask) == 3 && !to && !mask &&
-		    link_file(name, "mtu", ret, n))
-			return;
-	snprintf(ret, n, MTU_DEFAULT);
+	if (!cli_uplink(link) || !link_file(link, "mtu", ret, n))
+		snprintf(ret, n, MTU_DEFAULT);
 }
 
 /* ------------------------------------------------------------------ the switch */
@@ -254,7 +174,7 @@ static int own_bridge(const struct names *n, bool *exists, struct lx_err *err)
 }
 
 /* The nodes have their addresses: they do not change while it is up. */
-static int check_same(const struct names *n, const struct subnet *s, struct lx_err *err)
+static int check_same(const struct names *n, const struct cli_subnet *s, struct lx_err *err)
 {
 	struct ifaddrs *all = NULL;
 	int r = 0;
@@ -274,7 +194,7 @@ static int check_same(const struct names *n, const struct subnet *s, struct lx_e
 	return r;
 }
 
-static int make_bridge(const struct names *n, const struct subnet *s, const char *mtu, struct lx_err *err)
+static int make_bridge(const struct names *n, const struct cli_subnet *s, const char *mtu, struct lx_err *err)
 {
 	const char *const add[] = {
 		"ip", "link", "add", n->bridge, "address", n->mac, "type", "bridge", NULL
@@ -292,7 +212,7 @@ static int make_bridge(const struct names *n, const struct subnet *s, const char
 	r = put_alias(n->bridge, n->alias, err);
 	if (r < 0)
 		return r;
-	format_address(s, 1, gateway);
+	cli_subnet_address(s, 1, gateway);
 	if (lx_buf_printf(&text,
 			  "address replace %s/%u dev %s\n"
 			  "link set dev %s mtu %s up\n",
@@ -419,15 +339,15 @@ static int plug(const struct names *n, const char *netns, const char *mtu, struc
 	return r < 0 ? r : cli_tool_run(up, NULL, err);
 }
 
-static int set_up(const char *netns, const struct subnet *s, unsigned number, const char *mtu,
+static int set_up(const char *netns, const struct cli_subnet *s, unsigned number, const char *mtu,
 		  struct lx_err *err)
 {
 	const char *const batch[] = { "ip", "-netns", netns, "-batch", "-", NULL };
 	char address[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
 	lx_autobuf struct lx_buf text = { 0 };
 
-	format_address(s, number, address);
-	format_address(s, 1, gateway);
+	cli_subnet_address(s, number, address);
+	cli_subnet_address(s, 1, gateway);
 	if (lx_buf_printf(&text,
 			  "link set dev lo up\n"
 			  "address replace %s/%u dev " UPLINK_NAME "\n"
@@ -438,7 +358,7 @@ static int set_up(const char *netns, const struct subnet *s, unsigned number, co
 	return cli_tool_run(batch, lx_buf_str(&text), err);
 }
 
-static int connect_node(const struct cli_dev *d, unsigned number, const struct subnet *s, const char *mtu,
+static int connect_node(const struct cli_dev *d, unsigned number, const struct cli_subnet *s, const char *mtu,
 			struct lx_err *err)
 {
 	struct names names;
@@ -462,7 +382,7 @@ static int connect_node(const struct cli_dev *d, unsigned number, const struct s
 int cli_underlay_choose(struct cli_dev *d, struct lx_err *err)
 {
 	struct names names;
-	struct subnet s;
+	struct cli_subnet s = { 0 };
 	bool exists;
 
 	if (geteuid() != 0) {
@@ -483,8 +403,8 @@ int cli_underlay_up(const struct cli_dev *d, struct lx_err *err)
 {
 	char mtu[16];
 	struct names names;
-	struct subnet s;
-	int r = parse_subnet(d->setting[CLI_DEV_UNDERLAY], &s, err);
+	struct cli_subnet s;
+	int r = cli_subnet_parse(d->setting[CLI_DEV_UNDERLAY], &s, err);
 
 	if (r < 0)
 		return r;
