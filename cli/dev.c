@@ -134,14 +134,14 @@ static int fill_in(struct cli_dev *d, struct lx_err *err)
 	return d->setting[CLI_DEV_SOCKET] ? 0 : lx_err_oom(err);
 }
 
-static int count_nodes(const struct cli_dev *d, unsigned *ret, struct lx_err *err)
+static int count_nodes(struct cli *cli, const struct cli_dev *d, unsigned *ret, struct lx_err *err)
 {
 	const char *text = d->setting[CLI_DEV_NODES];
 	uint64_t n = 1;
 
 	if (text && (lx_parse_u64(text, &n) < 0 || n < 1 || n > CLI_DEV_NODES_MAX))
-		return lx_err_set(err, LX_INVALID_ARGUMENT, "--nodes is a number from 1 to %u, not \"%s\"",
-				  CLI_DEV_NODES_MAX, text);
+		return cli_usage(cli, err, "--nodes is a number from 1 to %u, not \"%s\"", CLI_DEV_NODES_MAX,
+				 text);
 	*ret = (unsigned)n;
 	return 0;
 }
@@ -167,11 +167,11 @@ int cli_dev_init(struct cli *cli, struct cli_dev *d, struct lx_err *err)
 	if (r == 0)
 		r = recall(d, err);
 	if (r == 0)
-		r = count_nodes(d, &before, err);
+		r = count_nodes(cli, d, &before, err);
 	if (r == 0)
 		r = overlay(cli, d, err);
 	if (r == 0)
-		r = count_nodes(d, &d->nodes, err);
+		r = count_nodes(cli, d, &d->nodes, err);
 	if (r == 0)
 		r = check_growth(before, d->nodes, err);
 	if (r == 0)

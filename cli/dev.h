@@ -5,7 +5,7 @@
  *   dev_nodes.c      what each node is called and where it keeps what
  *   dev_up.c         starting         dev_down.c   stopping         dev_status.c   looking
  *   dev_agent.c      one node's agent: joining, starting, its address
- *   dev_underlay.c   the network between several nodes
+ *   dev_underlay.c   the network between several nodes      dev_subnet.c   its addresses
  *   dev_enter.c      becoming a process of a node      dev_tool.c   ip and nft
  *   dev_process.c    daemons: starting one for good, knowing it again, ending it
  *
@@ -20,7 +20,6 @@
 #ifndef LX_CLI_DEV_H
 #define LX_CLI_DEV_H
 
-#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/types.h>
 

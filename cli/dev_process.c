@@ -160,9 +160,14 @@ struct report {
 	int error;
 };
 
-/* In the daemon-to-be. Only returns when it failed. */
-static int become(const char *log, const char *netns, char **argv)
+/*
+ * In the daemon-to-be. Only returns when it failed. It writes its pid file itself, while it
+ * still holds the lock of `dev up`: whoever is killed meanwhile, the next one finds it.
+ */
+static int become(const struct cli_dev *d, const struct cli_daemon *daemon, const char *log, char **argv)
 {
+	struct cli_daemon self = *daemon;
+
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 	sigset_t none;
@@ -170,28 +175,32 @@ static int become(const char *log, const char *netns, char **argv)
 	if (null < 0 || out < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
 	    dup2(out, STDERR_FILENO) < 0 || chdir("/") < 0)
 		return errno;
-	int r = netns ? cli_dev_enter(netns, false) : 0;
-	if (r < 0)
-		return -r;
 	if (close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		return errno;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
 	umask(022);
+	self.pid = getpid();
+	int r = write_pid(d, &self, NULL);
+	if (r == 0 && daemon->netns)
+		r = cli_dev_enter(daemon->netns, false);
+	if (r < 0)
+		return -r;
 	execv(argv[0], argv);
 	return errno;
 }
 
 /* In the middle process: starts the daemon, waits until it runs the program, reports. */
-static void spawn(const char *log, const char *netns, char **argv, int report_fd)
+static void spawn(const struct cli_dev *d, const struct cli_daemon *daemon, const char *log, char **argv,
+		  int report_fd)
 {
 	struct report report = { 0 };
 	int gate[2];
 
 	setsid();
 	if (pipe2(gate, O_CLOEXEC) == 0 && (report.pid = fork()) == 0) {
-		int error = become(log, netns, argv);
+		int error = become(d, daemon, log, argv);
 		(void)!write(gate[1], &error, sizeof(error));
 		_exit(127);
 	}
@@ -225,7 +234,7 @@ int cli_daemon_start(const struct cli_dev *d, struct cli_daemon *daemon, char **
 	fflush(NULL);
 	pid_t middle = fork();
 	if (middle == 0)
-		spawn(log, daemon->netns, argv, fds[1]);
+		spawn(d, daemon, log, argv, fds[1]);
 	r = middle < 0 ? errno : 0;
 	close(fds[1]);
 	if (middle > 0) {
@@ -238,7 +247,7 @@ int cli_daemon_start(const struct cli_dev *d, struct cli_daemon *daemon, char **
 	if (r)
 		return lx_err_errno(err, r, "cannot start %s", program);
 	daemon->pid = report.pid;
-	return write_pid(d, daemon, err);
+	return 0;
 }
 
 int cli_run_program(char **argv, const char *netns, struct lx_err *err)

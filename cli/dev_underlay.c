@@ -9,8 +9,8 @@
  * What leaves the subnet is masqueraded here, so that guests anywhere reach package mirrors.
  *
  * Everything can be done again: what is there and ours stays, what is missing is made. The
- * bridge is known to be ours by its alias, which names the state directory; a namespace by
- * its inode number in <run>/nodeN.netns, which is 0 while it is being made.
+ * bridge and cables are known to be ours by their alias, which names the state directory; a
+ * namespace by its inode number in <run>/nodeN.netns, which is 0 while it is being made.
  *
  * Ways to fail: not root, no tools, a subnet or a name that somebody else has.
  */
@@ -19,24 +19,31 @@
 #include <sys/stat.h>
 
 #include "cli/dev.h"
+#include "cli/dev_subnet.h"
 #include "lib/fs.h"
 
-#define NET_CLASS    "/sys/class/net"
-#define IP_FORWARD   "/proc/sys/net/ipv4/ip_forward"
-#define ROUTES       "/proc/net/route"
-#define UPLINK_NAME  "eth0" /* in a namespace */
-#define MTU_DEFAULT  "1500"
-#define PREFIX_MIN   16
-#define PREFIX_MAX   26          /* room for CLI_DEV_NODES_MAX */
-#define CHOICE_FIRST 0x0ad50000u /* 10.213.0.0: of the 256 /24 from there the first free one is taken */
-#define CHOICES      256
-#define ALIAS_MAX    256 /* the kernel's limit, with the NUL */
+#define NET_CLASS   "/sys/class/net"
+#define IP_FORWARD  "/proc/sys/net/ipv4/ip_forward"
+#define UPLINK_NAME "eth0" /* in a namespace */
+#define MTU_DEFAULT "1500"
+#define ALIAS_MAX   256 /* the kernel's limit, with the NUL */
 
 /* ------------------------------------------------------------------ names */
 
 struct names {
 	char bridge[IFNAMSIZ], cable[IFNAMSIZ], table[IFNAMSIZ + 8], alias[ALIAS_MAX];
+	/* The bridge's. One that it takes from its ports changes with them, and the nodes would not know. */
+	char mac[sizeof("02:00:00:00:00:00")];
 };
+
+static uint32_t hash(const char *text)
+{
+	uint32_t h = 2166136261u; /* FNV-1a */
+
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * 16777619u;
+	return h;
+}
 
 /* Of the bridge and of one node's cable. A root too long for a link's name is replaced by a number made of
  * it. */
@@ -45,18 +52,17 @@ static void name_all(const struct cli_dev *d, unsigned number, struct names *n)
 	const char *root = cli_dev_root(d);
 	char stem[IFNAMSIZ];
 
-	if (strlen(root) > IFNAMSIZ - sizeof("u32")) {
-		uint32_t hash = 2166136261u; /* FNV-1a */
-		for (const char *p = root; *p; p++)
-			hash = (hash ^ (unsigned char)*p) * 16777619u;
-		snprintf(stem, sizeof(stem), "lx%08x", hash);
-	} else {
+	if (strlen(root) > IFNAMSIZ - sizeof("u32"))
+		snprintf(stem, sizeof(stem), "lx%08x", hash(root));
+	else
 		snprintf(stem, sizeof(stem), "%s", root);
-	}
 	snprintf(n->bridge, sizeof(n->bridge), "%.12su0", stem);
 	snprintf(n->cable, sizeof(n->cable), "%.12su%u", stem, number % 100);
 	snprintf(n->table, sizeof(n->table), "lxmgr_%s", n->bridge);
 	snprintf(n->alias, sizeof(n->alias), "lxmgr dev %s", d->state_dir);
+	uint32_t h = hash(n->alias);
+	snprintf(n->mac, sizeof(n->mac), "02:00:%02x:%02x:%02x:%02x", h >> 24, h >> 16 & 0xff, h >> 8 & 0xff,
+		 h & 0xff);
 }
 
 static int check_root(const struct cli_dev *d, struct lx_err *err)
@@ -89,80 +95,27 @@ static bool link_file(const char *link, const char *file, char *buf, size_t n)
 	return lx_read_line(path, buf, n) == 0;
 }
 
+static int put_alias(const char *link, const char *alias, struct lx_err *err)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), NET_CLASS "/%s/ifalias", link);
+	int r = lx_write_knob(path, alias);
+	return r < 0 ? lx_err_errno(err, r, "cannot mark network link %s", link) : 0;
+}
+
 /* ------------------------------------------------------------------ subnet */
 
-struct subnet {
-	uint32_t base, mask; /* host byte order */
-	unsigned prefix;
-};
-
-static int parse_subnet(const char *text, struct subnet *s, struct lx_err *err)
-{
-	const char *slash = strchr(text, '/');
-	char address[INET_ADDRSTRLEN] = "";
-	struct in_addr in;
-	uint64_t prefix;
-
-	if (slash && (size_t)(slash - text) < sizeof(address))
-		memcpy(address, text, (size_t)(slash - text));
-	if (!slash || inet_pton(AF_INET, address, &in) != 1 || lx_parse_u64(slash + 1, &prefix) < 0 ||
-	    prefix < PREFIX_MIN || prefix > PREFIX_MAX) {
-		int r = lx_err_set(err, LX_INVALID_ARGUMENT, "\"%s\" is not a subnet for the nodes", text);
-		lx_err_hint(err, "An IPv4 subnet of %d to %d bits: --underlay 10.213.0.0/24", PREFIX_MIN,
-			    PREFIX_MAX);
-		return r;
-	}
-	s->prefix = (unsigned)prefix;
-	s->mask = ~0u << (32 - s->prefix);
-	s->base = ntohl(in.s_addr) & s->mask;
-	return 0;
-}
-
-/* A route into the subnet that is not through our bridge; default routes do not count. */
-static bool in_use(const struct subnet *s, const char *bridge, char through[IFNAMSIZ])
-{
-	lx_autofclose FILE *routes = fopen(ROUTES, "re");
-	lx_autofree char *line = NULL;
-	uint32_t to, mask;
-	size_t size = 0;
-
-	while (routes && getline(&line, &size, routes) > 0) {
-		if (sscanf(line, "%15s %x %*x %*x %*d %*d %*d %x", through, &to, &mask) != 3 || !mask ||
-		    strcmp(through, bridge) == 0)
-			continue;
-		mask = ntohl(mask) & s->mask;
-		if ((ntohl(to) & mask) == (s->base & mask))
-			return true;
-	}
-	return false;
-}
-
-static int choose_subnet(struct cli_dev *d, const char *bridge, struct lx_err *err)
-{
-	char through[IFNAMSIZ];
-
-	for (uint32_t i = 0; i < CHOICES; i++) {
-		const struct subnet s = { CHOICE_FIRST + (i << 8), 0xffffff00u, 24 };
-		if (in_use(&s, bridge, through))
-			continue;
-		d->setting[CLI_DEV_UNDERLAY] = lx_asprintf("10.213.%u.0/24", i);
-		return d->setting[CLI_DEV_UNDERLAY] ? 0 : lx_err_oom(err);
-	}
-	int r = lx_err_set(err, LX_RESOURCE_EXHAUSTED, "no subnet of 10.213.0.0/16 is free for the nodes");
-	lx_err_hint(err, "Give one that is: --underlay CIDR");
-	return r;
-}
-
-static int settle_subnet(struct cli_dev *d, const char *bridge, struct subnet *s, struct lx_err *err)
+static int settle_subnet(struct cli_dev *d, const char *bridge, struct cli_subnet *s, struct lx_err *err)
 {
 	char through[IFNAMSIZ];
 	int r = 0;
 
 	if (!d->setting[CLI_DEV_UNDERLAY])
-		r = choose_subnet(d, bridge, err);
+		r = cli_subnet_choose(bridge, &d->setting[CLI_DEV_UNDERLAY], err);
 	if (r == 0)
-		r = parse_subnet(d->setting[CLI_DEV_UNDERLAY], s, err);
-	if (r < 0 || !in_use(s, bridge, through))
+		r = cli_subnet_parse(d->setting[CLI_DEV_UNDERLAY], s, err);
+	if (r < 0 || !cli_subnet_in_use(s, bridge, through))
 		return r;
 	r = lx_err_set(err, LX_FAILED_PRECONDITION,
 		       "the nodes' subnet %s is in use: there is a route through %s",
@@ -171,38 +124,24 @@ static int settle_subnet(struct cli_dev *d, const char *bridge, struct subnet *s
 	return r;
 }
 
-static void format_address(const struct subnet *s, unsigned number, char ret[INET_ADDRSTRLEN])
-{
-	const struct in_addr in = { htonl(s->base + number) };
-
-	inet_ntop(AF_INET, &in, ret, INET_ADDRSTRLEN);
-}
-
 int cli_underlay_address(const struct cli_dev *d, unsigned number, char ret[INET_ADDRSTRLEN],
 			 struct lx_err *err)
 {
-	struct subnet s;
-	int r = parse_subnet(d->setting[CLI_DEV_UNDERLAY], &s, err);
+	struct cli_subnet s;
+	int r = cli_subnet_parse(d->setting[CLI_DEV_UNDERLAY], &s, err);
 
 	if (r == 0)
-		format_address(&s, number, ret);
+		cli_subnet_address(&s, number, ret);
 	return r;
 }
 
 /* Of what the default route goes through: packets of the nodes have to fit there. */
 static void uplink_mtu(char *ret, size_t n)
 {
-	lx_autofclose FILE *routes = fopen(ROUTES, "re");
-	lx_autofree char *line = NULL;
-	char name[IFNAMSIZ];
-	uint32_t to, mask;
-	size_t size = 0;
+	char link[IFNAMSIZ];
 
-	while (routes && getline(&line, &size, routes) > 0)
-		if (sscanf(line, "%15s %x %*x %*x %*d %*d %*d %x", name, &to, &mask) == 3 && !to && !mask &&
-		    link_file(name, "mtu", ret, n))
-			return;
-	snprintf(ret, n, MTU_DEFAULT);
+	if (!cli_uplink(link) || !link_file(link, "mtu", ret, n))
+		snprintf(ret, n, MTU_DEFAULT);
 }
 
 /* ------------------------------------------------------------------ the switch */
@@ -223,7 +162,7 @@ static bool is_bare_bridge(const char *link)
 
 static int own_bridge(const struct names *n, bool *exists, struct lx_err *err)
 {
-	char alias[ALIAS_MAX];
+	char alias[ALIAS_MAX + 1];
 
 	*exists = if_nametoindex(n->bridge) != 0;
 	if (!*exists)
@@ -235,7 +174,7 @@ static int own_bridge(const struct names *n, bool *exists, struct lx_err *err)
 }
 
 /* The nodes have their addresses: they do not change while it is up. */
-static int check_same(const struct names *n, const struct subnet *s, struct lx_err *err)
+static int check_same(const struct names *n, const struct cli_subnet *s, struct lx_err *err)
 {
 	struct ifaddrs *all = NULL;
 	int r = 0;
@@ -255,12 +194,13 @@ static int check_same(const struct names *n, const struct subnet *s, struct lx_e
 	return r;
 }
 
-static int make_bridge(const struct names *n, const struct subnet *s, const char *mtu, struct lx_err *err)
+static int make_bridge(const struct names *n, const struct cli_subnet *s, const char *mtu, struct lx_err *err)
 {
-	const char *const add[] = { "ip",     "link",          "add", n->bridge, "type",
-				    "bridge", "forward_delay", "0",   NULL };
+	const char *const add[] = {
+		"ip", "link", "add", n->bridge, "address", n->mac, "type", "bridge", NULL
+	};
 	const char *const batch[] = { "ip", "-batch", "-", NULL };
-	char gateway[INET_ADDRSTRLEN], path[128];
+	char gateway[INET_ADDRSTRLEN];
 	lx_autobuf struct lx_buf text = { 0 };
 	bool exists;
 	int r = own_bridge(n, &exists, err);
@@ -269,11 +209,10 @@ static int make_bridge(const struct names *n, const struct subnet *s, const char
 		r = cli_tool_run(add, NULL, err);
 	if (r < 0)
 		return r;
-	snprintf(path, sizeof(path), NET_CLASS "/%s/ifalias", n->bridge);
-	r = lx_write_knob(path, n->alias);
+	r = put_alias(n->bridge, n->alias, err);
 	if (r < 0)
-		return lx_err_errno(err, r, "cannot mark network link %s", n->bridge);
-	format_address(s, 1, gateway);
+		return r;
+	cli_subnet_address(s, 1, gateway);
 	if (lx_buf_printf(&text,
 			  "address replace %s/%u dev %s\n"
 			  "link set dev %s mtu %s up\n",
@@ -368,13 +307,14 @@ static int make_namespace(const struct cli_dev *d, const struct cli_dev_node *n,
 	return mark(d, n->number, st.st_ino, err);
 }
 
-/* *ret: whether the cable is there, on our bridge. */
+/* *ret: whether the cable is there. It is ours by its alias, or, before it has that, by where it is plugged
+ * in. */
 static int own_cable(const struct names *n, bool *ret, struct lx_err *err)
 {
-	char path[128], master[256] = "";
+	char path[128], master[256] = "", alias[ALIAS_MAX + 1];
 
 	*ret = if_nametoindex(n->cable) != 0;
-	if (!*ret)
+	if (!*ret || (link_file(n->cable, "ifalias", alias, sizeof(alias)) && lx_streq(alias, n->alias)))
 		return 0;
 	snprintf(path, sizeof(path), NET_CLASS "/%s/master", n->cable);
 	(void)!readlink(path, master, sizeof(master) - 1);
@@ -387,24 +327,27 @@ static int plug(const struct names *n, const char *netns, const char *mtu, struc
 	const char *const add[] = { "ip",        "link",    "add",  n->cable, "mtu",  mtu,
 				    "master",    n->bridge, "type", "veth",   "peer", "name",
 				    UPLINK_NAME, "mtu",     mtu,    "netns",  netns,  NULL };
-	const char *const up[] = { "ip", "link", "set", "dev", n->cable, "mtu", mtu, "up", NULL };
+	const char *const up[] = { "ip", "link",   "set",     "dev", n->cable, "mtu",
+				   mtu,  "master", n->bridge, "up",  NULL };
 	bool exists;
 	int r = own_cable(n, &exists, err);
 
 	if (r == 0 && !exists)
 		r = cli_tool_run(add, NULL, err);
+	if (r == 0)
+		r = put_alias(n->cable, n->alias, err);
 	return r < 0 ? r : cli_tool_run(up, NULL, err);
 }
 
-static int set_up(const char *netns, const struct subnet *s, unsigned number, const char *mtu,
+static int set_up(const char *netns, const struct cli_subnet *s, unsigned number, const char *mtu,
 		  struct lx_err *err)
 {
 	const char *const batch[] = { "ip", "-netns", netns, "-batch", "-", NULL };
 	char address[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
 	lx_autobuf struct lx_buf text = { 0 };
 
-	format_address(s, number, address);
-	format_address(s, 1, gateway);
+	cli_subnet_address(s, number, address);
+	cli_subnet_address(s, 1, gateway);
 	if (lx_buf_printf(&text,
 			  "link set dev lo up\n"
 			  "address replace %s/%u dev " UPLINK_NAME "\n"
@@ -415,7 +358,7 @@ static int set_up(const char *netns, const struct subnet *s, unsigned number, co
 	return cli_tool_run(batch, lx_buf_str(&text), err);
 }
 
-static int connect_node(const struct cli_dev *d, unsigned number, const struct subnet *s, const char *mtu,
+static int connect_node(const struct cli_dev *d, unsigned number, const struct cli_subnet *s, const char *mtu,
 			struct lx_err *err)
 {
 	struct names names;
@@ -439,7 +382,7 @@ static int connect_node(const struct cli_dev *d, unsigned number, const struct s
 int cli_underlay_choose(struct cli_dev *d, struct lx_err *err)
 {
 	struct names names;
-	struct subnet s;
+	struct cli_subnet s = { 0 };
 	bool exists;
 
 	if (geteuid() != 0) {
@@ -460,8 +403,8 @@ int cli_underlay_up(const struct cli_dev *d, struct lx_err *err)
 {
 	char mtu[16];
 	struct names names;
-	struct subnet s;
-	int r = parse_subnet(d->setting[CLI_DEV_UNDERLAY], &s, err);
+	struct cli_subnet s;
+	int r = cli_subnet_parse(d->setting[CLI_DEV_UNDERLAY], &s, err);
 
 	if (r < 0)
 		return r;

@@ -51,7 +51,11 @@ static int check(const char *address, struct lx_err *err)
 	struct lx_address parsed;
 	int r = lx_address_parse(address, &parsed, err);
 
-	if (r == 0 && (!parsed.port || lx_streq(parsed.host, "0.0.0.0") || lx_streq(parsed.host, "::"))) {
+	bool odd = r == 0 && strspn(parsed.host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+						 "0123456789.-:%") != strlen(parsed.host);
+
+	if (r == 0 &&
+	    (odd || !parsed.port || lx_streq(parsed.host, "0.0.0.0") || lx_streq(parsed.host, "::"))) {
 		r = lx_err_set(err, LX_INVALID_ARGUMENT, "no node can be reached at %s", address);
 		lx_err_hint(err, "Give the host and port that its lxagentd listens at: 192.0.2.7:8444");
 	}

@@ -1,4 +1,4 @@
-"""lxmgr dev: a cluster of one, brought up and down, also from states it should not be in."""
+"""lxmgr dev: a cluster of one or several nodes, brought up and down, also from states it should not be in."""
 
 import json
 import os
@@ -186,3 +186,167 @@ def test_clean_state_removes_only_what_up_has_made(dev):
         f.write("{")
     dev.down("--clean-state", code=1)
     assert "is damaged" in dev.said and "precious" in os.listdir(dev.state)
+
+
+# ---------------------------------------------------------------- several nodes
+
+
+def nodes(dev):
+    return {n["name"]: n["status"] for n in json.loads(dev.cli("node", "list", "-f", "json"))}
+
+
+def up(dev, count, *more, **kw):
+    return dev.up("--nodes", str(count), "--underlay", str(dev.slot.underlay), *more, **kw)
+
+
+def again(dev, *more, **kw):
+    return dev.run("dev", "up", "--state-dir", dev.state, *more, **kw)
+
+
+def launch(dev, name, node):
+    if not any(node in i["nodes"] for i in json.loads(dev.cli("image", "list", "-f", "json"))):
+        dev.cli("image", "build", "busybox", "--target", node, "--alias", f"for-{name}")
+    dev.cli("launch", f"for-{name}", name, "--target", node)
+
+
+def statuses(dev):
+    return {i["name"]: i["status"] for i in json.loads(dev.cli("list", "-f", "json"))}
+
+
+def test_several_nodes(dev):
+    up(dev, 3)
+    online = {"node1": "ONLINE", "node2": "ONLINE", "node3": "ONLINE"}
+    assert nodes(dev) == online
+    assert machine.namespaces(dev.prefix) == [f"{dev.prefix}-node2", f"{dev.prefix}-node3"]
+    shown = dev.run("dev", "status", "--state-dir", dev.state)
+    assert shown.count("RUNNING") == 4 and f"{dev.prefix}-node2" in shown and "lxagentd-node3.log" in shown
+
+    for name, node in ("a", "node1"), ("b", "node2"), ("c", "node3"):
+        launch(dev, name, node)
+        dev.cli("exec", name, "--", "true")
+    gateway = str(dev.slot.underlay[1])
+    dev.cli("exec", "c", "--", "ping", "-c", "1", "-W", "5", gateway)
+    # The first is this machine itself: its guests answer from here.
+    address = json.loads(dev.cli("list", "name=a", "-f", "json"))[0]["ipv4"]
+    assert subprocess.run(["ping", "-c", "1", "-W", "5", address], capture_output=True).returncode == 0
+
+    machine.kill(dev.pid("lxagentd-node2"))
+    machine.wait_for(lambda: nodes(dev)["node2"] == "OFFLINE" and statuses(dev)["b"] == "UNKNOWN", 15, 0.1)
+    assert dev.run("dev", "status", "--state-dir", dev.state, code=1).count("STOPPED") == 1
+    manager = dev.pid("lxmgrd")
+    again(dev)
+    assert nodes(dev) == online and dev.pid("lxmgrd") == manager
+    machine.wait_for(lambda: statuses(dev) == {"a": "RUNNING", "b": "RUNNING", "c": "RUNNING"}, 10, 0.1)
+    again(dev, "--nodes", "2", code=1)
+    assert "has 3 nodes" in dev.said and "--clean-state" in dev.said
+    again(dev, "--underlay", "10.255.0.0/24", code=1)
+    assert "another subnet" in dev.said
+
+    dev.down()
+    assert dev.leftovers() == []
+    assert dev.run("dev", "status", "--state-dir", dev.state, code=1).count("STOPPED") == 4
+    again(dev)
+    assert nodes(dev) == online and set(statuses(dev).values()) == {"STOPPED"}
+    dev.cli("start", "b")
+    for program in ("lxmgrd", "lxagentd", "lxagentd-node2"):
+        machine.kill(dev.pid(program))
+    dev.down("--clean-state")
+    assert dev.leftovers() == [] and not os.path.exists(dev.state) and not os.path.exists(dev.run_dir)
+
+
+def test_one_node_becomes_two(dev):
+    """Its instances run on untouched, and it is reached at an address that the others reach too."""
+    dev.up("--node-name", "old")
+    launch(dev, "a", "old")
+    before = json.loads(dev.cli("node", "show", "old", "-f", "json"))["address"]
+    pid = json.loads(dev.cli("list", "-f", "json"))[0]["pid"]
+    up(dev, 2)
+    assert nodes(dev) == {"old": "ONLINE", "node2": "ONLINE"}
+    after = json.loads(dev.cli("node", "show", "old", "-f", "json"))["address"]
+    assert before == f"127.0.0.1:{dev.agent_port}" and after == f"{dev.slot.underlay[1]}:{dev.agent_port}"
+    machine.wait_for(lambda: statuses(dev)["a"] == "RUNNING", 10, 0.1)
+    assert json.loads(dev.cli("list", "-f", "json"))[0]["pid"] == pid
+    launch(dev, "b", "node2")
+    dev.down("--clean-state")
+    assert dev.leftovers() == []
+
+
+def test_underlay_is_mended(dev):
+    up(dev, 3)
+    launch(dev, "b", "node2")
+    agent = dev.pid("lxagentd-node2")
+    for command in (
+        f"ip link delete {dev.prefix}u2",
+        f"ip netns delete {dev.prefix}-node2",  # its agent and guest keep it alive
+        f"nft delete table ip lxmgr_{dev.prefix}u0",
+        f"ip -n {dev.prefix}-node3 address flush dev eth0",
+        f"ip link delete {dev.prefix}u0",
+    ):
+        machine.run(*command.split(), check=True)
+        again(dev)
+        assert set(nodes(dev).values()) == {"ONLINE"}, command
+        assert machine.tables(dev.prefix), command
+    assert dev.pid("lxagentd-node2") == agent
+    dev.cli("exec", "b", "--", "ping", "-c", "1", "-W", "5", str(dev.slot.underlay[1]))
+    dev.down("--clean-state")
+    assert dev.leftovers() == []
+
+
+def test_join_that_was_cut_short(dev):
+    """The manager has the node, the node does not know: it joins anew, unless instances live there."""
+    up(dev, 2)
+    machine.kill(dev.pid("lxagentd-node2"))
+    shutil.rmtree(f"{dev.state}/agent-node2/pki")
+    again(dev)
+    assert nodes(dev) == {"node1": "ONLINE", "node2": "ONLINE"}
+    launch(dev, "b", "node2")
+    dev.cli("stop", "--force", "b")
+    machine.kill(dev.pid("lxagentd-node2"))
+    os.rename(f"{dev.state}/agent-node2/pki", f"{dev.dir}/pki")
+    again(dev, code=1)
+    assert "node2 is already part of the cluster" in dev.said
+    os.rename(f"{dev.dir}/pki", f"{dev.state}/agent-node2/pki")
+    again(dev)
+    dev.cli("delete", "b")
+    machine.kill(dev.pid("lxagentd-node2"))
+    dev.cli("node", "remove", "node2")
+    again(dev, code=1)
+    assert "node2 was taken out of the cluster" in dev.said and "/pki" in dev.said
+
+
+def test_names_and_numbers_that_others_have(dev):
+    network = str(dev.slot.underlay)
+    for count, said in ("0", "from 1 to"), ("33", "from 1 to"), ("two", "from 1 to"):
+        dev.up("--nodes", count, code=2)
+        assert said in dev.said
+    for subnet in ("10.0.0.0", "10.0.0.0/30", "fd00::/64", "300.0.0.0/24"):
+        dev.up("--nodes", "2", "--underlay", subnet, code=1)
+        assert "is not a subnet for the nodes" in dev.said
+    dev.up("--nodes", "2", "--cgroup-root", f"{dev.prefix}/below", code=1)
+    assert "--cgroup-root" in dev.said
+    assert dev.leftovers() == [] and not os.path.exists(f"{dev.state}/dev.json")
+
+    machine.run("ip", "link", "add", f"{dev.prefix}d0", "type", "bridge", check=True)
+    machine.run("ip", "address", "add", f"{dev.slot.underlay[9]}/24", "dev", f"{dev.prefix}d0", check=True)
+    machine.run("ip", "link", "set", f"{dev.prefix}d0", "up", check=True)
+    up(dev, 2, code=1)
+    assert f"subnet {network} is in use: there is a route through {dev.prefix}d0" in dev.said
+    machine.run("ip", "link", "delete", f"{dev.prefix}d0", check=True)
+
+    machine.run(*f"ip link add {dev.prefix}u0 type veth peer name {dev.prefix}d1".split(), check=True)
+    up(dev, 2, code=1)
+    assert f"network link {dev.prefix}u0 is there and not of this cluster" in dev.said
+    dev.down()
+    assert machine.interface_exists(f"{dev.prefix}u0")
+    machine.run("ip", "link", "delete", f"{dev.prefix}u0", check=True)
+
+    machine.run("ip", "netns", "add", f"{dev.prefix}-node2", check=True)
+    up(dev, 2, code=1)
+    assert f"network namespace {dev.prefix}-node2 is there and not of this cluster" in dev.said
+    dev.down()
+    assert dev.leftovers() == [f"network namespace {dev.prefix}-node2"]
+    machine.run("ip", "netns", "delete", f"{dev.prefix}-node2", check=True)
+    up(dev, 2)
+    assert nodes(dev) == {"node1": "ONLINE", "node2": "ONLINE"}
+    dev.down("--clean-state")
+    assert dev.leftovers() == []

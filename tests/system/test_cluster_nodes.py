@@ -140,3 +140,27 @@ def test_link_between_nodes(three):
     assert shown(three) == WHOLE
     three.mend(0, 1)
     assert reach(0, 1) and reach(1, 0)
+
+
+def test_address_that_changes(three):
+    """A wrong one makes a node go away, never another one of it; the right one brings it back."""
+    name, before = three.node_names[1], pids(three)
+
+    def address():
+        return json.loads(three.ok("node", "show", name, "--format", "json"))["address"]
+
+    right = address()
+    for wrong in ("", "nowhere", "192.0.2.7", "192.0.2.7:0", "192.0.2.7:99999", "0.0.0.0:8444", "[::]:8444", "a b:1"):
+        assert three.cli("node", "set-address", name, wrong).returncode == 1, wrong
+    assert three.cli("node", "set-address", "nobody", right).returncode == 1
+    assert address() == right and shown(three) == WHOLE
+
+    port = three.agent_port
+    three.ok("node", "set-address", name, f"{three.underlay.address(2)}:{port}")  # another node answers there
+    wait_for(lambda: shown(three) == without(1), AWAY_SECONDS, 0.1, "node 1 away")
+    three.kill("manager")
+    three.start_manager()
+    assert address() == f"{three.underlay.address(2)}:{port}"
+    three.ok("node", "set-address", name, right)
+    wait_for(lambda: shown(three) == WHOLE, AWAY_SECONDS, 0.1, "all back")
+    assert pids(three) == before

@@ -79,7 +79,9 @@ class Underlay:
     def create(self):
         os.makedirs(self.stage, exist_ok=True)
         mtu = str(uplink_mtu())
-        _ip("link", "add", self.bridge, "mtu", mtu, "type", "bridge", "forward_delay", "0")
+        # With an address of its own: what it takes from its ports changes with them, and the nodes would not know.
+        mac = "02:00:" + os.urandom(4).hex(":")
+        _ip("link", "add", self.bridge, "address", mac, "mtu", mtu, "type", "bridge")
         _ip("address", "add", f"{self.manager_address}/{self.subnet.prefixlen}", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
         with open("/proc/sys/net/ipv4/ip_forward", "r+", encoding="ascii") as f:
