@@ -113,7 +113,7 @@ static int describe(struct lx_tree_sender *s, int fd, const struct stat *st, uin
 static int hash_of(struct lx_tree_sender *s, const Lxmgr__V1__TreeEntry *e, const struct lx_tree_block *v,
 		   size_t n, struct lx_tree_hash *ret, struct lx_err *err)
 {
-	struct lx_tree_hash entry;
+	struct lx_tree_hash entry = { 0 };
 
 	if (lx_tree_entry_hash(e, &s->scratch, &entry) < 0)
 		return lx_err_oom(err);
@@ -145,7 +145,7 @@ static int send_special(struct lx_tree_sender *s, uint32_t id, Lxmgr__V1__TreeEn
 {
 	struct lx_tree_node *node = lx_tree_map_node(&s->map, id);
 	struct lx_tree_blocks none = { 0 };
-	struct lx_tree_hash hash;
+	struct lx_tree_hash hash = { 0 };
 	int r = hash_of(s, e, NULL, 0, &hash, err);
 
 	if (r < 0)
@@ -178,7 +178,7 @@ static int send_regular(struct lx_tree_sender *s, uint32_t id, int fd, uint64_t 
 	struct lx_tree_node *node = lx_tree_map_node(&s->map, id);
 	struct lx_tree_blocks now = { 0 };
 	struct lx_tree_block one;
-	struct lx_tree_hash hash;
+	struct lx_tree_hash hash = { 0 };
 	const struct lx_tree_block *old = NULL;
 	size_t n_old = 0;
 	bool announced = false;
@@ -290,7 +290,7 @@ int lx_tree_send_link(struct lx_tree_sender *s, uint32_t id, uint32_t primary, b
 {
 	struct lx_tree_node *node = lx_tree_map_node(&s->map, id), *to = lx_tree_map_node(&s->map, primary);
 	Lxmgr__V1__TreeEntry e = LXMGR__V1__TREE_ENTRY__INIT;
-	struct lx_tree_hash hash;
+	struct lx_tree_hash hash = { 0 };
 
 	if (!anew && node->flags & LX_TREE_KNOWN && node->flags & LX_TREE_LINK && node->link == primary)
 		return LX_TREE_SAME;

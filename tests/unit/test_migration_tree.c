@@ -87,6 +87,30 @@ static int carry(void *arg, const Lxmgr__V1__MoveFrame *f, struct lx_err *err)
 	return r;
 }
 
+/* What a test that failed has left. */
+static char tops[32][64];
+static size_t n_tops;
+
+static void make_top(struct pair *p, const char *where)
+{
+	*p = (struct pair){ .from = -1, .to = -1 };
+	snprintf(p->top, sizeof(p->top), "%s/lx-tree-XXXXXX", where);
+	assert_non_null(mkdtemp(p->top));
+	assert_true(n_tops < LX_ARRAY_SIZE(tops));
+	memcpy(tops[n_tops++], p->top, sizeof(p->top));
+}
+
+static int remove_tops(void **state)
+{
+	for (size_t i = 0; i < n_tops; i++) {
+		if (!lx_path_exists(tops[i]))
+			continue;
+		(void)umount2(tops[i], MNT_DETACH);
+		(void)lx_rm_rf(tops[i], NULL);
+	}
+	return 0;
+}
+
 static int open_at(int dir, const char *path)
 {
 	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -97,9 +121,7 @@ static int open_at(int dir, const char *path)
 
 static void begin_in(struct pair *p, const char *where)
 {
-	*p = (struct pair){ .from = -1, .to = -1 };
-	snprintf(p->top, sizeof(p->top), "%s/lx-tree-XXXXXX", where);
-	assert_non_null(mkdtemp(p->top));
+	make_top(p, where);
 	lx_autoclose int top = open_at(AT_FDCWD, p->top);
 
 	assert_int_equal(mkdirat(top, "from", 0755), 0);
@@ -318,7 +340,7 @@ static unsigned same_dir(int a, int b)
 
 	assert_true(d && o);
 	same_entry(a, b, ".");
-	for (struct dirent *e; (e = readdir(o));)
+	while (readdir(o))
 		others++;
 	for (struct dirent *e; (e = readdir(d));) {
 		n++;
@@ -778,9 +800,7 @@ static bool lone_overlay(struct pair *p)
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return false;
-	*p = (struct pair){ .from = -1, .to = -1 };
-	snprintf(p->top, sizeof(p->top), "/tmp/lx-tree-XXXXXX");
-	assert_non_null(mkdtemp(p->top));
+	make_top(p, "/tmp");
 	assert_int_equal(mount("lx-test", p->top, "tmpfs", 0, NULL), 0);
 	lx_autoclose int top = open_at(AT_FDCWD, p->top);
 
@@ -1198,5 +1218,5 @@ int main(void)
 	};
 
 	umask(0);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, remove_tops);
 }
