@@ -980,14 +980,13 @@ static void index_alone_has_it(void **state)
 
 static void full_disk_is_said(void **state)
 {
-	struct pair p;
+	struct pair p = { .from = -1, .to = -1 };
 
 	if (!lone_overlay(&p)) {
 		print_message("needs root and a mount namespace: a small file system is mounted\n");
 		skip();
 	}
 	close(p.to);
-	lx_autoclose int top = open_at(AT_FDCWD, p.top);
 	char to[96];
 
 	snprintf(to, sizeof(to), "%s/to", p.top);
