@@ -187,25 +187,14 @@ static const char *table_of(struct nlmsghdr *h, int type, int attr)
 	return nla_get_string(a);
 }
 
-/* `type`: NFT_MSG_GETTABLE ... A kernel without nftables has none of them. */
-static int dump(struct nl_sock *sock, int type, lx_netlink_fn fn, void *arg, struct lx_err *err)
+int lx_nft_dump(struct nl_sock *sock, int message, lx_netlink_fn fn, void *arg, struct lx_err *err)
 {
 	struct nfgenmsg all = { .nfgen_family = NFPROTO_UNSPEC, .version = NFNETLINK_V0 };
 	struct lx_err why = LX_ERR_INIT;
-	int r = lx_netlink_dump(sock, NFT_TYPE(type), &all, sizeof(all), fn, arg, &why);
+	int r = lx_netlink_dump(sock, NFT_TYPE(message), &all, sizeof(all), fn, arg, &why);
 
 	if (r == -EINVAL || r == -EOPNOTSUPP || r == -EPROTONOSUPPORT)
 		return 0;
-	if (r < 0 && err)
-		*err = why;
-	return r;
-}
-
-static int open_filter(int netns, struct nl_sock **ret, struct lx_err *err)
-{
-	struct lx_err why = LX_ERR_INIT;
-	int r = lx_netlink_open(netns, NETLINK_NETFILTER, ret, &why);
-
 	if (r < 0 && err)
 		*err = why;
 	return r;
@@ -231,10 +220,10 @@ int lx_net_nft_save(int netns, char **ret, struct lx_err *err)
 {
 	lx_autobuf struct lx_buf commands = { 0 }, rules = { 0 };
 	lx_autosock struct nl_sock *sock = NULL;
-	int r = open_filter(netns, &sock, err);
+	int r = lx_netlink_open(netns, NETLINK_NETFILTER, &sock, err);
 
 	if (r == 0)
-		r = dump(sock, NFT_MSG_GETTABLE, list_table, &commands, err);
+		r = lx_nft_dump(sock, NFT_MSG_GETTABLE, list_table, &commands, err);
 	if (r == 0 && commands.len > 0)
 		r = run_nft(netns, lx_buf_str(&commands), &rules, err);
 	if (r < 0) {
@@ -296,10 +285,10 @@ int lx_net_nft_has_xt(int netns, bool *ret, char *table, size_t n, struct lx_err
 {
 	lx_autosock struct nl_sock *sock = NULL;
 	struct xt x = { .table = table, .n = n };
-	int r = open_filter(netns, &sock, err);
+	int r = lx_netlink_open(netns, NETLINK_NETFILTER, &sock, err);
 
 	if (r == 0)
-		r = dump(sock, NFT_MSG_GETRULE, look_at_rule, &x, err);
+		r = lx_nft_dump(sock, NFT_MSG_GETRULE, look_at_rule, &x, err);
 	if (r == 0)
 		*ret = x.found;
 	return r;

@@ -1,0 +1,179 @@
+/*
+ * A descriptor of another process is had through its pidfd (pidfd_getfd(2)); what is set
+ * on the copy is set on the socket. Sockets are many-named: each inode is looked at once.
+ *
+ * Leaving repair mode with a window probe (TCP_REPAIR 0) makes the other end say where it is, so
+ * that what was lost meanwhile is sent again at once. The kernel forgets SO_REUSEADDR on the
+ * way, whatever it was: it is set, since without it a server could not take its own port
+ * again while old connections last, and on a socket that did not have it, it allows nothing by itself.
+ *
+ * Ways to fail: no right to the descriptors; the kernel refuses.
+ */
+#include "migration/sockets.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/map.h"
+#include "lib/str.h"
+
+#define REPAIR_OFF 0 /* TCP_REPAIR_OFF of linux/tcp.h, which does not go with netinet/tcp.h */
+
+struct mend {
+	struct lx_map seen; /* "socket:[inode]" */
+	unsigned mended;
+};
+
+/* ------------------------------------------------------------------ one socket */
+
+static bool is_tcp(int fd)
+{
+	int domain = 0, protocol = 0;
+	socklen_t n = sizeof(domain), m = sizeof(protocol);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 &&
+	       getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &m) == 0 &&
+	       (domain == AF_INET || domain == AF_INET6) && protocol == IPPROTO_TCP;
+}
+
+static int mend_socket(struct mend *m, int fd, pid_t pid, const char *name, struct lx_err *err)
+{
+	int repair = 0, off = REPAIR_OFF, on = 1;
+	socklen_t n = sizeof(repair);
+
+	if (!is_tcp(fd) || getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &repair, &n) < 0 || repair == 0)
+		return 0;
+	if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off)) < 0)
+		return lx_err_errno(err, errno, "cannot take TCP %s of process %d out of repair mode", name,
+				    (int)pid);
+	m->mended++;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		return lx_err_errno(err, errno, "cannot set SO_REUSEADDR of TCP %s of process %d", name,
+				    (int)pid);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ one process */
+
+/* "socket:[4026]"; false: something else, or closed meanwhile. */
+static bool socket_name(int dir, const char *fd, char *buf, size_t size)
+{
+	ssize_t n = readlinkat(dir, fd, buf, size - 1);
+
+	if (n <= 0)
+		return false;
+	buf[n] = '\0';
+	return lx_starts_with(buf, "socket:[");
+}
+
+static int mend_fd(struct mend *m, int pidfd, int dir, const char *name, pid_t pid, struct lx_err *err)
+{
+	char inode[64];
+	uint64_t number;
+
+	if (lx_parse_u64(name, &number) < 0 || number > INT32_MAX ||
+	    !socket_name(dir, name, inode, sizeof(inode)) || lx_map_has(&m->seen, inode))
+		return 0;
+	if (lx_map_set(&m->seen, inode, m) < 0)
+		return lx_err_oom(err);
+	lx_autoclose int fd = (int)syscall(SYS_pidfd_getfd, pidfd, (int)number, 0);
+
+	if (fd < 0)
+		return errno == EBADF || errno == ESRCH
+			       ? 0
+			       : lx_err_errno(err, errno, "cannot get descriptor %s of process %d", name,
+					      (int)pid);
+	return mend_socket(m, fd, pid, inode, err);
+}
+
+static int mend_process(struct mend *m, pid_t pid, struct lx_err *err)
+{
+	lx_autoclose int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	lx_autoclosedir DIR *dir = NULL;
+	char path[64];
+	struct dirent *e;
+	int r = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	if (pidfd >= 0)
+		dir = opendir(path);
+	if (!dir)
+		return errno == ESRCH || errno == ENOENT
+			       ? 0
+			       : lx_err_errno(err, errno, "cannot see the descriptors of process %d",
+					      (int)pid);
+	while ((e = readdir(dir))) {
+		int s = mend_fd(m, pidfd, dirfd(dir), e->d_name, pid, r == 0 ? err : NULL);
+
+		r = r == 0 ? s : r;
+	}
+	return r;
+}
+
+int lx_sockets_mend(const pid_t *pids, size_t n, unsigned *ret_mended, struct lx_err *err)
+{
+	struct mend m = { .mended = 0 };
+	int r = 0;
+
+	lx_map_init(&m.seen, NULL);
+	for (size_t i = 0; i < n; i++) {
+		int s = mend_process(&m, pids[i], r == 0 ? err : NULL);
+
+		r = r == 0 ? s : r;
+	}
+	lx_map_release(&m.seen);
+	if (ret_mended)
+		*ret_mended = m.mended;
+	return r;
+}
+
+/* ------------------------------------------------------------------ counting */
+
+/* Lines of /proc/net/tcp: "  0: 0100007F:1F90 0100007F:C350 01 ...", the state in hexadecimal. */
+static bool is_established(const char *line)
+{
+	unsigned state;
+
+	/* NOLINTNEXTLINE(cert-err34-c): two digits of the kernel's */
+	return sscanf(line, "%*s %*s %*s %2x", &state) == 1 && state == TCP_ESTABLISHED;
+}
+
+static int count(pid_t pid, const char *file, unsigned *n, struct lx_err *err)
+{
+	lx_autofclose FILE *f = NULL;
+	lx_autofree char *line = NULL;
+	size_t size = 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/net/%s", (int)pid, file);
+	f = fopen(path, "re");
+	if (!f) /* tcp6 is not there without IPv6 */
+		return errno == ENOENT && lx_streq(file, "tcp6")
+			       ? 0
+			       : lx_err_errno(err, errno, "cannot open %s", path);
+	while (getline(&line, &size, f) >= 0)
+		*n += is_established(line);
+	return ferror(f) ? lx_err_errno(err, EIO, "cannot read %s", path) : 0;
+}
+
+int lx_sockets_count(pid_t pid, unsigned *ret_established, struct lx_err *err)
+{
+	unsigned n = 0;
+	int r = count(pid, "tcp", &n, err);
+
+	if (r == 0)
+		r = count(pid, "tcp6", &n, err);
+	if (r == 0)
+		*ret_established = n;
+	return r;
+}
