@@ -20,6 +20,9 @@ int lx_nft_dump(struct nl_sock *sock, int message, lx_netlink_fn fn, void *arg, 
 int lx_net_nft_save(int netns, char **ret, struct lx_err *err);
 int lx_net_nft_load(int netns, const char *rules, struct lx_err *err);
 
+/* Drops tables whose name begins with `prefix` from what `nft list ruleset` printed, in place. Pure. */
+void lx_nft_drop_tables(char *rules, const char *prefix);
+
 /*
  * Whether a rule of the guest's uses a match or target of iptables, which nft can neither
  * print nor read; `table` gets the table's name, at most `n` bytes.
