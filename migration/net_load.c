@@ -13,6 +13,7 @@
 #include "migration/net.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -429,6 +430,25 @@ static int load(const struct load *l, struct lx_err *err)
 	if (r == 0 && !lx_str_empty(net->nftables))
 		r = lx_net_nft_load(l->netns, net->nftables, err);
 	return r;
+}
+
+int lx_net_load_ahead(Lxmgr__V1__GuestNetwork *fresh, struct lx_err *err)
+{
+	lx_autoclose int own = -1, netns = -1;
+	int r = lx_netns_open(gettid(), &own, err);
+
+	if (r < 0)
+		return r;
+	if (unshare(CLONE_NEWNET) < 0)
+		return lx_err_errno(err, errno, "cannot make a network namespace");
+	r = lx_netns_open(gettid(), &netns, err);
+	lx_netns_leave(lx_move_fd(own));
+	return r < 0 ? r : lx_net_sysctl_save(netns, fresh, err);
+}
+
+int lx_net_load_prune(Lxmgr__V1__GuestNetwork *net, const Lxmgr__V1__GuestNetwork *fresh, struct lx_err *err)
+{
+	return lx_net_sysctl_prune(net, fresh) < 0 ? lx_err_oom(err) : 0;
 }
 
 int lx_net_load(pid_t pid, const Lxmgr__V1__GuestNetwork *net, size_t n_nics, Lxmgr__V1__Nic *const *nics,
