@@ -14,8 +14,8 @@
 #include "lib/err.h"
 
 #define LX_FRAME_HEADER 4
-/* Largest message: a chunk of a move, all that is known of an image or of a guest's network. */
-#define LX_FRAME_MAX (1024 * 1024 + 1024)
+/* Largest message: a chunk of a move, or what the kernel keeps of a guest's network. */
+#define LX_FRAME_MAX (1024 * 1024)
 /* Bytes of a file in one message of a file transfer. */
 #define LX_FRAME_CHUNK (64 * 1024)
 
