@@ -8,7 +8,7 @@
  * the hook "setup-namespaces"; both take milliseconds and fork nothing, but for nft when the
  * guest has rules.
  *
- * rtnetlink(7), and for nft's JSON libnftables-json(5).
+ * rtnetlink(7), nft(8).
  */
 #ifndef LX_MIGRATION_NET_H
 #define LX_MIGRATION_NET_H
@@ -27,13 +27,23 @@
  */
 int lx_net_save(pid_t pid, size_t n_nics, Lxmgr__V1__Nic *const *nics, Lxmgr__V1__GuestNetwork *out,
 		struct lx_err *err);
-/* The part of it that takes long and changes rarely (sysctls): ahead of the freeze. */
+/* The part of it that takes long and changes rarely (sysctls): ahead of the freeze, into the same `out`. */
 int lx_net_save_ahead(pid_t pid, Lxmgr__V1__GuestNetwork *out, struct lx_err *err);
 
-/* Calls `fn` for each obstacle: links that cannot be carried. */
+/*
+ * Calls `fn` for each obstacle: "link" (cannot be carried), "xfrm", "iptables-legacy",
+ * "iptables-nft"; not blocking: "qdisc" (lost).
+ */
 int lx_net_check(pid_t pid, size_t n_nics, Lxmgr__V1__Nic *const *nics,
 		 int (*fn)(void *arg, const Lxmgr__V1__MoveObstacle *o, struct lx_err *err), void *arg,
 		 struct lx_err *err);
+
+/*
+ * What makes loading faster, ahead of the freeze: a sample of what a new namespace has on this
+ * machine, and, in memory, what of `net` need not be set because of it. Both may be left out.
+ */
+int lx_net_load_ahead(Lxmgr__V1__GuestNetwork *fresh, struct lx_err *err);
+int lx_net_load_prune(Lxmgr__V1__GuestNetwork *net, const Lxmgr__V1__GuestNetwork *fresh, struct lx_err *err);
 
 /*
  * Makes it anew in the (empty) network namespace of `pid`. The veths are made with their
