@@ -69,6 +69,8 @@ int lx_guest_find(struct lx_receive *rx, struct lx_err *err)
 static int on_namespaces(struct lx_receive *rx, struct lx_err *err)
 {
 	rx->init = rx->held.init;
+	/* Without the sample all is set, which takes longer. */
+	(void)lx_net_load_prune(rx->guest->network, &rx->fresh, NULL);
 	return lx_net_load(rx->init, rx->guest->network, rx->spec->n_nics, rx->spec->nics, err);
 }
 
@@ -249,6 +251,8 @@ int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = start(rx, err);
 
+	lxmgr__v1__guest_network__init(&rx->fresh);
+	(void)lx_net_load_ahead(&rx->fresh, NULL);
 	if (r == 0)
 		r = steps_until(rx, "stand-in", err);
 	lx_move_phase(&rx->m, "prepare-restore");
