@@ -14,6 +14,7 @@ const struct cli_group cli_groups[] = {
 	{ "Instances", NULL, cli_list_verbs },
 	{ "Instances", NULL, cli_info_verbs },
 	{ "Instances", NULL, cli_power_verbs },
+	{ "Instances", NULL, cli_move_verbs },
 	{ "Instances", NULL, cli_delete_verbs },
 	{ "Inside an instance", NULL, cli_exec_verbs },
 	{ "Files in an instance", "file", cli_file_verbs },
