@@ -22,6 +22,7 @@
 /* Seconds an answer may take. */
 #define CRIU_PATIENCE   "20"
 #define CRIU_OUTPUT_MAX 4096
+
 /* Runs a command and keeps the beginning of what it says. Its exit status, or negative errno. */
 static int run(char *const argv[], char out[CRIU_OUTPUT_MAX])
 {

@@ -27,7 +27,8 @@ char *lx_criu_find(const char *libexec_dir)
 	for (char *dir = dirs ? strtok_r(dirs, ":", &save) : NULL; dir; dir = strtok_r(NULL, ":", &save)) {
 		char *criu = lx_path_join(dir, "criu");
 
-		if (criu && access(criu, X_OK) == 0)
+		/* A directory can be "executed" as well, and there is one of that name. */
+		if (criu && access(criu, X_OK) == 0 && !lx_is_dir(criu))
 			return criu;
 		free(criu);
 	}
@@ -49,7 +50,7 @@ bool lx_criu_version_ok(const char *version)
  * (net_save.c); mounts of the machine's /dev nodes found by themselves; nothing but errors in the log.
  */
 static const char *const common[] = {
-	"--empty-ns", "net", "--network-lock", "nftables", "--log-level", "1",
+	"--empty-ns", "net", "--network-lock", "nftables", "-v1",
 };
 
 static const char *const dump_only[] = {
@@ -113,6 +114,9 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 	add(ret, "%s", d->hook);
 	add(ret, "--ghost-limit");
 	add(ret, "%llu", LX_CRIU_GHOST_LIMIT);
+	/* Its whole tree, not only what init is in; and what a restore replaces by another one. */
+	add(ret, "--cgroup-root");
+	add(ret, "%s", d->cgroup);
 	add_all(ret, common, LX_ARRAY_SIZE(common));
 	add_all(ret, dump_only, LX_ARRAY_SIZE(dump_only));
 	if (d->parent) {
@@ -127,8 +131,11 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 	return lx_err_oom(err);
 }
 
-int lx_criu_restore_options(struct lx_buf *out, struct lx_err *err)
+int lx_criu_restore_options(const char *cgroup, struct lx_buf *out, struct lx_err *err)
 {
+	/* liblxc names the v2 hierarchy by a controller that is not there: this is for all it has not named. */
+	if (lx_buf_printf(out, "--cgroup-root\n%s\n", cgroup) < 0)
+		return lx_err_oom(err);
 	for (size_t i = 0; i < LX_ARRAY_SIZE(common); i++)
 		if (lx_buf_printf(out, "%s\n", common[i]) < 0)
 			return lx_err_oom(err);

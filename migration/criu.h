@@ -33,6 +33,7 @@ struct lx_criu_dump {
 	pid_t init;
 	const char *images;  /* directory, empty */
 	const char *freezer; /* the payload's v2 cgroup directory, frozen by the caller */
+	const char *cgroup;  /* the payload's, below the mount points: "/lxmgr/web1/payload" */
 	const char *hook;    /* program */
 	const char *parent;  /* images of the round before, relative to `images`; NULL: none */
 	bool track;          /* parent: by the kernel's dirty tracking */
@@ -46,8 +47,11 @@ struct lx_criu_args {
 };
 
 int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, struct lx_err *err);
-/* What a restore is told beyond liblxc's own options, separated by newlines. */
-int lx_criu_restore_options(struct lx_buf *out, struct lx_err *err);
+/*
+ * What a restore is told beyond liblxc's own options, separated by newlines. `cgroup`: the
+ * payload's on this node; it may have had another one.
+ */
+int lx_criu_restore_options(const char *cgroup, struct lx_buf *out, struct lx_err *err);
 void lx_criu_args_release(struct lx_criu_args *args);
 
 /*

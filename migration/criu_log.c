@@ -62,6 +62,18 @@ static bool take_error(const char *line, size_t len, char out[LINE_MAX])
 	return true;
 }
 
+/* Before it has a log CRIU complains in plain words, the reason last. */
+static void last_line(const char *text, char out[LINE_MAX])
+{
+	for (const char *line = text; line && *line;) {
+		size_t n = strcspn(line, "\n");
+
+		if (n > 0)
+			snprintf(out, LINE_MAX, "%.*s", (int)(n < LINE_MAX ? n : LINE_MAX - 1), line);
+		line += n + (line[n] == '\n');
+	}
+}
+
 int lx_criu_explain(const char *log, const char *doing, struct lx_err *err)
 {
 	char first[LINE_MAX] = "";
@@ -73,6 +85,8 @@ int lx_criu_explain(const char *log, const char *doing, struct lx_err *err)
 		(void)take_error(line, end ? (size_t)(end - line) : strlen(line), first);
 		line = end ? end + 1 : NULL;
 	}
+	if (!*first)
+		last_line(log, first);
 	int r = lx_err_set(err, LX_FAILED_PRECONDITION, "CRIU cannot %s: %s", doing,
 			   *first ? first : "it failed without a word");
 

@@ -165,6 +165,12 @@ int lx_tree_map_add(struct lx_tree_map *m, uint32_t parent, const char *name, si
 	return 0;
 }
 
+/* No text of its own: a piece of a longer one. */
+static char *put_before(char *at, const void *text, size_t len)
+{
+	return memcpy(at - len, text, len);
+}
+
 int lx_tree_map_path(const struct lx_tree_map *m, uint32_t id, char out[LX_TREE_PATH_MAX])
 {
 	char *end = out + LX_TREE_PATH_MAX - 1, *at = end;
@@ -178,8 +184,7 @@ int lx_tree_map_path(const struct lx_tree_map *m, uint32_t id, char out[LX_TREE_
 			return -ENAMETOOLONG;
 		if (slash)
 			*--at = '/';
-		at -= len;
-		memcpy(at, name, len);
+		at = put_before(at, name, len);
 	}
 	size_t n = (size_t)(end - at);
 

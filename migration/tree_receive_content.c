@@ -184,7 +184,7 @@ int lx_tree_receive_data(struct lx_tree_receiver *r, const Lxmgr__V1__TreeData *
 int lx_tree_receive_finish(struct lx_tree_receiver *r, struct lx_err *err)
 {
 	struct lx_tree_incoming *f = &r->file;
-	struct lx_tree_hash entry;
+	struct lx_tree_hash entry = { 0 };
 
 	if (!f->entry)
 		return 0;

@@ -104,7 +104,7 @@ static int remember(struct lx_tree_receiver *r, uint32_t id, const Lxmgr__V1__Tr
 		    struct lx_err *err)
 {
 	struct lx_tree_blocks none = { 0 };
-	struct lx_tree_hash hash;
+	struct lx_tree_hash hash = { 0 };
 
 	if (lx_tree_entry_hash(e, &r->scratch, &hash) < 0)
 		return lx_err_oom(err);
@@ -192,7 +192,7 @@ int lx_tree_receive_link(struct lx_tree_receiver *r, uint32_t id, uint32_t to, c
 			 struct lx_err *err)
 {
 	char name_of_fd[32];
-	struct lx_tree_hash hash;
+	struct lx_tree_hash hash = { 0 };
 	bool stays;
 
 	if (lx_tree_entry_hash(e, &r->scratch, &hash) < 0)

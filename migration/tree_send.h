@@ -16,6 +16,7 @@
 #include "lib/buf.h"
 #include "lib/map.h"
 #include "migration/tree.h"
+#include "migration/tree_image.h"
 #include "migration/tree_map.h"
 #include "migration/tree_xattr.h"
 
@@ -36,12 +37,6 @@ struct lx_tree_name {
 	bool primary; /* the one that was sent with the content */
 };
 
-/* A name of the image, of an inode that has several. */
-struct lx_tree_image_name {
-	uint64_t ino;
-	char *path;
-};
-
 struct lx_tree_sender {
 	struct lx_tree_source source;
 	int upper; /* its own */
@@ -60,8 +55,7 @@ struct lx_tree_sender {
 	/* tree_send_hidden.c */
 	bool redirects;
 	bool image_read;
-	struct lx_tree_image_name *image;
-	size_t n_image, cap_image;
+	struct lx_tree_image image;
 	struct lx_map index;     /* name -> inode of the image with several names, as a pointer; or NULL */
 	struct lx_tree_set made; /* nodes that are or were LX_TREE_MADE */
 

@@ -26,27 +26,6 @@
 #include "migration/tree_entry.h"
 #include "migration/tree_send.h"
 
-/* ------------------------------------------------------------------ the image's names */
-
-static int add_image_name(struct lx_tree_sender *s, uint64_t ino, const char *path)
-{
-	if (s->n_image == s->cap_image) {
-		size_t cap = s->cap_image ? s->cap_image * 2 : 64;
-		struct lx_tree_image_name *grown = realloc(s->image, cap * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		s->image = grown;
-		s->cap_image = cap;
-	}
-	char *copy = strdup(path);
-
-	if (!copy)
-		return -ENOMEM;
-	s->image[s->n_image++] = (struct lx_tree_image_name){ .ino = ino, .path = copy };
-	return 0;
-}
-
 static int open_beneath(int dir, const char *path, uint64_t flags)
 {
 	struct open_how how = { .flags = flags | O_NOFOLLOW | O_CLOEXEC,
@@ -54,99 +33,6 @@ static int open_beneath(int dir, const char *path, uint64_t flags)
 	int fd = (int)syscall(SYS_openat2, dir, *path ? path : ".", &how, sizeof(how));
 
 	return fd < 0 ? -errno : fd;
-}
-
-/* Directories that are still to be read, as paths. */
-struct paths {
-	char **v;
-	size_t n, cap;
-};
-
-static void paths_release(struct paths *p)
-{
-	while (p->n > 0)
-		free(p->v[--p->n]);
-	free(p->v);
-}
-
-static int paths_push(struct paths *p, const char *path)
-{
-	if (p->n == p->cap) {
-		size_t cap = p->cap ? p->cap * 2 : 64;
-		char **grown = realloc(p->v, cap * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		p->v = grown;
-		p->cap = cap;
-	}
-	p->v[p->n] = strdup(path);
-	return p->v[p->n] ? (int)(p->n++, 0) : -ENOMEM;
-}
-
-static int read_image_dir(struct lx_tree_sender *s, const char *path, struct paths *todo)
-{
-	int fd = open_beneath(s->source.lower, path, O_RDONLY | O_DIRECTORY);
-
-	if (fd < 0)
-		return fd;
-	lx_autoclosedir DIR *d = fdopendir(fd);
-
-	if (!d) {
-		int e = errno;
-
-		close(fd);
-		return -e;
-	}
-	for (struct dirent *e; (errno = 0, e = readdir(d));) {
-		struct stat st;
-		char below[LX_TREE_PATH_MAX];
-		int r = 0;
-
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		if (snprintf(below, sizeof(below), "%s%s%s", path, *path ? "/" : "", e->d_name) >=
-		    (int)sizeof(below))
-			return -ENAMETOOLONG;
-		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			return -errno;
-		if (S_ISDIR(st.st_mode))
-			r = paths_push(todo, below);
-		else if (st.st_nlink > 1)
-			r = add_image_name(s, st.st_ino, below);
-		if (r < 0)
-			return r;
-	}
-	return -errno;
-}
-
-static int by_inode(const void *a, const void *b)
-{
-	const struct lx_tree_image_name *x = a, *y = b;
-
-	if (x->ino != y->ino)
-		return x->ino < y->ino ? -1 : 1;
-	return strcmp(x->path, y->path);
-}
-
-/* Once; images do not change. */
-static int read_image(struct lx_tree_sender *s, struct lx_err *err)
-{
-	struct paths todo = { 0 };
-	int r = s->image_read ? 0 : paths_push(&todo, "");
-
-	while (r == 0 && todo.n > 0) {
-		lx_autofree char *path = todo.v[--todo.n];
-
-		r = read_image_dir(s, path, &todo);
-	}
-	paths_release(&todo);
-	if (r < 0)
-		return lx_err_errno(err, r, "cannot read the image");
-	if (!s->image_read && s->n_image)
-		qsort(s->image, s->n_image, sizeof(*s->image), by_inode);
-	s->image_read = true;
-	return 0;
 }
 
 /* ------------------------------------------------------------------ the index */
@@ -355,28 +241,21 @@ static int send_names(struct lx_tree_sender *s, const char *entry, const struct 
 static int send_changed(struct lx_tree_sender *s, const char *entry, uint64_t original, struct lx_err *err)
 {
 	struct stat st;
-	size_t low = 0, high, n = 0;
-	int r = read_image(s, err);
+	size_t n;
+	int r = s->image_read ? 0 : lx_tree_image_read(s->source.lower, &s->image, err);
 
 	if (r < 0)
 		return r;
+	s->image_read = true;
 	if (fstatat(s->source.index, entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? lx_tree_send_gone(s, entry, err)
 				       : lx_err_errno(err, errno, "cannot look at index entry %.80s", entry);
 	/* A whiteout: all its names are gone. A directory: of no interest here. */
 	if (S_ISDIR(st.st_mode) || lx_tree_is_whiteout(st.st_mode, st.st_rdev))
 		return 0;
-	for (high = s->n_image; low < high;) {
-		size_t mid = low + (high - low) / 2;
+	const struct lx_tree_image_name *names = lx_tree_image_names(&s->image, original, &n);
 
-		if (s->image[mid].ino < original)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	while (low + n < s->n_image && s->image[low + n].ino == original)
-		n++;
-	return send_names(s, entry, &st, &s->image[low], n, err);
+	return send_names(s, entry, &st, names, n, err);
 }
 
 /* ------------------------------------------------------------------ the pass */
@@ -449,9 +328,7 @@ int lx_tree_send_hidden(struct lx_tree_sender *s, struct lx_err *err)
 
 void lx_tree_send_hidden_release(struct lx_tree_sender *s)
 {
-	for (size_t i = 0; i < s->n_image; i++)
-		free(s->image[i].path);
-	free(s->image);
+	lx_tree_image_release(&s->image);
 	lx_map_release(&s->index);
 	lx_tree_set_release(&s->made);
 }

@@ -89,12 +89,11 @@ int lx_tree_sender_mapped(struct lx_tree_sender *s, const char *path, struct lx_
 /* "7f00-7f10 rw-s 00000000 08:01 4711   /path": the range when it is shared, writable and of a file. */
 static bool parse_line(const char *line, char range[64])
 {
-	char perms[8];
-	unsigned long inode;
+	char perms[8], inode[32];
 
-	if (sscanf(line, "%63s %7s %*s %*s %lu", range, perms, &inode) != 3)
+	if (sscanf(line, "%63s %7s %*s %*s %31s", range, perms, inode) != 3)
 		return false;
-	return strlen(perms) == 4 && perms[1] == 'w' && perms[3] == 's' && inode != 0;
+	return strlen(perms) == 4 && perms[1] == 'w' && perms[3] == 's' && strcmp(inode, "0") != 0;
 }
 
 static bool has_ended(int errnum)

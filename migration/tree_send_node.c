@@ -57,10 +57,13 @@ static bool is_same(const struct lx_tree_sender *s, const struct lx_tree_node *n
 
 /* ------------------------------------------------------------------ what it is */
 
-static int read_xattrs(struct lx_tree_sender *s, int fd, Lxmgr__V1__TreeEntry *e, struct lx_err *err)
+static int read_xattrs(struct lx_tree_sender *s, int fd, uint32_t shift, Lxmgr__V1__TreeEntry *e,
+		       struct lx_err *err)
 {
 	int r = lx_tree_xattrs_read(fd, &s->xattrs);
 
+	if (r == 0 && shift)
+		lx_tree_xattrs_shift(&s->xattrs, shift);
 	e->n_xattrs = s->xattrs.n;
 	e->xattrs = s->xattrs.v;
 	if (r == -E2BIG) {
@@ -105,7 +108,7 @@ static int describe(struct lx_tree_sender *s, int fd, const struct stat *st, uin
 		e->rdev = st->st_rdev;
 	int r = S_ISLNK(st->st_mode) ? read_target(s, fd, e, err) : 0;
 
-	return r < 0 ? r : read_xattrs(s, fd, e, err);
+	return r < 0 ? r : read_xattrs(s, fd, shift, e, err);
 }
 
 /* ------------------------------------------------------------------ what differs */
@@ -113,7 +116,7 @@ static int describe(struct lx_tree_sender *s, int fd, const struct stat *st, uin
 static int hash_of(struct lx_tree_sender *s, const Lxmgr__V1__TreeEntry *e, const struct lx_tree_block *v,
 		   size_t n, struct lx_tree_hash *ret, struct lx_err *err)
 {
-	struct lx_tree_hash entry;
+	struct lx_tree_hash entry = { 0 };
 
 	if (lx_tree_entry_hash(e, &s->scratch, &entry) < 0)
 		return lx_err_oom(err);
@@ -145,7 +148,7 @@ static int send_special(struct lx_tree_sender *s, uint32_t id, Lxmgr__V1__TreeEn
 {
 	struct lx_tree_node *node = lx_tree_map_node(&s->map, id);
 	struct lx_tree_blocks none = { 0 };
-	struct lx_tree_hash hash;
+	struct lx_tree_hash hash = { 0 };
 	int r = hash_of(s, e, NULL, 0, &hash, err);
 
 	if (r < 0)
@@ -178,7 +181,7 @@ static int send_regular(struct lx_tree_sender *s, uint32_t id, int fd, uint64_t 
 	struct lx_tree_node *node = lx_tree_map_node(&s->map, id);
 	struct lx_tree_blocks now = { 0 };
 	struct lx_tree_block one;
-	struct lx_tree_hash hash;
+	struct lx_tree_hash hash = { 0 };
 	const struct lx_tree_block *old = NULL;
 	size_t n_old = 0;
 	bool announced = false;
@@ -226,13 +229,28 @@ int lx_tree_send_dir(struct lx_tree_sender *s, uint32_t id, int fd, const struct
 	if (r < 0)
 		return r;
 	node->flags &= (uint16_t)~LX_TREE_OPAQUE;
-	if (lx_tree_xattrs_get(&s->xattrs, LX_TREE_XATTR_OPAQUE))
+	const Lxmgr__V1__TreeXattr *opaque = lx_tree_xattrs_get(&s->xattrs, LX_TREE_XATTR_OPAQUE);
+
+	/* "x" only says that there are whiteouts made of attributes. */
+	if (opaque && opaque->value.len == 1 && opaque->value.data[0] == 'y')
 		node->flags |= LX_TREE_OPAQUE;
 	if (lx_tree_xattrs_get(&s->xattrs, LX_TREE_XATTR_REDIRECT))
 		s->redirects = true;
 	node->stamp = stamp_of(s, st);
 	node->ino = st->st_ino;
 	return r;
+}
+
+/* Nothing runs any more: what was read is one state of the file, or somebody outside writes to it. */
+static int check_still(struct lx_tree_sender *s, int fd, const struct stat *before, struct lx_err *err)
+{
+	struct stat now;
+
+	if (fstat(fd, &now) < 0)
+		return lx_err_errno(err, errno, "cannot look at \"%.200s\"", s->path);
+	if (ns_of(now.st_ctim) == ns_of(before->st_ctim) && now.st_size == before->st_size)
+		return 0;
+	return lx_tree_send_gone(s, s->path, err);
 }
 
 static int open_regular(int fd)
@@ -275,6 +293,11 @@ int lx_tree_send_node(struct lx_tree_sender *s, uint32_t id, int dirfd, const ch
 
 		r = file < 0 ? lx_err_errno(err, file, "cannot open \"%.200s\"", s->path)
 			     : send_regular(s, id, file, now.st_ino, &e, err);
+		if (r >= 0 && s->last) {
+			int x = check_still(s, file, &now, err);
+
+			r = x < 0 ? x : r;
+		}
 	} else if (r == 0) {
 		r = send_special(s, id, &e, err);
 	}
@@ -290,7 +313,7 @@ int lx_tree_send_link(struct lx_tree_sender *s, uint32_t id, uint32_t primary, b
 {
 	struct lx_tree_node *node = lx_tree_map_node(&s->map, id), *to = lx_tree_map_node(&s->map, primary);
 	Lxmgr__V1__TreeEntry e = LXMGR__V1__TREE_ENTRY__INIT;
-	struct lx_tree_hash hash;
+	struct lx_tree_hash hash = { 0 };
 
 	if (!anew && node->flags & LX_TREE_KNOWN && node->flags & LX_TREE_LINK && node->link == primary)
 		return LX_TREE_SAME;

@@ -183,6 +183,43 @@ const Lxmgr__V1__TreeXattr *lx_tree_xattrs_get(const struct lx_tree_xattrs *x, c
 	return NULL;
 }
 
+/* ------------------------------------------------------------------ ids in ACLs */
+
+/* struct posix_acl_xattr_header and _entry of the kernel, little-endian. */
+#define ACL_VERSION 2u
+#define ACL_HEAD    4u
+#define ACL_ENTRY   8u
+#define ACL_USER    0x02u
+#define ACL_GROUP   0x08u
+
+static uint32_t get32(const uint8_t *at)
+{
+	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static void put32(uint8_t *at, uint32_t value)
+{
+	for (unsigned i = 0; i < 4; i++)
+		at[i] = (uint8_t)(value >> (8 * i));
+}
+
+void lx_tree_xattrs_shift(struct lx_tree_xattrs *x, uint32_t shift)
+{
+	for (size_t i = 0; i < x->n; i++) {
+		const ProtobufCBinaryData *v = &x->v[i]->value;
+
+		if (!lx_starts_with(x->v[i]->name, "system.posix_acl_") || v->len < ACL_HEAD ||
+		    get32(v->data) != ACL_VERSION)
+			continue;
+		for (size_t at = ACL_HEAD; at + ACL_ENTRY <= v->len; at += ACL_ENTRY) {
+			unsigned tag = v->data[at] | (unsigned)v->data[at + 1] << 8;
+
+			if (tag == ACL_USER || tag == ACL_GROUP)
+				put32(v->data + at + 4, get32(v->data + at + 4) + shift);
+		}
+	}
+}
+
 /* ------------------------------------------------------------------ applying */
 
 static bool wanted(const Lxmgr__V1__TreeEntry *e, const char *name)

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/buf.h"
 #include "lib/err.h"
@@ -36,6 +37,8 @@ void lx_tree_xattrs_release(struct lx_tree_xattrs *x);
  * more or larger than can be carried.
  */
 int lx_tree_xattrs_read(int fd, struct lx_tree_xattrs *x);
+/* Adds to the ids that ACLs name, as far as they are well-formed. */
+void lx_tree_xattrs_shift(struct lx_tree_xattrs *x, uint32_t shift);
 /* `fd` (O_PATH is fine) has exactly those of `e` afterwards, of those that travel. Negative errno, no
  * message. */
 int lx_tree_xattrs_apply(int fd, const Lxmgr__V1__TreeEntry *e);

@@ -87,6 +87,30 @@ static int carry(void *arg, const Lxmgr__V1__MoveFrame *f, struct lx_err *err)
 	return r;
 }
 
+/* What a test that failed has left. */
+static char tops[32][64];
+static size_t n_tops;
+
+static void make_top(struct pair *p, const char *where)
+{
+	*p = (struct pair){ .from = -1, .to = -1 };
+	snprintf(p->top, sizeof(p->top), "%s/lx-tree-XXXXXX", where);
+	assert_non_null(mkdtemp(p->top));
+	assert_true(n_tops < LX_ARRAY_SIZE(tops));
+	memcpy(tops[n_tops++], p->top, sizeof(p->top));
+}
+
+static int remove_tops(void **state)
+{
+	for (size_t i = 0; i < n_tops; i++) {
+		if (!lx_path_exists(tops[i]))
+			continue;
+		(void)umount2(tops[i], MNT_DETACH);
+		(void)lx_rm_rf(tops[i], NULL);
+	}
+	return 0;
+}
+
 static int open_at(int dir, const char *path)
 {
 	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -97,9 +121,7 @@ static int open_at(int dir, const char *path)
 
 static void begin_in(struct pair *p, const char *where)
 {
-	*p = (struct pair){ .from = -1, .to = -1 };
-	snprintf(p->top, sizeof(p->top), "%s/lx-tree-XXXXXX", where);
-	assert_non_null(mkdtemp(p->top));
+	make_top(p, where);
 	lx_autoclose int top = open_at(AT_FDCWD, p->top);
 
 	assert_int_equal(mkdirat(top, "from", 0755), 0);
@@ -203,6 +225,14 @@ static void set_attr(int dir, const char *path, const char *name, const void *va
 
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", dir, path);
 	assert_int_equal(lsetxattr(proc, name, value, len, 0), 0);
+}
+
+static ssize_t get_attr(int dir, const char *path, const char *name, char buf[256])
+{
+	char proc[256];
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", dir, path);
+	return lgetxattr(proc, name, buf, 256);
 }
 
 static bool has_attr(int dir, const char *path, const char *name)
@@ -318,7 +348,7 @@ static unsigned same_dir(int a, int b)
 
 	assert_true(d && o);
 	same_entry(a, b, ".");
-	for (struct dirent *e; (e = readdir(o));)
+	while (readdir(o))
 		others++;
 	for (struct dirent *e; (e = readdir(d));) {
 		n++;
@@ -670,6 +700,28 @@ static void changes_meanwhile(void **state)
 	}
 }
 
+static void append(struct pair *p)
+{
+	put_at(p->from, "f", 3 * MIB, "more");
+}
+
+static void grows_meanwhile(void **state)
+{
+	struct pair p;
+
+	begin(&p);
+	put_noise(p.from, "f", 2 * MIB);
+	p.meanwhile = append;
+	pass(&p, false);
+	pass(&p, false);
+	same(&p);
+	put_at(p.from, "f", 5, "x");
+	p.meanwhile = append;
+	assert_true(try_pass(&p, true) < 0);
+	assert_int_equal(p.err.code, LX_FAILED_PRECONDITION);
+	end(&p);
+}
+
 static void looks_again_at_young_files(void **state)
 {
 	struct pair p;
@@ -741,6 +793,12 @@ static void digest_finds_a_changed_byte(void **state)
 
 /* ------------------------------------------------------------------ a real overlay */
 
+/* The same for user 1 of the image as `acl` is for user 1 of the instance. */
+static const uint8_t image_acl[] = { 2,    0,    0,    0,    1,    0,    7,    0,    0xff, 0xff, 0xff,
+				     0xff, 2,    0,    4,    0,    1,    0,    0,    0,    4,    0,
+				     5,    0,    0xff, 0xff, 0xff, 0xff, 0x10, 0,    5,    0,    0xff,
+				     0xff, 0xff, 0xff, 0x20, 0,    5,    0,    0xff, 0xff, 0xff, 0xff };
+
 static void make_image(int d)
 {
 	make_dir(d, "usr");
@@ -778,9 +836,7 @@ static bool lone_overlay(struct pair *p)
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return false;
-	*p = (struct pair){ .from = -1, .to = -1 };
-	snprintf(p->top, sizeof(p->top), "/tmp/lx-tree-XXXXXX");
-	assert_non_null(mkdtemp(p->top));
+	make_top(p, "/tmp");
 	assert_int_equal(mount("lx-test", p->top, "tmpfs", 0, NULL), 0);
 	lx_autoclose int top = open_at(AT_FDCWD, p->top);
 
@@ -807,6 +863,7 @@ static void hidden_names_come_along(void **state)
 
 	make_image(image);
 	make_image(copy);
+	set_attr(image, "usr/lib", "system.posix_acl_default", image_acl, sizeof(image_acl));
 	snprintf(m, sizeof(m), "%s/m", p.top);
 	snprintf(m2, sizeof(m2), "%s/m2", p.top);
 	mount_overlay(p.top, "image", "from", "work", m);
@@ -825,6 +882,8 @@ static void hidden_names_come_along(void **state)
 	assert_string_equal(text_of(p.to, "usr/lib/h2", text), "of the guest");
 	assert_int_equal(stat_of(p.to, "usr/lib").st_uid, OWNER);
 	assert_int_equal(stat_of(p.to, "usr/lib").st_mode, S_IFDIR | 0711);
+	assert_int_equal(get_attr(p.to, "usr/lib", "system.posix_acl_default", text), sizeof(acl));
+	assert_memory_equal(text, acl, sizeof(acl));
 
 	assert_int_equal(unlinkat(guest, "opt/h4", 0), 0);
 	assert_int_equal(unlinkat(guest, "opt", AT_REMOVEDIR), 0);
@@ -915,6 +974,34 @@ static void index_alone_has_it(void **state)
 	lx_tree_receiver_free(p.receiver);
 	close(p.from);
 	close(p.to);
+	assert_int_equal(umount2(p.top, MNT_DETACH), 0);
+	assert_int_equal(rmdir(p.top), 0);
+}
+
+static void full_disk_is_said(void **state)
+{
+	struct pair p = { .from = -1, .to = -1 };
+
+	if (!lone_overlay(&p)) {
+		print_message("needs root and a mount namespace: a small file system is mounted\n");
+		skip();
+	}
+	close(p.to);
+	char to[96];
+
+	snprintf(to, sizeof(to), "%s/to", p.top);
+	assert_int_equal(mount("lx-test", to, "tmpfs", 0, "size=256k"), 0);
+	p.to = open_at(AT_FDCWD, to);
+	connect_pair(&p, -1, -1);
+	put_noise(p.from, "f", MIB);
+	assert_int_equal(try_pass(&p, false), -ENOSPC);
+	assert_int_equal(p.err.code, LX_RESOURCE_EXHAUSTED);
+	assert_true(p.err.hint[0]);
+	lx_tree_sender_free(p.sender);
+	lx_tree_receiver_free(p.receiver);
+	close(p.from);
+	close(p.to);
+	assert_int_equal(umount2(to, MNT_DETACH), 0);
 	assert_int_equal(umount2(p.top, MNT_DETACH), 0);
 	assert_int_equal(rmdir(p.top), 0);
 }
@@ -1183,6 +1270,7 @@ int main(void)
 		cmocka_unit_test(link_is_replaced_in_place),
 		cmocka_unit_test(deep_and_wide),
 		cmocka_unit_test(changes_meanwhile),
+		cmocka_unit_test(grows_meanwhile),
 		cmocka_unit_test(looks_again_at_young_files),
 		cmocka_unit_test(sees_stores_through_mappings),
 		cmocka_unit_test(digest_finds_a_changed_byte),
@@ -1195,8 +1283,9 @@ int main(void)
 		/* Last: they leave the mount namespace. */
 		cmocka_unit_test(hidden_names_come_along),
 		cmocka_unit_test(index_alone_has_it),
+		cmocka_unit_test(full_disk_is_said),
 	};
 
 	umask(0);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, remove_tops);
 }

@@ -46,6 +46,7 @@ int lx_move_init(struct lx_move *m, struct lx_job *job, const char *operation, s
 	lx_dump_dir_path(job->run_dir, operation, m->dir);
 	snprintf(m->images, sizeof(m->images), "%s/images", m->dir);
 	lx_cgroup_path(&m->cg, m->cg.v2, job, "/payload", m->payload);
+	snprintf(m->cgroup, sizeof(m->cgroup), "/%s/%s/payload", job->cgroup_root, job->name);
 	m->libexec = own_directory();
 	m->report = malloc(sizeof(*m->report));
 	if (!m->libexec || !m->report)

@@ -205,7 +205,7 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 	if (r == 0)
 		r = lx_hooks_open(socket, &rx->hooks, err);
 	if (r == 0)
-		r = lx_criu_restore_options(&options, err);
+		r = lx_criu_restore_options(rx->m.cgroup, &options, err);
 	if (r < 0)
 		return r;
 	restore.images = rx->m.images;
