@@ -8,7 +8,7 @@
  * the hook "setup-namespaces"; both take milliseconds and fork nothing, but for nft when the
  * guest has rules.
  *
- * rtnetlink(7), and for nft's JSON libnftables-json(5).
+ * rtnetlink(7), nft(8).
  */
 #ifndef LX_MIGRATION_NET_H
 #define LX_MIGRATION_NET_H
@@ -27,10 +27,13 @@
  */
 int lx_net_save(pid_t pid, size_t n_nics, Lxmgr__V1__Nic *const *nics, Lxmgr__V1__GuestNetwork *out,
 		struct lx_err *err);
-/* The part of it that takes long and changes rarely (sysctls): ahead of the freeze. */
+/* The part of it that takes long and changes rarely (sysctls): ahead of the freeze, into the same `out`. */
 int lx_net_save_ahead(pid_t pid, Lxmgr__V1__GuestNetwork *out, struct lx_err *err);
 
-/* Calls `fn` for each obstacle: links that cannot be carried. */
+/*
+ * Calls `fn` for each obstacle: "link" (cannot be carried), "xfrm", "iptables-legacy",
+ * "iptables-nft"; not blocking: "qdisc" (lost).
+ */
 int lx_net_check(pid_t pid, size_t n_nics, Lxmgr__V1__Nic *const *nics,
 		 int (*fn)(void *arg, const Lxmgr__V1__MoveObstacle *o, struct lx_err *err), void *arg,
 		 struct lx_err *err);

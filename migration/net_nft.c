@@ -3,8 +3,9 @@
  * nft, which prints them in the form it reads. Text rather than JSON: it is what `nft -f` of
  * every version reads back, while the JSON of some versions lacks statements.
  *
- * Tables are listed by name, so that CRIU's own, which blocks the guest's packets while it
- * is dumped, does not come along.
+ * Names and comments in it are the guest's, and nft prints them as they are: the text is not to
+ * be trusted. It is read inside the guest's namespace, where it can set nothing that the guest could
+ * not; the one word by which it could reach this machine's files is refused.
  *
  * Ways to fail: no nft on this machine; rules that it does not understand (its first words
  * are the error); it takes longer than NFT_SECONDS.
@@ -23,9 +24,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <netinet/in.h> /* before linux/netfilter.h, which would bring its own */
-
-#include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
@@ -155,26 +153,6 @@ static int run_nft(int netns, const char *input, struct lx_buf *out, struct lx_e
 
 /* ------------------------------------------------------------------ asking the kernel */
 
-static const char *family_name(uint8_t family)
-{
-	switch (family) {
-	case NFPROTO_INET:
-		return "inet";
-	case NFPROTO_IPV4:
-		return "ip";
-	case NFPROTO_IPV6:
-		return "ip6";
-	case NFPROTO_ARP:
-		return "arp";
-	case NFPROTO_BRIDGE:
-		return "bridge";
-	case NFPROTO_NETDEV:
-		return "netdev";
-	default:
-		return NULL;
-	}
-}
-
 /* The table that a message of a dump is about; NULL: of none, or CRIU's. */
 static const char *table_of(struct nlmsghdr *h, int type, int attr)
 {
@@ -187,12 +165,11 @@ static const char *table_of(struct nlmsghdr *h, int type, int attr)
 	return nla_get_string(a);
 }
 
-/* `type`: NFT_MSG_GETTABLE ... A kernel without nftables has none of them. */
-static int dump(struct nl_sock *sock, int type, lx_netlink_fn fn, void *arg, struct lx_err *err)
+int lx_nft_dump(struct nl_sock *sock, int message, lx_netlink_fn fn, void *arg, struct lx_err *err)
 {
-	struct nfgenmsg all = { .nfgen_family = NFPROTO_UNSPEC, .version = NFNETLINK_V0 };
+	struct nfgenmsg all = { .nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0 };
 	struct lx_err why = LX_ERR_INIT;
-	int r = lx_netlink_dump(sock, NFT_TYPE(type), &all, sizeof(all), fn, arg, &why);
+	int r = lx_netlink_dump(sock, NFT_TYPE(message), &all, sizeof(all), fn, arg, &why);
 
 	if (r == -EINVAL || r == -EOPNOTSUPP || r == -EPROTONOSUPPORT)
 		return 0;
@@ -201,42 +178,66 @@ static int dump(struct nl_sock *sock, int type, lx_netlink_fn fn, void *arg, str
 	return r;
 }
 
-static int open_filter(int netns, struct nl_sock **ret, struct lx_err *err)
-{
-	struct lx_err why = LX_ERR_INIT;
-	int r = lx_netlink_open(netns, NETLINK_NETFILTER, ret, &why);
+/* ------------------------------------------------------------------ the guest's tables */
 
-	if (r < 0 && err)
-		*err = why;
+/* Tables begin and end at the left edge; nothing else does. */
+void lx_nft_drop_tables(char *rules, const char *prefix)
+{
+	char *to = rules, *end;
+	bool dropping = false;
+
+	for (char *line = rules; *line; line = end) {
+		size_t len = strcspn(line, "\n");
+		char name[128];
+
+		end = line + len + (line[len] == '\n');
+		if (sscanf(line, "table %*s %127s", name) == 1)
+			dropping = lx_starts_with(name, prefix);
+		if (!dropping) {
+			memmove(to, line, (size_t)(end - line));
+			to += end - line;
+		}
+		if (line[0] == '}')
+			dropping = false;
+	}
+	*to = '\0';
+}
+
+static int refuse_include(const char *rules, struct lx_err *err)
+{
+	int r;
+
+	if (!strstr(rules, "include"))
+		return 0;
+	r = lx_err_set(err, LX_FAILED_PRECONDITION,
+		       "a name or comment in the guest's packet filter contains the word include");
+	lx_err_hint(err, "Name it otherwise: nft would take the word for a command.");
 	return r;
 }
 
-/* ------------------------------------------------------------------ the guest's tables */
-
-static int list_table(void *arg, struct nlmsghdr *h, struct lx_err *err)
+static int see_table(void *arg, struct nlmsghdr *h, struct lx_err *err)
 {
-	const char *name = table_of(h, NFT_MSG_NEWTABLE, NFTA_TABLE_NAME);
-	const char *family = family_name(((struct nfgenmsg *)nlmsg_data(h))->nfgen_family);
-
-	if (!name || !family)
-		return 0;
-	/* Names are the guest's: the kernel takes any, nft prints and reads back only these. */
-	if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/\\.") !=
-	    strlen(name))
-		return lx_err_set(err, LX_FAILED_PRECONDITION, "a packet filter table has a strange name");
-	return lx_buf_printf(arg, "list table %s %s\n", family, name) < 0 ? lx_err_oom(err) : 0;
+	if (table_of(h, NFT_MSG_NEWTABLE, NFTA_TABLE_NAME))
+		*(bool *)arg = true;
+	return 0;
 }
 
 int lx_net_nft_save(int netns, char **ret, struct lx_err *err)
 {
-	lx_autobuf struct lx_buf commands = { 0 }, rules = { 0 };
+	lx_autobuf struct lx_buf rules = { 0 };
 	lx_autosock struct nl_sock *sock = NULL;
-	int r = open_filter(netns, &sock, err);
+	bool found = false;
+	int r = lx_netlink_open(netns, NETLINK_NETFILTER, &sock, err);
 
 	if (r == 0)
-		r = dump(sock, NFT_MSG_GETTABLE, list_table, &commands, err);
-	if (r == 0 && commands.len > 0)
-		r = run_nft(netns, lx_buf_str(&commands), &rules, err);
+		r = lx_nft_dump(sock, NFT_MSG_GETTABLE, see_table, &found, err);
+	if (r == 0 && found) {
+		r = run_nft(netns, "list ruleset\n", &rules, err);
+		if (r == 0 && rules.len > 0)
+			lx_nft_drop_tables((char *)rules.data, LX_CRIU_TABLE_PREFIX);
+		if (r == 0)
+			r = refuse_include(lx_buf_str(&rules), err);
+	}
 	if (r < 0) {
 		lx_err_wrap(err, "cannot read the guest's packet filter");
 		return r;
@@ -248,8 +249,10 @@ int lx_net_nft_save(int netns, char **ret, struct lx_err *err)
 int lx_net_nft_load(int netns, const char *rules, struct lx_err *err)
 {
 	lx_autobuf struct lx_buf out = { 0 };
-	int r = run_nft(netns, rules, &out, err);
+	int r = refuse_include(rules, err);
 
+	if (r == 0)
+		r = run_nft(netns, rules, &out, err);
 	if (r < 0)
 		lx_err_wrap(err, "cannot set the guest's packet filter");
 	return r;
@@ -296,10 +299,10 @@ int lx_net_nft_has_xt(int netns, bool *ret, char *table, size_t n, struct lx_err
 {
 	lx_autosock struct nl_sock *sock = NULL;
 	struct xt x = { .table = table, .n = n };
-	int r = open_filter(netns, &sock, err);
+	int r = lx_netlink_open(netns, NETLINK_NETFILTER, &sock, err);
 
 	if (r == 0)
-		r = dump(sock, NFT_MSG_GETRULE, look_at_rule, &x, err);
+		r = lx_nft_dump(sock, NFT_MSG_GETRULE, look_at_rule, &x, err);
 	if (r == 0)
 		*ret = x.found;
 	return r;

@@ -2,7 +2,10 @@
  * migration/net.h for tests: one command, what it has to say on standard output.
  *
  *   save PID FILE NIC...    load PID FILE NIC...
+ *   check PID NIC...        one line an obstacle: CODE<TAB>BLOCKS<TAB>CAUSE<TAB>CURE
  *   plug | unplug | silence NIC...
+ *   mend PID...             prints how many sockets were mended
+ *   unlock PID              count PID
  *
  * A NIC is NAME=HOST_NAME=BRIDGE. FILE holds a GuestNetwork as bytes. "save" and "load" print how
  * long each step took, in nanoseconds. An error goes to standard error as "CODE<TAB>MESSAGE<TAB>HINT".
@@ -19,6 +22,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "migration/net.h"
+#include "migration/sockets.h"
 #include "proto/pb.h"
 
 #define FILE_MAX (64u << 20)
@@ -86,17 +90,47 @@ static int load(pid_t pid, const char *path, struct lx_err *err)
 	return r;
 }
 
+static int print_obstacle(void *arg, const Lxmgr__V1__MoveObstacle *o, struct lx_err *err)
+{
+	printf("%s\t%d\t%s\t%s\n", o->code, o->blocks, o->cause, o->cure);
+	return 0;
+}
+
+static int sockets(int argc, char **argv, pid_t pid, struct lx_err *err)
+{
+	pid_t pids[NICS_MAX];
+	unsigned n = 0;
+	int r;
+
+	if (lx_streq(argv[1], "unlock"))
+		return lx_net_unlock(pid, err);
+	if (lx_streq(argv[1], "count")) {
+		r = lx_sockets_count(pid, &n, err);
+	} else {
+		for (int i = 2; i < argc && i - 2 < NICS_MAX; i++)
+			pids[i - 2] = (pid_t)strtol(argv[i], NULL, 10);
+		r = lx_sockets_mend(pids, (size_t)argc - 2, &n, err);
+	}
+	printf("%u\n", n);
+	return r;
+}
+
 static int run(int argc, char **argv, struct lx_err *err)
 {
 	bool on_file = lx_streq(argv[1], "save") || lx_streq(argv[1], "load");
+	bool on_pid = lx_streq(argv[1], "check");
 	pid_t pid = argc > 2 ? (pid_t)strtol(argv[2], NULL, 10) : 0;
 
-	for (int i = on_file ? 4 : 2; i < argc && n_nics < NICS_MAX; i++)
+	if (lx_streq(argv[1], "mend") || lx_streq(argv[1], "unlock") || lx_streq(argv[1], "count"))
+		return sockets(argc, argv, pid, err);
+	for (int i = on_file ? 4 : on_pid ? 3 : 2; i < argc && n_nics < NICS_MAX; i++)
 		add_nic(argv[i]);
 	if (lx_streq(argv[1], "save") && argc > 3)
 		return save(pid, argv[3], err);
 	if (lx_streq(argv[1], "load") && argc > 3)
 		return load(pid, argv[3], err);
+	if (on_pid)
+		return lx_net_check(pid, n_nics, nic_list, print_obstacle, NULL, err);
 	if (lx_streq(argv[1], "plug"))
 		return lx_net_plug(n_nics, nic_list, err);
 	if (lx_streq(argv[1], "unplug"))
