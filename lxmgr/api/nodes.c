@@ -418,6 +418,8 @@ static const struct lx_method methods[] = {
 	{ .name = "CreateToken", .unary = api_create_token },
 	{ .name = "Update", .unary = lx_api_node_update },
 	{ .name = "SetAddress", .unary = lx_api_node_set_address },
+	{ .name = "Evacuate", .unary = lx_api_node_evacuate },
+	{ .name = "Restore", .unary = lx_api_node_restore },
 	{ .name = "Remove", .unary = api_remove },
 	{ .name = "Join", .unary = api_join },
 };
