@@ -181,7 +181,7 @@ extern const struct cli_verb cli_launch_verbs[], cli_power_verbs[], cli_delete_v
 	cli_info_verbs[], cli_move_verbs[], cli_exec_verbs[], cli_file_verbs[], cli_image_verbs[],
 	cli_image_edit_verbs[], cli_profile_verbs[], cli_profile_assign_verbs[], cli_profile_device_verbs[],
 	cli_config_verbs[], cli_config_device_verbs[], cli_network_verbs[], cli_node_verbs[],
-	cli_operation_verbs[], cli_event_verbs[], cli_version_verbs[], cli_dev_verbs[],
-	cli_completion_verbs[], cli_help_verbs[];
+	cli_node_evacuate_verbs[], cli_operation_verbs[], cli_event_verbs[], cli_version_verbs[],
+	cli_dev_verbs[], cli_completion_verbs[], cli_help_verbs[];
 
 #endif

@@ -157,6 +157,7 @@ static void print_text(instance *i)
 	field(0, "Last error", i->last_error);
 	field(0, "Operation", i->operation);
 	field(0, "Node", i->node);
+	field(0, "Evacuated from", i->evacuated_from);
 	if (i->pid)
 		printf("PID: %d\n", i->pid);
 	time_field("Created", i->created_at_ns);
@@ -199,6 +200,7 @@ static int print_doc(const instance *i, const struct cli_format *f, struct lx_er
 	cli_doc_map(&d, root, "expanded_config", i->n_expanded_config, i->expanded_config);
 	cli_doc_devices(&d, root, "expanded_devices", i->n_expanded_devices, i->expanded_devices);
 	cli_doc_map(&d, root, "origin", i->n_origin, i->origin);
+	cli_doc_str(&d, root, "evacuated_from", i->evacuated_from);
 	if (i->last_move)
 		cli_move_doc(&d, root, "last_move", i->last_move);
 	return cli_doc_print(&d, f, stdout, err);

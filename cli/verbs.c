@@ -27,6 +27,7 @@ const struct cli_group cli_groups[] = {
 	{ "Aliases and properties of images", "image", cli_image_edit_verbs },
 	{ "Networks", "network", cli_network_verbs },
 	{ "Nodes of the cluster", "node", cli_node_verbs },
+	{ "Emptying a node", "node", cli_node_evacuate_verbs },
 	{ "Operations", "operation", cli_operation_verbs },
 	{ "The cluster", NULL, cli_event_verbs },
 	{ "The cluster", NULL, cli_version_verbs },

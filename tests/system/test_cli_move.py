@@ -283,3 +283,92 @@ def test_completion(lab):
     lab.manager.answers["NodeService/List"] = lab.pb.ListNodesResponse(nodes=[lab.pb.Node(name="node1")])
     assert lab.run("__complete", "--", "move", "web1", "--live", "").split() == ["required", "preferred", "off"]
     assert lab.run("__complete", "--", "move", "web1", "--target", "n").split() == ["node1"]
+
+
+# ---------------------------------------------------------------- node evacuate, node restore
+
+RESULT = {
+    "web1": "live to node2, 182.4 ms",
+    "db": "cold to node3",
+    "odd": "failed: instance odd is frozen to death, they say\033",
+    "gone": "left out: it was deleted",
+    "app": "near-live to node2, 1.20 s",
+}
+
+
+def evacuated(lab, **more):
+    return lab.manager.operation(kind="node.evacuate", result=RESULT, **more)
+
+
+def test_evacuate(lab):
+    result = {k: v for k, v in RESULT.items() if k not in ("odd", "gone")}
+    lab.manager.answers["NodeService/Evacuate"] = lab.manager.operation(kind="node.evacuate", result=result)
+    lines = [line.split() for line in lab.run("node", "evacuate", "node1").splitlines()]
+    assert lines == [
+        ["NAME", "MODE", "DOWNTIME", "TO", "RESULT"],
+        ["app", "near-live", "1.20", "s", "node2", "moved"],
+        ["db", "cold", "-", "node3", "moved"],
+        ["web1", "live", "182.4", "ms", "node2", "moved"],
+    ]
+    got = lab.request("NodeService/Evacuate")
+    assert (got.name, got.target, got.live, got.parallel, got.timeout_seconds) == ("node1", "", 0, 0, 0)
+    assert len(got.request_id) == 36
+
+
+def test_evacuate_where_some_fail(lab):
+    failure = lab.pb.enum("OperationStatus", "OPERATION_STATUS_FAILURE")
+    lab.manager.answers["NodeService/Evacuate"] = evacuated(
+        lab, status=failure, error="1 of 5 instances could not be moved: odd", error_code=10, hint="Look at it."
+    )
+    args = ("--to", "node2", "--parallel", "4", "--live=required", "--timeout", "30")
+    lines = lab.run("node", "evacuate", "node1", *args, "-f", "compact", code=1).splitlines()
+    assert [line.split()[0] for line in lines] == ["NAME", "app", "db", "gone", "odd", "web1"]
+    assert lines[3].split(maxsplit=4) == ["gone", "-", "-", "-", "left out: it was deleted"]
+    assert lines[4].split(maxsplit=4)[:4] == ["odd", "-", "-", "-"] and "\033" not in lines[4]
+    assert lines[4].split(maxsplit=4)[4].startswith("failed: instance odd is frozen to death, they say")
+    assert lab.said == "Error: 1 of 5 instances could not be moved: odd\nHint: Look at it.\n"
+    got = lab.request("NodeService/Evacuate")
+    assert (got.target, got.live, got.parallel, got.timeout_seconds) == ("node2", lab.pb.enum("LiveMode", "LIVE_MODE_REQUIRED"), 4, 30)
+
+
+def test_evacuate_for_scripts(lab):
+    lab.manager.answers["NodeService/Evacuate"] = evacuated(lab)
+    doc = {e["name"]: e for e in json.loads(lab.run("node", "evacuate", "node1", "-f", "json"))}
+    assert doc["web1"] == {
+        "name": "web1", "moved": True, "failed": False, "mode": "live", "downtime": "182.4 ms", "to": "node2", "remark": "",
+    }  # fmt: skip
+    assert doc["db"]["mode"] == "cold" and doc["db"]["downtime"] == "" and doc["db"]["to"] == "node3"
+    assert doc["odd"]["failed"] and not doc["odd"]["moved"] and doc["odd"]["remark"].startswith("instance odd is frozen to death")
+    assert not doc["gone"]["failed"] and not doc["gone"]["moved"] and doc["gone"]["remark"] == "left out: it was deleted"
+
+
+def test_evacuate_of_nothing(lab):
+    lab.manager.answers["NodeService/Evacuate"] = lab.manager.operation(kind="node.evacuate")
+    assert lab.run("node", "evacuate", "node1") == "" and lab.said == "There was nothing to move.\n"
+    assert lab.run("node", "evacuate", "node1", "-f", "json").strip() == "[]"
+    assert lab.run("node", "evacuate", "node1", "-q") == "" and lab.said == ""
+
+
+def test_evacuate_without_waiting(lab):
+    lab.manager.answers["NodeService/Evacuate"] = evacuated(lab)
+    assert lab.run("node", "evacuate", "node1", "--no-wait").strip() in lab.manager.operations
+
+
+def test_restore(lab):
+    lab.manager.answers["NodeService/Restore"] = lab.manager.operation(kind="node.restore", result={"web1": "live to node1, 99.0 ms"})
+    lines = lab.run("node", "restore", "node1", "--parallel", "1", "--live=off").splitlines()
+    assert lines[1].split() == ["web1", "live", "99.0", "ms", "node1", "moved"]
+    got = lab.request("NodeService/Restore")
+    assert (got.name, got.parallel, got.live) == ("node1", 1, lab.pb.enum("LiveMode", "LIVE_MODE_OFF"))
+
+
+@pytest.mark.parametrize("args", [["--parallel", "0"], ["--parallel", "some"], ["--live=if-possible"], ["node2"]])
+def test_misuse_of_evacuate(lab, args):
+    lab.run("node", "evacuate", "node1", *args, code=2)
+    assert not lab.manager.seen
+
+
+def test_info_shows_where_home_is(lab):
+    lab.manager.answers["InstanceService/Get"] = lab.pb.Instance(name="web1", node="node2", status=4, evacuated_from="node1")
+    assert "Node: node2\nEvacuated from: node1\n" in lab.run("info", "web1")
+    assert json.loads(lab.run("info", "web1", "--format", "json"))["evacuated_from"] == "node1"
