@@ -7,6 +7,7 @@ Whether what runs goes live is the business of the tests of moves; here it may g
 import json
 import os
 import re
+import subprocess
 import sys
 
 import grpc
@@ -72,6 +73,15 @@ def running(cluster, node, *names):
 def outcomes(done):
     """By name; `done` is a finished lxmgr with --format json."""
     return {o["name"]: o for o in json.loads(done.stdout)}
+
+
+def begin(cluster, *args):
+    return cluster.popen(*args, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def progress(cluster):
+    """How many are done of the evacuation that is under way."""
+    return max((o.progress_done for o in cluster.operations() if o.kind == "node.evacuate"), default=0)
 
 
 def operation(cluster, kind):
@@ -203,7 +213,7 @@ def test_what_is_refused(three):
 def test_an_offline_node_cannot_be_evacuated(three):
     agent, node = three.agents[2], three.node_names[2]
     agent.end()
-    wait_for(lambda: nodes(three)[node]["status"] == "OFFLINE", 30, "the node is not offline")
+    wait_for(lambda: nodes(three)[node]["status"] == "OFFLINE", 30, 0.1, "the node to be offline")
     done = three.cli("node", "evacuate", node)
     assert done.returncode == 1 and "is offline" in done.stderr and not nodes(three)[node]["cordoned"]
 
@@ -214,8 +224,8 @@ def test_the_manager_is_killed_meanwhile(three):
     one = three.node_names[0]
     names = [f"c{i}" for i in range(8)]
     stopped(three, one, *names)
-    client = three.popen("node", "evacuate", one, "--parallel", "1", "--format", "json")
-    wait_for(lambda: any(o.kind == "node.evacuate" and o.progress_done >= 2 for o in three.operations()), 30, "nothing moves")
+    client = begin(three, "node", "evacuate", one, "--parallel", "1", "--format", "json")
+    wait_for(lambda: progress(three) >= 2, 30, 0.01, "the first moves")
     three.kill("manager")
     three.start_manager()
     three.wait_online()
@@ -232,8 +242,8 @@ def test_cancelling_begins_no_more(three):
     one = three.node_names[0]
     names = [f"c{i}" for i in range(10)]
     stopped(three, one, *names)
-    client = three.popen("node", "evacuate", one, "--parallel", "1", "--format", "json")
-    wait_for(lambda: any(o.kind == "node.evacuate" and o.progress_done >= 1 for o in three.operations()), 30, "nothing moves")
+    client = begin(three, "node", "evacuate", one, "--parallel", "1", "--format", "json")
+    wait_for(lambda: progress(three) >= 1, 30, 0.01, "the first moves")
     op = [o for o in three.operations() if o.kind == "node.evacuate"][0]
     three.ok("operation", "cancel", op.id)
     out, said = client.communicate(timeout=120)
