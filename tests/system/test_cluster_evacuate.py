@@ -138,18 +138,19 @@ def test_a_move_by_hand_is_no_evacuation(three):
 
 
 @pytest.mark.limit(240)
-def test_running_ones_go_and_come_home(three):
+@pytest.mark.parametrize("live", ["off", "preferred"])
+def test_running_ones_go_and_come_home(three, live):
     one = three.node_names[0]
     running(three, one, "a", "b")
     stopped(three, one, "c")
     three.exec("a", "sh", "-c", "echo here >/root/file")
-    found = outcomes(three.cli("node", "evacuate", one, "--format", "json", timeout=150, check=True))
+    found = outcomes(three.cli("node", "evacuate", one, f"--live={live}", "--format", "json", timeout=150, check=True))
     assert {n: o["moved"] for n, o in found.items()} == {"a": True, "b": True, "c": True}
-    assert found["c"]["mode"] == "cold" and {found[n]["mode"] for n in "ab"} <= {"live", "near-live"}
+    assert found["c"]["mode"] == "cold" and {found[n]["mode"] for n in "ab"} <= ({"near-live"} if live == "off" else {"live", "near-live"})
     assert all(re.fullmatch(r"[0-9.]+ (ms|s)", found[n]["downtime"]) for n in "ab")
     assert {n: i["status"] for n, i in three.list().items()} == {"a": "RUNNING", "b": "RUNNING", "c": "STOPPED"}
     assert three.exec("a", "cat", "/root/file").stdout == "here\n"
-    three.ok("node", "restore", one, timeout=150)
+    three.ok("node", "restore", one, f"--live={live}", timeout=150)
     assert set(where(three).values()) == {one}
     assert three.exec("a", "cat", "/root/file").stdout == "here\n"
 
