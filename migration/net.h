@@ -39,6 +39,13 @@ int lx_net_check(pid_t pid, size_t n_nics, Lxmgr__V1__Nic *const *nics,
 		 struct lx_err *err);
 
 /*
+ * What makes loading faster, ahead of the freeze: a sample of what a new namespace has on this
+ * machine, and, in memory, what of `net` need not be set because of it. Both may be left out.
+ */
+int lx_net_load_ahead(Lxmgr__V1__GuestNetwork *fresh, struct lx_err *err);
+int lx_net_load_prune(Lxmgr__V1__GuestNetwork *net, const Lxmgr__V1__GuestNetwork *fresh, struct lx_err *err);
+
+/*
  * Makes it anew in the (empty) network namespace of `pid`. The veths are made with their
  * host ends in the caller's namespace, up (a carrier that comes and goes would be noticed
  * inside) but in no bridge, under the names of `nics`, with the guest's hardware addresses and

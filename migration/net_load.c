@@ -13,7 +13,9 @@
 #include "migration/net.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <linux/if.h>
 #include <linux/if_addr.h>
@@ -36,6 +38,7 @@ struct load {
 	size_t n_nics;
 	Lxmgr__V1__Nic *const *nics;
 	int netns;
+	int host_netns;
 	struct nl_sock *inside;
 	struct nl_sock *host;
 };
@@ -150,41 +153,57 @@ static int remove_stale(struct nl_sock *host, const char *name, struct lx_err *e
 	return 0;
 }
 
-/* The guest's end, in the veth message's attribute for the peer. */
-static int put_peer(struct nl_msg *msg, const struct load *l, const Lxmgr__V1__GuestLink *link)
+/* The host's end, in the veth message's attribute for the peer. */
+static int put_host_end(struct nl_msg *msg, const struct load *l, const Lxmgr__V1__GuestLink *link)
 {
-	struct ifinfomsg m = { .ifi_family = AF_UNSPEC, .ifi_index = (int)link->index };
+	struct ifinfomsg m = { .ifi_family = AF_UNSPEC };
 	struct nlattr *peer = nla_nest_start(msg, VETH_INFO_PEER);
 
 	if (!peer || nlmsg_append(msg, &m, sizeof(m), NLMSG_ALIGNTO) < 0 ||
-	    nla_put_string(msg, IFLA_IFNAME, link->name) < 0 ||
-	    nla_put(msg, IFLA_ADDRESS, HWADDR_LEN, link->hwaddr.data) < 0 ||
+	    nla_put_string(msg, IFLA_IFNAME, nic_of(l, link)->host_name) < 0 ||
 	    nla_put_u32(msg, IFLA_MTU, link->mtu) < 0 ||
-	    nla_put_u32(msg, IFLA_TXQLEN, link->tx_queue_len) < 0 ||
-	    nla_put_u32(msg, IFLA_NET_NS_FD, (uint32_t)l->netns) < 0)
+	    nla_put_u32(msg, IFLA_NET_NS_FD, (uint32_t)l->host_netns) < 0)
 		return -ENOMEM;
 	nla_nest_end(msg, peer);
 	return 0;
 }
 
-/* Both ends; the host's is up at once, so that the guest's finds a carrier when it comes up. */
+/*
+ * From inside, with the host's end as the peer: the kernel takes an index only for the first
+ * of the two, and looks for it where the request comes from.
+ */
+static int make_pair(const struct load *l, const Lxmgr__V1__GuestLink *link, struct lx_err *err)
+{
+	lx_automsg struct nl_msg *msg =
+		link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (int)link->index, 0);
+	struct nlattr *info, *data;
+
+	if (!msg || nla_put_string(msg, IFLA_IFNAME, link->name) < 0 ||
+	    nla_put(msg, IFLA_ADDRESS, HWADDR_LEN, link->hwaddr.data) < 0 ||
+	    nla_put_u32(msg, IFLA_MTU, link->mtu) < 0 ||
+	    nla_put_u32(msg, IFLA_TXQLEN, link->tx_queue_len) < 0 ||
+	    !(info = nla_nest_start(msg, IFLA_LINKINFO)) || nla_put_string(msg, IFLA_INFO_KIND, "veth") < 0 ||
+	    !(data = nla_nest_start(msg, IFLA_INFO_DATA)) || put_host_end(msg, l, link) < 0)
+		return lx_err_oom(err);
+	nla_nest_end(msg, data);
+	nla_nest_end(msg, info);
+	return lx_netlink_call(l->inside, msg, err);
+}
+
+/* Both ends; the host's comes up first, so that the guest's finds a carrier when it does. */
 static int make_veth(const struct load *l, const Lxmgr__V1__GuestLink *link, struct lx_err *err)
 {
 	const Lxmgr__V1__Nic *nic = nic_of(l, link);
-	lx_automsg struct nl_msg *msg = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, IFF_UP);
-	struct nlattr *info, *data;
+	lx_automsg struct nl_msg *up = link_message(RTM_NEWLINK, 0, 0, IFF_UP);
 	int r = remove_stale(l->host, nic->host_name, err);
 
 	if (r < 0)
 		return r;
-	if (!msg || nla_put_string(msg, IFLA_IFNAME, nic->host_name) < 0 ||
-	    nla_put_u32(msg, IFLA_MTU, link->mtu) < 0 || !(info = nla_nest_start(msg, IFLA_LINKINFO)) ||
-	    nla_put_string(msg, IFLA_INFO_KIND, "veth") < 0 ||
-	    !(data = nla_nest_start(msg, IFLA_INFO_DATA)) || put_peer(msg, l, link) < 0)
+	if (!up || nla_put_string(up, IFLA_IFNAME, nic->host_name) < 0)
 		return lx_err_oom(err);
-	nla_nest_end(msg, data);
-	nla_nest_end(msg, info);
-	r = lx_netlink_call(l->host, msg, err);
+	r = make_pair(l, link, err);
+	if (r == 0)
+		r = lx_netlink_call(l->host, up, err);
 	if (r < 0)
 		lx_err_wrap(err, "cannot make the network card %s (%s)", link->name, nic->host_name);
 	return r;
@@ -297,8 +316,7 @@ static bool is_address6(struct nl_msg *msg)
  */
 static int add_address6(struct nl_sock *sock, struct nl_msg *msg, struct lx_err *err)
 {
-	struct ifaddrmsg *m = nlmsg_data(nlmsg_hdr(msg));
-	struct nlattr *a = nlmsg_find_attr(nlmsg_hdr(msg), sizeof(*m), IFA_FLAGS);
+	struct nlattr *a = nlmsg_find_attr(nlmsg_hdr(msg), sizeof(struct ifaddrmsg), IFA_FLAGS);
 	uint32_t flags = a ? nla_get_u32(a) : 0;
 	int r;
 
@@ -414,21 +432,43 @@ static int load(const struct load *l, struct lx_err *err)
 	return r;
 }
 
+int lx_net_load_ahead(Lxmgr__V1__GuestNetwork *fresh, struct lx_err *err)
+{
+	lx_autoclose int own = -1, netns = -1;
+	int r = lx_netns_open(gettid(), &own, err);
+
+	if (r < 0)
+		return r;
+	if (unshare(CLONE_NEWNET) < 0)
+		return lx_err_errno(err, errno, "cannot make a network namespace");
+	r = lx_netns_open(gettid(), &netns, err);
+	lx_netns_leave(lx_move_fd(own));
+	return r < 0 ? r : lx_net_sysctl_save(netns, fresh, err);
+}
+
+int lx_net_load_prune(Lxmgr__V1__GuestNetwork *net, const Lxmgr__V1__GuestNetwork *fresh, struct lx_err *err)
+{
+	return lx_net_sysctl_prune(net, fresh) < 0 ? lx_err_oom(err) : 0;
+}
+
 int lx_net_load(pid_t pid, const Lxmgr__V1__GuestNetwork *net, size_t n_nics, Lxmgr__V1__Nic *const *nics,
 		struct lx_err *err)
 {
 	lx_autosock struct nl_sock *inside = NULL, *host = NULL;
-	lx_autoclose int netns = -1;
+	lx_autoclose int netns = -1, host_netns = -1;
 	struct load l = { .net = net, .n_nics = n_nics, .nics = nics };
 	int r = check(&l, err);
 
 	if (r == 0)
 		r = lx_netns_open(pid, &netns, err);
 	if (r == 0)
+		r = lx_netns_open(gettid(), &host_netns, err);
+	if (r == 0)
 		r = lx_netlink_open(netns, NETLINK_ROUTE, &inside, err);
 	if (r == 0)
 		r = lx_netlink_open(-1, NETLINK_ROUTE, &host, err);
 	l.netns = netns;
+	l.host_netns = host_netns;
 	l.inside = inside;
 	l.host = host;
 	if (r == 0)

@@ -20,6 +20,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "lib/map.h"
 #include "lib/str.h"
 #include "migration/netlink.h"
 #include "proto/pb.h"
@@ -199,6 +200,69 @@ enum lx_sysctl_turn lx_net_sysctl_turn(const char *name, const char **ret_link, 
 	*ret_link = p;
 	*ret_len = len;
 	return LX_SYSCTL_LINK;
+}
+
+/* ------------------------------------------------------------------ what a new namespace has anyway */
+
+/* The value that `name` has in a new namespace; for an interface's knob that of "default". NULL: not known.
+ */
+static const char *fresh_value(const struct lx_map *fresh, const char *name)
+{
+	char of_default[NAME_MAX_LEN + sizeof("default")];
+	const char *link = NULL, *value = lx_map_get(fresh, name);
+	size_t len = 0;
+
+	if (value || lx_net_sysctl_turn(name, &link, &len) != LX_SYSCTL_LINK)
+		return value;
+	snprintf(of_default, sizeof(of_default), "%.*sdefault%s", (int)(link - name), name, link + len);
+	return lx_map_get(fresh, of_default);
+}
+
+/* Whether one that others follow differs. */
+static bool spreads_differ(const Lxmgr__V1__GuestNetwork *net, const struct lx_map *fresh)
+{
+	for (size_t i = 0; i < net->n_sysctls; i++) {
+		const char *link;
+		size_t len;
+		enum lx_sysctl_turn turn = lx_net_sysctl_turn(net->sysctls[i]->key, &link, &len);
+		bool follows = turn == LX_SYSCTL_SPREADS || turn == LX_SYSCTL_DEFAULT ||
+			       strstr(net->sysctls[i]->key, "/conf/all/");
+
+		if (follows && !lx_streq(net->sysctls[i]->value, lx_map_get(fresh, net->sysctls[i]->key)))
+			return true;
+	}
+	return false;
+}
+
+int lx_net_sysctl_prune(Lxmgr__V1__GuestNetwork *net, const Lxmgr__V1__GuestNetwork *fresh)
+{
+	struct lx_map known = { 0 };
+	const char *link;
+	size_t kept = 0, len;
+	bool alone;
+
+	lx_map_init(&known, NULL);
+	for (size_t i = 0; i < fresh->n_sysctls; i++)
+		if (lx_map_set(&known, fresh->sysctls[i]->key, fresh->sysctls[i]->value) < 0) {
+			lx_map_release(&known);
+			return -ENOMEM;
+		}
+	alone = !spreads_differ(net, &known);
+	for (size_t i = 0; i < net->n_sysctls; i++) {
+		Lxmgr__V1__GuestNetwork__SysctlsEntry *e = net->sysctls[i];
+		enum lx_sysctl_turn turn = lx_net_sysctl_turn(e->key, &link, &len);
+		/* Asked for by name later (lx_net_sysctl_addr_gen_mode). */
+		bool keep = turn == LX_SYSCTL_NEVER || (turn == LX_SYSCTL_LINK && !alone) ||
+			    !lx_streq(e->value, fresh_value(&known, e->key));
+
+		if (keep)
+			net->sysctls[kept++] = e;
+		else
+			lx_pb_free(e);
+	}
+	net->n_sysctls = kept;
+	lx_map_release(&known);
+	return 0;
 }
 
 /* ------------------------------------------------------------------ loading */

@@ -21,6 +21,13 @@ enum lx_sysctl_turn {
 /* Pure. `ret_link`: for LX_SYSCTL_LINK the interface, not NUL-terminated, with its length. */
 enum lx_sysctl_turn lx_net_sysctl_turn(const char *name, const char **ret_link, size_t *ret_len);
 
+/*
+ * Drops from `net` what a new namespace has anyway, as `fresh` tells (lx_net_sysctl_save() of one).
+ * An interface's own go when they are what new interfaces begin with, and nothing that spreads
+ * differs. Pure. -ENOMEM leaves `net` as it was.
+ */
+int lx_net_sysctl_prune(Lxmgr__V1__GuestNetwork *net, const Lxmgr__V1__GuestNetwork *fresh);
+
 /* Those of no interface. What the destination's kernel does not have or take is logged. */
 int lx_net_sysctl_load(int netns, const Lxmgr__V1__GuestNetwork *net, struct lx_err *err);
 /* Those of one interface that exists now. */

@@ -79,7 +79,7 @@ static int open_here(int protocol, struct nl_sock **ret, struct lx_err *err)
 
 int lx_netlink_open(int netns, int protocol, struct nl_sock **ret, struct lx_err *err)
 {
-	int back, r;
+	int back = -1, r;
 
 	if (netns < 0)
 		return open_here(protocol, ret, err);

@@ -17,6 +17,7 @@
 #include "migration/net_nft.h"
 #include "migration/net_sysctl.h"
 #include "migration/netlink.h"
+#include "proto/pb.h"
 
 static struct nl_msg *message(int type, const void *head, size_t len)
 {
@@ -182,6 +183,41 @@ static void knobs_elsewhere_are_refused(void **state)
 		assert_int_equal(turn(bad[i]), LX_SYSCTL_NEVER);
 }
 
+static void add(Lxmgr__V1__GuestNetwork *net, const char *name, const char *value)
+{
+	assert_int_equal(lx_pb_map_set(&lxmgr__v1__guest_network__sysctls_entry__descriptor, &net->n_sysctls,
+				       &net->sysctls, name, value),
+			 0);
+}
+
+/* What is left of a guest with these values beside those of a new namespace. */
+static size_t left(const char *spread, const char *link, const char *own)
+{
+	Lxmgr__V1__GuestNetwork fresh = LXMGR__V1__GUEST_NETWORK__INIT, net = LXMGR__V1__GUEST_NETWORK__INIT;
+	size_t n;
+
+	add(&fresh, "ipv6/conf/all/forwarding", "0");
+	add(&fresh, "ipv6/conf/default/accept_ra", "1");
+	add(&fresh, "core/somaxconn", "4096");
+	add(&net, "ipv6/conf/all/forwarding", spread);
+	add(&net, "ipv6/conf/default/accept_ra", "1");
+	add(&net, "ipv6/conf/eth0/accept_ra", link);
+	add(&net, "core/somaxconn", own);
+	assert_int_equal(lx_net_sysctl_prune(&net, &fresh), 0);
+	n = net.n_sysctls;
+	lx_pb_map_clear(&net.n_sysctls, &net.sysctls);
+	lx_pb_map_clear(&fresh.n_sysctls, &fresh.sysctls);
+	return n;
+}
+
+static void knobs_of_a_new_namespace_are_not_set(void **state)
+{
+	assert_int_equal(left("0", "1", "4096"), 0);
+	assert_int_equal(left("0", "1", "99"), 1);
+	assert_int_equal(left("0", "0", "4096"), 1);
+	assert_int_equal(left("1", "1", "4096"), 2); /* and the interface's, which it would change */
+}
+
 /* ------------------------------------------------------------------ packet filter */
 
 static void tables_are_dropped(void **state)
@@ -209,6 +245,7 @@ int main(void)
 		cmocka_unit_test(malformed_messages),
 		cmocka_unit_test(turns_of_knobs),
 		cmocka_unit_test(knobs_elsewhere_are_refused),
+		cmocka_unit_test(knobs_of_a_new_namespace_are_not_set),
 		cmocka_unit_test(tables_are_dropped),
 	};
 

@@ -70,12 +70,26 @@ bool lx_cgroup_frozen(const struct lx_cgroups *cg, const struct lx_job *job)
 	return lx_read_line(path, line, sizeof(line)) == 0 && strcmp(line, "1") == 0;
 }
 
+/* Somebody may have frozen it with the v1 freezer; CRIU's restore does, when it was dumped frozen. */
+static void thaw_v1(const struct lx_cgroups *cg, const struct lx_job *job)
+{
+	size_t freezer = lx_cgroup_hierarchy(cg, "freezer");
+	char path[LX_JOB_PATH_MAX];
+
+	if (freezer == cg->v2)
+		return;
+	lx_cgroup_path(cg, freezer, job, "/payload/freezer.state", path);
+	(void)lx_write_knob(path, "THAWED");
+}
+
 int lx_cgroup_freeze(const struct lx_cgroups *cg, const struct lx_job *job, bool frozen, struct lx_err *err)
 {
 	char knob[LX_JOB_PATH_MAX], events[LX_JOB_PATH_MAX];
 
 	lx_cgroup_path(cg, cg->v2, job, "/payload/cgroup.freeze", knob);
 	lx_cgroup_path(cg, cg->v2, job, "/payload/cgroup.events", events);
+	if (!frozen)
+		thaw_v1(cg, job);
 	int r = lx_write_knob(knob, frozen ? "1" : "0");
 
 	if (r == 0)
@@ -109,13 +123,7 @@ static int kill_all(const struct lx_cgroups *cg, const struct lx_job *job, struc
 		return 0;
 	if (r < 0)
 		return lx_err_errno(err, r, "cannot kill the processes of %s", job->name);
-	/* Somebody may have frozen it with the v1 freezer, under which nothing dies. */
-	size_t freezer = lx_cgroup_hierarchy(cg, "freezer");
-
-	if (freezer != cg->v2) {
-		lx_cgroup_path(cg, freezer, job, "/payload/freezer.state", path);
-		(void)lx_write_knob(path, "THAWED");
-	}
+	thaw_v1(cg, job); /* frozen there, nothing dies */
 	lx_cgroup_path(cg, cg->v2, job, "/cgroup.events", path);
 	r = wait_event(path, "populated", false, KILL_TIMEOUT_MS);
 	if (r == -ETIMEDOUT) {

@@ -74,7 +74,7 @@ static int save(pid_t pid, const char *path, struct lx_err *err)
 static int load(pid_t pid, const char *path, struct lx_err *err)
 {
 	lx_autobuf struct lx_buf bytes = { 0 };
-	Lxmgr__V1__GuestNetwork *net;
+	Lxmgr__V1__GuestNetwork *net, *fresh = malloc(sizeof(*fresh));
 	uint64_t start;
 	int r = lx_read_file(path, FILE_MAX, &bytes, err);
 
@@ -83,8 +83,19 @@ static int load(pid_t pid, const char *path, struct lx_err *err)
 	net = lxmgr__v1__guest_network__unpack(NULL, bytes.len, bytes.data);
 	if (!net)
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "%s is no GuestNetwork", path);
+	lxmgr__v1__guest_network__init(fresh);
 	start = lx_now_monotonic_ns();
-	r = lx_net_load(pid, net, n_nics, nic_list, err);
+	r = lx_net_load_ahead(fresh, err);
+	say("ahead", start);
+	start = lx_now_monotonic_ns();
+	if (r == 0)
+		r = lx_net_load_prune(net, fresh, err);
+	say("prune", start);
+	printf("sysctls %zu\n", net->n_sysctls);
+	lx_pb_free(fresh);
+	start = lx_now_monotonic_ns();
+	if (r == 0)
+		r = lx_net_load(pid, net, n_nics, nic_list, err);
 	say("load", start);
 	lx_pb_free(net);
 	return r;
