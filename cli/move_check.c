@@ -73,7 +73,7 @@ int cli_move_check(struct cli *cli, const Lxmgr__V1__MoveInstanceRequest *req, s
 
 	if (r == 0)
 		r = cli_call(cli, CLI_INSTANCES, "CheckMove", req, &c, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	cli->exit_code = c->possible ? 0 : CLI_EXIT_FAILED;
 	if (cli_is_document(&f))

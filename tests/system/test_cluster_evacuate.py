@@ -80,8 +80,8 @@ def begin(cluster, *args):
 
 
 def progress(cluster):
-    """How many are done of the evacuation that is under way."""
-    return max((o.progress_done for o in cluster.operations() if o.kind == "node.evacuate"), default=0)
+    """How many are done of the evacuation or restoration under way."""
+    return max((o.progress_done for o in cluster.operations() if o.kind in ("node.evacuate", "node.restore")), default=0)
 
 
 def operation(cluster, kind):
@@ -236,6 +236,24 @@ def test_the_manager_is_killed_meanwhile(three):
     assert sorted(found) == names and all(o["moved"] for o in found.values()), found
     assert one not in where(three).values()
     assert all(info(three, n)["evacuated_from"] == one for n in names)
+
+
+@pytest.mark.limit(240)
+def test_the_manager_is_killed_on_the_way_home(three):
+    """The nodes from which they come are not heard at once; those are tried again."""
+    one = three.node_names[0]
+    names = [f"c{i}" for i in range(6)]
+    stopped(three, one, *names)
+    three.ok("node", "evacuate", one, timeout=60)
+    client = begin(three, "node", "restore", one, "--parallel", "1", "--format", "json")
+    wait_for(lambda: progress(three) >= 1, 30, 0.01, "the first is home")
+    three.kill("manager")
+    three.start_manager()
+    three.wait_online()
+    out, said = client.communicate(timeout=120)
+    assert client.returncode == 0, said
+    assert sorted(o["name"] for o in json.loads(out) if o["moved"]) == names, out
+    assert set(where(three).values()) == {one} and not nodes(three)[one]["cordoned"]
 
 
 @pytest.mark.limit(240)
