@@ -378,7 +378,7 @@ static int check_removable(const struct lx_manager *m, const struct lx_node *n, 
 			   force ? "is online and has" : "still has", n->pb->instances,
 			   n->pb->instances == 1 ? "" : "s");
 	lx_err_hint(err,
-		    "Delete them first: lxmgr list node=%s. A node that will never come back can be "
+		    "Move them away first: lxmgr node evacuate %s. A node that will never come back can be "
 		    "removed with all its instances by --force.",
 		    n->pb->name);
 	return r;
