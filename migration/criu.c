@@ -133,7 +133,8 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 
 int lx_criu_restore_options(const char *cgroup, struct lx_buf *out, struct lx_err *err)
 {
-	/* liblxc names the v2 hierarchy by a controller that is not there: this is for all it has not named. */
+	/* liblxc names the v2 hierarchy by a controller that is not there: this is for all it has not named.
+	 */
 	if (lx_buf_printf(out, "--cgroup-root\n%s\n", cgroup) < 0)
 		return lx_err_oom(err);
 	for (size_t i = 0; i < LX_ARRAY_SIZE(common); i++)

@@ -138,9 +138,12 @@ int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_er
 	}
 	if (!hook || !socket)
 		return lx_err_oom(err);
-	const struct lx_criu_dump how = {
-		.criu = criu, .init = init, .images = m->images, .freezer = m->payload, .cgroup = m->cgroup, .hook = hook
-	};
+	const struct lx_criu_dump how = { .criu = criu,
+					  .init = init,
+					  .images = m->images,
+					  .freezer = m->payload,
+					  .cgroup = m->cgroup,
+					  .hook = hook };
 	int r = lx_hooks_open(socket, &d->hooks, err);
 
 	if (r == 0)

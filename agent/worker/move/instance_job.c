@@ -36,13 +36,9 @@ static void become_worker(const char *path, const char *state_dir, int sock)
 
 static int send_job(const struct lx_move *m, Lxmgr__V1__WorkerJob *msg, int sock, struct lx_err *err)
 {
-	const struct lx_job *job = m->job;
 	Lxmgr__V1__WorkerContext context = LXMGR__V1__WORKER_CONTEXT__INIT;
 
-	context.state_dir = (char *)(uintptr_t)job->state_dir;
-	context.run_dir = (char *)(uintptr_t)job->run_dir;
-	context.cgroup_root = (char *)(uintptr_t)job->cgroup_root;
-	context.lxc_path = (char *)(uintptr_t)job->lxc_path;
+	lx_job_context(m->job, &context);
 	msg->context = &context;
 	int r = lx_worker_send_job(sock, msg, NULL, err);
 

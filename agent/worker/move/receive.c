@@ -102,6 +102,11 @@ static int end_pass(struct lx_receive *rx, const Lxmgr__V1__TreeEnd *end, struct
 
 	if (r < 0 || end->last)
 		return r;
+	/* The source goes on running until it hears of this. */
+	if (rx->mode == LIVE && rx->restore.pid == 0)
+		r = lx_restore_prepare(rx, err);
+	if (r < 0)
+		return r;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_SYNCED;
 	frame.synced = &synced;
 	return say(rx, &frame, err);
@@ -299,6 +304,8 @@ static int restore_again(struct lx_receive *rx, struct lx_err *err)
 
 	if (r == 0)
 		r = lx_guest_find(rx, err);
+	if (r == 0)
+		r = lx_restore_prepare(rx, err);
 	return r < 0 ? r : lx_restore_begin(rx, err);
 }
 
@@ -377,6 +384,9 @@ static void release(struct lx_receive *rx)
 static int give_up(struct lx_receive *rx, struct lx_err *why)
 {
 	struct lx_err err = LX_ERR_INIT;
+
+	if (rx->restore.pid > 0)
+		lx_restore_undo(rx);
 
 	if (lx_move_record_abort(rx->m.job->state_dir, rx->m.rec, why, &err) < 0)
 		lx_error("cannot write the journal of a move", "error=\"%s\"", err.msg);

@@ -26,7 +26,9 @@ struct lx_receive {
 	int64_t thawed_ns;     /* from then to the thaw */
 };
 
-/* Up to the last step before it would run; held there. */
+/* Ahead of the freeze: liblxc is called, and waits for CRIU. */
+int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err);
+/* Files and dump are here: up to the last step before it would run; held there. */
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err);
 /* It runs: network, thaw, monitor. */
 int lx_restore_finish(struct lx_receive *rx, struct lx_err *err);

@@ -232,7 +232,9 @@ static void release(struct lx_send *s)
 
 int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
 {
-	struct lx_send s = { .upper = -1, .lower = -1, .index = -1, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode };
+	struct lx_send s = {
+		.upper = -1, .lower = -1, .index = -1, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode
+	};
 	uint64_t began = lx_now_monotonic_ns();
 	int r = lx_move_init(&s.m, job, job->msg->send->operation, err);
 
