@@ -10,8 +10,9 @@
  *                ABORTED: the next rung, or FAILURE
  *
  * Whose it is is decided between the agents (migration/migration.h). Run again from the journal,
- * every step finds what there is: the agents know the move by the operation's id, to which each
- * further rung adds its number.
+ * the target is asked first: once the move has begun there is nothing to check any more, only its
+ * outcome to wait for. The agents know the move by the operation's id, to which each further
+ * rung adds its number.
  *
  * A source that goes away after it has committed tells nobody; the target's own report then
  * does (instance_report.c), and the operation ends well without the source.
@@ -36,11 +37,12 @@
 #define RUNGS_MAX 2u
 
 struct move {
-	unsigned rung;        /* 0, 1 ... */
-	bool rung_known;      /* mode is set */
+	unsigned rung;   /* 0, 1 ... */
+	bool rung_known; /* mode is set */
+	bool asked;      /* nothing was begun before, or the target has said so */
 	Lxmgr__V1__MoveMode mode;
 	char reason[LX_ERR_MSG_MAX]; /* why it is not the rung above */
-	bool settled;         /* the source's agent has told the outcome */
+	bool settled;                /* the source's agent has told the outcome */
 	Lxmgr__V1__MoveState state;
 	struct lx_err why;
 	Lxmgr__V1__MoveReport *report; /* freed by hand: op->data is freed as one block */
@@ -78,8 +80,8 @@ static void forget_at(struct lx_manager *m, const char *node, const char *operat
 
 	req.operation = (char *)(uintptr_t)operation;
 	if (n && lx_node_online(n))
-		(void)lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "EndMove", &req.base,
-				       NULL, on_forgotten, NULL, NULL, NULL);
+		(void)lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "EndMove",
+				       &req.base, NULL, on_forgotten, NULL, NULL, NULL);
 }
 
 static void forget_all(struct lx_op *op, const char *source)
@@ -243,12 +245,21 @@ static void send_it(struct lx_op *op)
 
 /* ------------------------------------------------------------------ expect */
 
+static void check(struct lx_op *op);
+
 static void on_expected(struct lx_op *op, const ProtobufCMessage *resp, const struct lx_err *err)
 {
-	if (err->code != LX_OK)
+	const Lxmgr__V1__AgentMoveStatus *status = (const void *)resp;
+	struct move *mv = op->data;
+
+	if (err->code != LX_OK) {
 		end_failed(op, err);
-	else
+	} else if (!mv->asked && status->state == STATE(EXPECTED)) {
+		mv->asked = true;
+		check(op);
+	} else {
 		send_it(op);
+	}
 }
 
 static void expect(struct lx_op *op)
@@ -296,10 +307,10 @@ static void blocked(const Lxmgr__V1__MoveCheck *check, const char *name, struct 
 		if (n++ == 0)
 			lx_err_hint(err, "%s", o->cure);
 	}
-	lx_err_set(err, LX_FAILED_PRECONDITION, "%s cannot be moved live to %s: %s%s", name, check->target, text,
-		   n > 3 ? "; and more" : "");
-	lx_err_hint(err, "lxmgr move %s --target %s --check names each cause and its cure. %s", name, check->target,
-		    check->next);
+	lx_err_set(err, LX_FAILED_PRECONDITION, "%s cannot be moved live to %s: %s%s", name, check->target,
+		   text, n > 3 ? "; and more" : "");
+	lx_err_hint(err, "lxmgr move %s --target %s --check names each cause and its cure. %s", name,
+		    check->target, check->next);
 }
 
 static void on_checked(const Lxmgr__V1__MoveCheck *check, const struct lx_err *err, void *arg)
@@ -322,6 +333,10 @@ static void on_checked(const Lxmgr__V1__MoveCheck *check, const struct lx_err *e
 	}
 	if (mv->mode == LIVE && check->mode == NEAR_LIVE) {
 		struct lx_err reason = LX_ERR_INIT;
+
+		/* The target may expect the other kind by that name already. */
+		if (op->resumed)
+			mv->rung++;
 
 		blocked(check, op->inst->pb->name, &reason);
 		snprintf(mv->reason, sizeof(mv->reason), "%s", reason.msg);
@@ -389,7 +404,11 @@ static void on_image(struct lx_op *op, const struct lx_err *err)
 	} else {
 		mv->mode = first_mode(op);
 		mv->rung_known = true;
-		check(op);
+		mv->asked = !op->resumed;
+		if (mv->asked)
+			check(op);
+		else
+			expect(op);
 	}
 }
 

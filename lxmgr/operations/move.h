@@ -24,6 +24,7 @@ struct lx_op *lx_move_new(struct lx_manager *m, const Lxmgr__V1__MoveInstanceReq
  */
 typedef void (*lx_move_checked)(const Lxmgr__V1__MoveCheck *check, const struct lx_err *err, void *arg);
 int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *target,
-		  const Lxmgr__V1__MoveInstanceRequest *req, lx_move_checked cb, void *arg, struct lx_err *err);
+		  const Lxmgr__V1__MoveInstanceRequest *req, lx_move_checked cb, void *arg,
+		  struct lx_err *err);
 
 #endif

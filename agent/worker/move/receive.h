@@ -13,9 +13,9 @@ struct lx_receive {
 	const lx_spec *spec; /* what it will be here; the record's */
 	int upper;
 	struct lx_tree_receiver *tree;
-	Lxmgr__V1__GuestState *guest; /* live */
+	Lxmgr__V1__GuestState *guest;  /* live */
 	Lxmgr__V1__GuestNetwork fresh; /* what a new network namespace is like here */
-	int dump_dir, dump_file;      /* -1: none open */
+	int dump_dir, dump_file;       /* -1: none open */
 	uint32_t dump_files;
 
 	/* restore.c */

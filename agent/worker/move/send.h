@@ -19,6 +19,7 @@ struct lx_send {
 	bool dir;    /* the directory in memory is there */
 	bool frozen; /* by us: frozen, or cut off, or about to be */
 	bool committed;
+	uint64_t dump_bytes;
 	uint64_t frozen_ns, committed_ns; /* monotonic; 0: not */
 };
 

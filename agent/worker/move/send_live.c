@@ -84,6 +84,7 @@ static int send_dump_file(struct lx_send *s, int dir, const char *name, struct l
 
 	if (r == 0)
 		r = send_dump_data(s, fd, &sent, err);
+	s->dump_bytes += sent;
 	if (lx_starts_with(name, "pages-"))
 		s->m.report->memory_bytes += sent;
 	return r;
@@ -210,6 +211,7 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
 	s->dir = r == 0;
+	s->m.report->memory = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
 	if (r == 0)
 		r = lx_quiesce(s->run.init, s->m.payload, err);
 	if (r == 0)
