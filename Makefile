@@ -179,7 +179,7 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@echo 'make quickstart     install, build, start a cluster of one and show it at work'
+	@echo 'make quickstart     install, build, start two nodes, move a running Debian between them'
 	@echo 'make check          install, build, run all tests that can run here'
 	@echo 'make down           stop what quickstart started, keep its state'
 	@echo 'make clean-state    stop it and remove its state'
