@@ -119,12 +119,6 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 	add(ret, "%s", d->cgroup);
 	add_all(ret, common, LX_ARRAY_SIZE(common));
 	add_all(ret, dump_only, LX_ARRAY_SIZE(dump_only));
-	if (d->parent) {
-		add(ret, "--prev-images-dir");
-		add(ret, "%s", d->parent);
-	}
-	if (d->track)
-		add(ret, "--track-mem");
 	if (complete(ret))
 		return 0;
 	lx_criu_args_release(ret);
