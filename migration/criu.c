@@ -37,10 +37,11 @@ char *lx_criu_find(const char *libexec_dir)
 
 bool lx_criu_version_ok(const char *version)
 {
-	unsigned major = 0, minor = 0;
-	int n = sscanf(version, "%u.%u", &major, &minor);
+	char *end;
+	unsigned long major = strtoul(version, &end, 10),
+		      minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
 
-	return n >= 1 && (major > 4 || (major == 4 && minor >= 2));
+	return major > 4 || (major == 4 && minor >= 2);
 }
 
 /* ------------------------------------------------------------------ command lines */

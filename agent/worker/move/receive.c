@@ -409,23 +409,23 @@ static int ready_no_more(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result,
 	return give_up(rx, why);
 }
 
-static int first_time(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
+static int first_time(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result, struct lx_err *why)
 {
-	int r = receive(rx, err);
+	int r = receive(rx, why);
 
 	if (r < 0)
-		return give_up(rx, err);
-	r = ready(rx, err);
+		return give_up(rx, why);
+	r = ready(rx, why);
 	if (r == 0)
-		return finish(rx, false, result, err);
+		return finish(rx, false, result, why);
 	if (rx->m.rec->state != READY)
-		return give_up(rx, err);
+		return give_up(rx, why);
 	if (r == -EINTR)
-		return ready_no_more(rx, result, err);
+		return ready_no_more(rx, result, why);
 	if (rx->mode == LIVE)
 		lx_restore_undo(rx);
 	/* Nobody to hear the word from: journal and images stay for who asks. Else the source gave up. */
-	return err && err->code == LX_UNAVAILABLE ? r : give_up(rx, err);
+	return why->code == LX_UNAVAILABLE ? r : give_up(rx, why);
 }
 
 int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
@@ -445,8 +445,13 @@ int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct l
 		r = rx.spec ? 0
 			    : lx_err_set(err, LX_DATA_LOSS, "the journal of this move has no specification");
 	}
-	if (r == 0)
-		r = what->again ? finish(&rx, true, result, err) : first_time(&rx, result, err);
+	struct lx_err why = LX_ERR_INIT;
+
+	if (r == 0) {
+		r = what->again ? finish(&rx, true, result, &why) : first_time(&rx, result, &why);
+		if (r < 0 && err)
+			*err = why;
+	}
 	release(&rx);
 	return r;
 }
