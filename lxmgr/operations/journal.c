@@ -254,7 +254,7 @@ int lx_op_load(struct lx_manager *m, const struct lx_sql_value *cols, struct lx_
 	op->m = m;
 	op->kind = kind;
 	op->pb = pb;
-	op->accepted = true;
+	op->accepted = op->resumed = true;
 	if (!lx_str_empty(pb->request_id) && lx_map_set(&m->ops_by_request, pb->request_id, op) < 0)
 		return lx_err_oom(err);
 	if (lx_op_ended(op))

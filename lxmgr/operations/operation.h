@@ -60,6 +60,7 @@ struct lx_op {
 	bool parked;
 	bool held;      /* waits until the instance's agent has its specification (tell.c) */
 	bool accepted;  /* the journal has it */
+	bool resumed;   /* a manager before this one has begun it, perhaps */
 	bool ending;    /* lx_op_end was called, the journal is being written */
 	bool cancelled; /* asked for */
 	uv_timer_t *timer;
