@@ -53,6 +53,14 @@ int lx_dump_dir_make(const char *run_dir, const char *operation, bool keep, stru
 	return 0;
 }
 
+bool lx_dump_dir_exists(const char *run_dir, const char *operation)
+{
+	char dir[LX_DUMP_DIR_MAX];
+
+	lx_dump_dir_path(run_dir, operation, dir);
+	return is_mounted(dir);
+}
+
 void lx_dump_dir_remove(const char *run_dir, const char *operation)
 {
 	char dir[LX_DUMP_DIR_MAX];

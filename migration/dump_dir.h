@@ -14,6 +14,7 @@
 void lx_dump_dir_path(const char *run_dir, const char *operation, char out[LX_DUMP_DIR_MAX]);
 /* Empty; or, with `keep`, the one that is there as it is. */
 int lx_dump_dir_make(const char *run_dir, const char *operation, bool keep, struct lx_err *err);
+bool lx_dump_dir_exists(const char *run_dir, const char *operation);
 /* One that is not there is fine. */
 void lx_dump_dir_remove(const char *run_dir, const char *operation);
 

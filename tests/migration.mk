@@ -8,3 +8,8 @@ $(BUILD)/tests/preflight-driver: $(BUILD)/obj/tests/system/migration/preflight_d
 FUZZ_ARCH_fuzz_preflight := $(MIGRATION_ARCH)
 $(BUILD)/tests/preflight-culprit: $(BUILD)/obj/tests/system/migration/culprit.o
 	$(call link,)
+
+# Goes into guests, whatever their libc.
+$(BUILD)/tests/passenger: LDFLAGS := -static -no-pie
+$(BUILD)/tests/passenger: $(BUILD)/obj/tests/system/migration/passenger.o
+	$(call link,)

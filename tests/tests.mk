@@ -23,7 +23,7 @@ $(BUILD)/tests/%_bench: $(BUILD)/obj/tests/bench/%_bench.o $(RPC_ARCH)
 	$(call link,$(PKGS_RPC))
 
 # Programs that tests/system runs beside those of the product.
-CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver
+CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver $(BUILD)/tests/passenger
 
 .PHONY: unit-bins check-bins
 unit-bins: $(UNIT_BIN)

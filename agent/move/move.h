@@ -43,8 +43,6 @@ struct lx_agent_move {
 int lx_moves_load(struct lx_agent *a, struct lx_err *err);
 void lx_moves_close(struct lx_agent *a);
 struct lx_agent_move *lx_move_find(struct lx_agent *a, const char *operation);
-/* A move of that instance which is not settled, or NULL. */
-struct lx_agent_move *lx_move_of(struct lx_agent *a, const char *instance);
 /* Takes over `rec`, saves it. */
 int lx_move_add(struct lx_agent *a, lx_move_record *rec, struct lx_agent_move **ret, struct lx_err *err);
 /* The worker has written the journal: reads it again. */

@@ -5,7 +5,9 @@
  * What an agent finds when it starts:
  *
  *   source       RUNNING     the worker has gone, or has taken all back: mend, ABORTED
+ *   source       ABORTED     with a dump: it was not mended yet
  *   source       COMMITTED   ask the destination until it is done, then remove it here
+ *   source       DONE        with files: they were not all removed yet
  *   destination  RUNNING     ABORTED; the directory has no spec.pb and is swept
  *   destination  READY       ask the source; its word decides
  *   destination  COMMITTED   finish: restore it from what is kept, or boot it
@@ -22,10 +24,13 @@
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "migration/criu_kill.h"
 #include "migration/dump_dir.h"
 
 /* A record that nobody has asked to forget is forgotten by itself. */
 #define KEEP_NS (7ull * 86400 * LX_NSEC_PER_SEC)
+/* For a CRIU that takes back what it has restored. */
+#define PATIENCE_MS 5000
 
 #define STATE(s)    LXMGR__V1__MOVE_STATE__MOVE_STATE_##s
 #define SOURCE      LXMGR__V1__MOVE_ROLE__MOVE_ROLE_SOURCE
@@ -50,17 +55,6 @@ struct lx_agent_move *lx_move_find(struct lx_agent *a, const char *operation)
 bool lx_move_settled(const struct lx_agent_move *m)
 {
 	return m->rec->state == STATE(DONE) || m->rec->state == STATE(ABORTED);
-}
-
-struct lx_agent_move *lx_move_of(struct lx_agent *a, const char *instance)
-{
-	for (struct lx_map_entry *e = lx_map_first(&a->moves); e; e = lx_map_next(e)) {
-		struct lx_agent_move *m = lx_map_value(e);
-
-		if (!lx_move_settled(m) && lx_streq(m->rec->instance, instance))
-			return m;
-	}
-	return NULL;
 }
 
 static int add(struct lx_agent *a, lx_move_record *rec, struct lx_agent_move **ret, struct lx_err *err)
@@ -128,6 +122,13 @@ void lx_move_forget(struct lx_agent_move *m)
 
 /* ------------------------------------------------------------------ at start */
 
+/* The agent before us ended after it had given up, and before the guest ran on. */
+static bool is_unmended(const struct lx_agent_move *m)
+{
+	return m->rec->role == SOURCE && m->rec->state == STATE(ABORTED) &&
+	       lx_dump_dir_exists(m->agent->run_dir, m->rec->operation);
+}
+
 static void read_one(struct lx_agent *a, const char *operation)
 {
 	struct lx_err err = LX_ERR_INIT;
@@ -145,7 +146,9 @@ static void read_one(struct lx_agent *a, const char *operation)
 			   rec->instance);
 		lx_move_abort(m, &err);
 	}
-	if (lx_move_settled(m)) {
+	if (rec->role == DESTINATION && rec->state == STATE(ABORTED))
+		lx_criu_end(a->run_dir, operation, PATIENCE_MS);
+	if (lx_move_settled(m) && !is_unmended(m)) {
 		lx_dump_dir_remove(a->run_dir, operation);
 		if ((uint64_t)rec->updated_at_ns + KEEP_NS < lx_now_realtime_ns())
 			lx_move_forget(m);
@@ -181,14 +184,39 @@ void lx_moves_close(struct lx_agent *a)
 	lx_map_release(&a->moves);
 }
 
+/* A settled move of a run of the instance that has ended since is of no interest: it may have come back. */
+static bool is_under_way(const struct lx_agent_move *m, const struct lx_instance *inst)
+{
+	if (m->task || !lx_streq(m->rec->instance, inst->name) || m->rec->state == STATE(EXPECTED))
+		return false;
+	if (!lx_move_settled(m))
+		return true;
+	return m->rec->role == SOURCE && m->rec->generation == inst->spec->generation &&
+	       (m->rec->state == STATE(DONE) || is_unmended(m));
+}
+
+static struct lx_agent_move *find_under_way(const struct lx_instance *inst)
+{
+	for (struct lx_map_entry *e = lx_map_first(&inst->agent->moves); e; e = lx_map_next(e))
+		if (is_under_way(lx_map_value(e), inst))
+			return lx_map_value(e);
+	return NULL;
+}
+
 bool lx_move_resume(struct lx_instance *inst)
 {
-	struct lx_agent_move *m = lx_move_of(inst->agent, inst->name);
+	struct lx_agent_move *m = find_under_way(inst);
 	struct lx_err err = LX_ERR_INIT;
 	struct lx_task *t;
 
-	if (!m || m->task || m->rec->state == STATE(EXPECTED))
+	if (!m)
 		return false;
+	/* One that has not been committed here has no specification of its own yet. */
+	if (m->rec->role == DESTINATION && m->rec->spec &&
+	    lx_instance_set_spec(inst, m->rec->spec, &err) < 0) {
+		lx_error("cannot go on with a move", "instance=%s error=\"%s\"", inst->name, err.msg);
+		return false;
+	}
 	const struct lx_verb *verb = m->rec->role == SOURCE ? &lx_verb_send : &lx_verb_receive;
 
 	if (lx_task_new(inst, verb, m->rec->operation, &t, &err) < 0) {

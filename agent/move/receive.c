@@ -76,19 +76,39 @@ static void on_destroyed(struct lx_task *t, const struct lx_job_end *end)
 	lx_task_end(t, &t->why);
 }
 
+static void cannot_remove(struct lx_task *t, const struct lx_err *err)
+{
+	lx_error("cannot remove what came of a move", "instance=%s error=\"%s\"", t->inst->name, err->msg);
+	t->gone = true;
+	lx_task_end(t, &t->why);
+}
+
+/* What worked on it has ended: nothing holds its files any more. */
+static void on_mended(struct lx_task *t, const struct lx_job_end *end)
+{
+	struct lx_err err = *end->err;
+
+	lx_dump_dir_remove(t->inst->agent->run_dir, t->move->rec->operation);
+	if (err.code != LX_OK)
+		lx_warn("cannot end what works on a move", "instance=%s error=\"%s\"", t->inst->name, err.msg);
+	if (lx_task_job(t, LX_JOB_WORK,
+			lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_DESTROY, NULL), on_destroyed,
+			&err) < 0)
+		cannot_remove(t, &err);
+}
+
 static void is_not_ours(struct lx_task *t, const struct lx_err *why)
 {
+	Lxmgr__V1__MendJob job = LXMGR__V1__MEND_JOB__INIT;
 	struct lx_err err = LX_ERR_INIT;
 
 	t->why = *why;
 	lx_move_abort(t->move, why);
-	lx_dump_dir_remove(t->inst->agent->run_dir, t->move->rec->operation);
-	if (lx_task_job(t, LX_JOB_WORK,
-			lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_DESTROY, NULL), on_destroyed,
-			&err) < 0) {
-		t->gone = true;
-		lx_task_end(t, why);
-	}
+	job.operation = t->move->rec->operation;
+	if (lx_task_job(t, LX_JOB_MOVE,
+			lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_MEND, &job.base), on_mended,
+			&err) < 0)
+		cannot_remove(t, &err);
 }
 
 /* ------------------------------------------------------------------ the source's word */
@@ -416,6 +436,11 @@ void lx_move_expect_call(struct lx_call *call, const ProtobufCMessage *msg, void
 	struct lx_err err = LX_ERR_INIT;
 	int r = lx_move_operation_check(req->operation, &err);
 
+	/* Announced once more, perhaps otherwise, before anything came. */
+	if (r == 0 && m && m->rec->state == STATE(EXPECTED) && !m->task) {
+		lx_move_forget(m);
+		m = NULL;
+	}
 	if (r == 0 && !m) {
 		r = check_expected(a, req, &err);
 		lx_move_record *rec = r == 0 ? new_record(req) : NULL;

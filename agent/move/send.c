@@ -119,6 +119,7 @@ static void on_mended(struct lx_task *t, const struct lx_job_end *end)
 	if (end->err->code != LX_OK)
 		lx_error("cannot mend after a move", "instance=%s error=\"%s\"", t->inst->name,
 			 end->err->msg);
+	lx_dump_dir_remove(t->inst->agent->run_dir, t->move->rec->operation);
 	/* A near-live move has stopped it; it ran, so it runs again. */
 	if (end->err->code == LX_OK && !end->result->running && t->move->rec->start) {
 		lx_monitor_stop(t->inst);
@@ -132,13 +133,15 @@ static void on_mended(struct lx_task *t, const struct lx_job_end *end)
 
 static void stays(struct lx_task *t, const struct lx_err *why)
 {
+	Lxmgr__V1__MendJob job = LXMGR__V1__MEND_JOB__INIT;
 	struct lx_err err = LX_ERR_INIT;
 
 	t->why = *why;
 	lx_move_abort(t->move, why);
-	lx_dump_dir_remove(t->inst->agent->run_dir, t->move->rec->operation);
-	if (lx_task_job(t, LX_JOB_MOVE, lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_MEND, NULL),
-			on_mended, &err) < 0)
+	job.operation = t->move->rec->operation;
+	if (lx_task_job(t, LX_JOB_MOVE,
+			lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_MEND, &job.base), on_mended,
+			&err) < 0)
 		lx_task_settle(t, why);
 }
 
@@ -289,6 +292,8 @@ static int begin(struct lx_task *t, struct lx_err *err)
 	}
 	if (m->rec->state == STATE(COMMITTED)) {
 		wait_for_done(t);
+	} else if (m->rec->state == STATE(DONE)) {
+		remove_here(t);
 	} else {
 		lx_err_set(&why, LX_ABORTED, "the agent of node %s ended while it moved %s", m->agent->node,
 			   t->inst->name);
@@ -402,6 +407,9 @@ void lx_move_send_call(struct lx_call *call, const ProtobufCMessage *msg, void *
 	    (m->rec->role != LXMGR__V1__MOVE_ROLE__MOVE_ROLE_SOURCE ||
 	     !lx_streq(m->rec->instance, req->name)))
 		r = lx_err_set(&err, LX_INVALID_ARGUMENT, "operation %s is another move", req->operation);
+	/* A manager that has forgotten how far it was asks without saying how. */
+	if (r == 0 && !m && req->mode == LXMGR__V1__MOVE_MODE__MOVE_MODE_UNSPECIFIED)
+		r = lx_err_set(&err, LX_NOT_FOUND, "there is no such move on this node");
 	if (r == 0 && !m)
 		r = start_move(a, req, &m, &err);
 	if (r == 0)

@@ -9,10 +9,11 @@
  *   end          DONE: home and generation change in the transaction that ends the operation;
  *                ABORTED: the next rung, or FAILURE
  *
- * Whose it is is decided between the agents (migration/migration.h). Run again from the journal,
- * the target is asked first: once the move has begun there is nothing to check any more, only its
- * outcome to wait for. The agents know the move by the operation's id, to which each further
- * rung adds its number.
+ * Whose it is is decided between the agents (migration/migration.h). They know the move by the
+ * operation's id, to which each further rung adds its number. Once it has been sent, run again
+ * means: the source's agent is asked how it stands. After a restart of the manager, which does
+ * not know how far it was, that agent is asked about each rung, the last one first; when it
+ * knows of none nothing has been touched, and all begins anew.
  *
  * A source that goes away after it has committed tells nobody; the target's own report then
  * does (instance_report.c), and the operation ends well without the source.
@@ -39,7 +40,8 @@
 struct move {
 	unsigned rung;   /* 0, 1 ... */
 	bool rung_known; /* mode is set */
-	bool asked;      /* nothing was begun before, or the target has said so */
+	bool sent;       /* the source's agent may know of it */
+	bool finding;    /* is asked whether it does */
 	Lxmgr__V1__MoveMode mode;
 	char reason[LX_ERR_MSG_MAX]; /* why it is not the rung above */
 	bool settled;                /* the source's agent has told the outcome */
@@ -49,6 +51,8 @@ struct move {
 };
 
 static void next_rung(struct lx_op *op, const struct lx_err *why);
+static void find_rung(struct lx_op *op, unsigned rung);
+static void move_run(struct lx_op *op);
 
 static const Lxmgr__V1__MoveInstanceRequest *args_of(const struct lx_op *op)
 {
@@ -158,6 +162,17 @@ static void end_failed(struct lx_op *op, const struct lx_err *why)
 	lx_op_end(op, why, NULL, on_failed);
 }
 
+/* Nothing has been touched: as if this were the first time. */
+static void begin_anew(struct lx_op *op)
+{
+	struct move *mv = op->data;
+
+	mv->finding = mv->sent = mv->rung_known = false;
+	mv->rung = 0;
+	op->resumed = false;
+	move_run(op);
+}
+
 /* ------------------------------------------------------------------ send */
 
 static void on_progress(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
@@ -168,6 +183,8 @@ static void on_progress(struct lx_call *call, const ProtobufCMessage *msg, void 
 
 	if (op->ending || lx_op_ended(op))
 		return;
+	/* It is known there: what this is about has been found. */
+	mv->finding = false;
 	if (!p->status) {
 		lx_op_progress(op, p->phase, p->done, p->total, "bytes");
 		if (lx_streq(p->phase, "committed") && !op->inst->arriving_at) {
@@ -199,6 +216,10 @@ static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
 		end_moved(op, NULL);
 	else if (mv->settled)
 		next_rung(op, &mv->why);
+	else if (mv->finding && err->code == LX_NOT_FOUND && mv->rung > 0)
+		find_rung(op, mv->rung - 1);
+	else if (mv->finding && err->code == LX_NOT_FOUND)
+		begin_anew(op);
 	else if (err->code == LX_OK || err->code == LX_UNAVAILABLE || err->code == LX_CANCELLED)
 		lx_op_park(op, op->inst->pb->node, err);
 	else
@@ -223,6 +244,7 @@ static void send_it(struct lx_op *op)
 	}
 	agent_operation(op, operation);
 	op->pb->cancellable = false;
+	mv->sent = true;
 	lx_op_phase(op, "send");
 	req.operation = operation;
 	req.name = op->inst->pb->name;
@@ -230,7 +252,7 @@ static void send_it(struct lx_op *op)
 	req.new_generation = op->inst->pb->generation + 1;
 	req.target = args->target;
 	req.target_address = target->pb->address;
-	req.mode = mv->mode;
+	req.mode = mv->finding ? LXMGR__V1__MOVE_MODE__MOVE_MODE_UNSPECIFIED : mv->mode;
 	req.timeout_seconds = args->timeout_seconds;
 	req.stop_first = args->stateless;
 	lx_pb_set(&op->pb->node, source->pb->name);
@@ -243,23 +265,37 @@ static void send_it(struct lx_op *op)
 	lx_call_half_close(op->call);
 }
 
-/* ------------------------------------------------------------------ expect */
+/* ------------------------------------------------------------------ after a restart */
 
-static void check(struct lx_op *op);
+static Lxmgr__V1__MoveMode first_mode(const struct lx_op *op)
+{
+	const Lxmgr__V1__MoveInstanceRequest *args = args_of(op);
+
+	if (op->inst->pb->status == LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_STOPPED)
+		return COLD;
+	return args->stateless || args->live == LXMGR__V1__LIVE_MODE__LIVE_MODE_OFF ? NEAR_LIVE : LIVE;
+}
+
+static void find_rung(struct lx_op *op, unsigned rung)
+{
+	struct move *mv = op->data;
+
+	mv->finding = true;
+	mv->rung = rung;
+	/* Of what is found; what the check before may have made of the first one does not matter any more. */
+	mv->mode = rung == 0 ? first_mode(op) : NEAR_LIVE;
+	mv->rung_known = true;
+	send_it(op);
+}
+
+/* ------------------------------------------------------------------ expect */
 
 static void on_expected(struct lx_op *op, const ProtobufCMessage *resp, const struct lx_err *err)
 {
-	const Lxmgr__V1__AgentMoveStatus *status = (const void *)resp;
-	struct move *mv = op->data;
-
-	if (err->code != LX_OK) {
+	if (err->code != LX_OK)
 		end_failed(op, err);
-	} else if (!mv->asked && status->state == STATE(EXPECTED)) {
-		mv->asked = true;
-		check(op);
-	} else {
+	else
 		send_it(op);
-	}
 }
 
 static void expect(struct lx_op *op)
@@ -334,10 +370,6 @@ static void on_checked(const Lxmgr__V1__MoveCheck *check, const struct lx_err *e
 	if (mv->mode == LIVE && check->mode == NEAR_LIVE) {
 		struct lx_err reason = LX_ERR_INIT;
 
-		/* The target may expect the other kind by that name already. */
-		if (op->resumed)
-			mv->rung++;
-
 		blocked(check, op->inst->pb->name, &reason);
 		snprintf(mv->reason, sizeof(mv->reason), "%s", reason.msg);
 	}
@@ -375,17 +407,9 @@ static void next_rung(struct lx_op *op, const struct lx_err *why)
 		op->pb->subject, why->msg);
 	snprintf(mv->reason, sizeof(mv->reason), "%s", why->msg);
 	mv->rung++;
+	mv->sent = false;
 	mv->mode = NEAR_LIVE;
 	expect(op);
-}
-
-static Lxmgr__V1__MoveMode first_mode(const struct lx_op *op)
-{
-	const Lxmgr__V1__MoveInstanceRequest *args = args_of(op);
-
-	if (op->inst->pb->status == LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_STOPPED)
-		return COLD;
-	return args->stateless || args->live == LXMGR__V1__LIVE_MODE__LIVE_MODE_OFF ? NEAR_LIVE : LIVE;
 }
 
 static void on_image(struct lx_op *op, const struct lx_err *err)
@@ -404,11 +428,7 @@ static void on_image(struct lx_op *op, const struct lx_err *err)
 	} else {
 		mv->mode = first_mode(op);
 		mv->rung_known = true;
-		mv->asked = !op->resumed;
-		if (mv->asked)
-			check(op);
-		else
-			expect(op);
+		check(op);
 	}
 }
 
@@ -426,7 +446,9 @@ static void move_run(struct lx_op *op)
 
 	if (!op->data)
 		op->data = calloc(1, sizeof(struct move));
-	if (!op->inst || !op->data) {
+	struct move *mv = op->data;
+
+	if (!op->inst || !mv) {
 		lx_err_set(&err, LX_INTERNAL, "instance %s is not in the store", op->pb->subject);
 		lx_op_end(op, &err, NULL, NULL);
 		return;
@@ -439,6 +461,10 @@ static void move_run(struct lx_op *op)
 		lx_op_end(op, NULL, NULL, NULL); /* told so by the target itself */
 	else if (has_arrived(op))
 		end_moved(op, NULL);
+	else if (mv->sent)
+		send_it(op);
+	else if (op->resumed)
+		find_rung(op, RUNGS_MAX - 1);
 	else
 		lx_op_need_image(op, target, op->inst->pb->image_fingerprint, on_image);
 }

@@ -18,7 +18,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tests start programs, 
 import grpc  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PROTOS = ["agent", "event", "image", "instance", "network", "node", "operation", "profile", "stream"]
+PROTOS = ["agent", "event", "image", "instance", "migration", "network", "node", "operation", "profile", "stream"]
 SERVICES = {
     "instances": "InstanceService",
     "images": "ImageService",

@@ -24,7 +24,7 @@ static char dir[] = "/tmp/lxmgr-record-XXXXXX";
 
 static int enter(void **state)
 {
-	strcpy(dir + sizeof(dir) - 7, "XXXXXX");
+	memcpy(dir + sizeof(dir) - 7, "XXXXXX", 7);
 	return mkdtemp(dir) ? 0 : -1;
 }
 

@@ -24,6 +24,7 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 #include "migration/criu.h"
+#include "migration/criu_kill.h"
 
 /* How long CRIU may say nothing: dumping memory is one step. */
 #define STEP_TIMEOUT_MS 120000
@@ -37,7 +38,7 @@ static const char pre_dump[] = "pre-dump", post_dump[] = "post-dump";
 
 static void become_criu(const struct lx_move *m, const struct lx_criu_args *args)
 {
-	lx_autofree char *hook = lx_asprintf("LXMGR_HOOK=%s/hook", m->dir);
+	lx_autofree char *hook = lx_asprintf(LX_MOVE_MARK "=%s/hook", m->dir);
 	lx_autofree char *words = lx_asprintf("%s/criu.err", m->dir);
 	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	char *env[] = { path, hook, NULL };

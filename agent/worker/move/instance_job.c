@@ -15,14 +15,19 @@
 
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "migration/criu_kill.h"
 #include "proto/pb.h"
 
-static void become_worker(const char *path, const char *state_dir, int sock)
+static void become_worker(const struct lx_move *m, const char *path, int sock)
 {
-	char *argv[] = { (char *)(uintptr_t) "lx-instance-worker", (char *)(uintptr_t)state_dir, NULL };
+	char *argv[] = { (char *)(uintptr_t) "lx-instance-worker", (char *)(uintptr_t)m->job->state_dir,
+			 NULL };
 	char env_path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-	char *env[] = { env_path, NULL };
+	/* What is started here works for this move, and can be found (migration/criu_kill.h). */
+	char mark[LX_JOB_PATH_MAX + 32];
+	char *env[] = { env_path, mark, NULL };
 
+	snprintf(mark, sizeof(mark), LX_MOVE_MARK "=%s/hook", m->dir);
 	setsid();
 	/* The socket may be there already. */
 	if (sock == LX_WORKER_FD)
@@ -60,7 +65,7 @@ int lx_instance_job_start(const struct lx_move *m, Lxmgr__V1__WorkerJob *msg, st
 	(void)fcntl(j.sock, F_SETFL, 0);
 	j.pid = fork();
 	if (j.pid == 0)
-		become_worker(path, m->job->state_dir, theirs);
+		become_worker(m, path, theirs);
 	r = j.pid < 0 ? lx_err_errno(err, errno, "cannot start %s", path) : 0;
 	close(theirs);
 	if (r == 0)

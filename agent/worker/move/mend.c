@@ -11,6 +11,7 @@
 #include "agent/worker/move/move.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "migration/criu_kill.h"
 #include "migration/net.h"
 #include "migration/sockets.h"
 
@@ -49,13 +50,33 @@ int lx_move_mend(const struct lx_job *job, const struct lx_cgroups *cg, const lx
 	return lx_code_errno(first.code);
 }
 
+/* A CRIU that has lost its worker takes back its dump by itself. */
+#define PATIENCE_MS 10000
+
+static int end_processes(const struct lx_job *job, lx_move_record **ret, struct lx_err *err)
+{
+	const char *operation = job->msg->mend->operation;
+	int r = lx_move_operation_check(operation, err);
+
+	if (r == 0)
+		r = lx_move_record_load(job->state_dir, operation, ret, err);
+	if (r == 0)
+		lx_criu_end(job->run_dir, operation, PATIENCE_MS);
+	return r;
+}
+
 /* For an agent that found the move of a worker that has died. */
 int lx_job_mend(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
 {
 	lx_autospec lx_spec *spec = NULL;
+	lx_automoverecord lx_move_record *rec = NULL;
 	struct lx_cgroups cg;
 	struct lx_run run;
-	int r = lx_cgroups_find(&cg, err);
+	int r = end_processes(job, &rec, err);
+
+	if (r < 0 || rec->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_DESTINATION)
+		return r;
+	r = lx_cgroups_find(&cg, err);
 
 	if (r == 0)
 		r = lx_run_find(job, &run, err);

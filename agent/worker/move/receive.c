@@ -29,6 +29,7 @@
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "migration/criu_kill.h"
 #include "migration/dump_dir.h"
 #include "migration/net.h"
 #include "proto/pb.h"
@@ -39,6 +40,10 @@
 #define DONE      LXMGR__V1__MOVE_STATE__MOVE_STATE_DONE
 
 #define DUMP_NAME_MAX 200
+
+/* For what a killed worker has left at work: a restore of any guest takes less. */
+#define LEFT_ALONE_MS 20000ull
+#define LOOK_AGAIN_MS 20u
 
 static int say(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_err *err)
 {
@@ -287,6 +292,29 @@ static int start_anew(struct lx_receive *rx, struct lx_err *err)
 	return r;
 }
 
+/*
+ * What a worker before this one has begun may come to its end without it: CRIU asks nobody any
+ * more once it has been let go. True when it runs then; else nothing works on it any more.
+ */
+static bool has_come_through(struct lx_receive *rx)
+{
+	uint64_t deadline = lx_now_monotonic_ns() + LEFT_ALONE_MS * LX_NSEC_PER_MSEC;
+	struct lx_run run;
+
+	for (;;) {
+		bool at_work = lx_criu_at_work(rx->m.job->run_dir, rx->m.operation);
+
+		if (lx_run_find(rx->m.job, &run, NULL) == 1)
+			return true;
+		if (!at_work || lx_now_monotonic_ns() > deadline)
+			break;
+		usleep(LOOK_AGAIN_MS * 1000);
+	}
+	lx_criu_end(rx->m.job->run_dir, rx->m.operation, 0);
+	(void)lx_instance_wipe(rx->m.job, &rx->m.cg, NULL);
+	return false;
+}
+
 /* A worker before this one came so far that it runs, or nearly. */
 static int go_on(struct lx_receive *rx, struct lx_err *err)
 {
@@ -312,9 +340,8 @@ static int restore_again(struct lx_receive *rx, struct lx_err *err)
 static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
 {
 	struct lx_err why = LX_ERR_INIT;
-	struct lx_run run;
 
-	if (again && lx_run_find(rx->m.job, &run, NULL) == 1)
+	if (again && has_come_through(rx))
 		return go_on(rx, err);
 	if (rx->mode != LIVE)
 		return rx->m.rec->start ? start_anew(rx, err) : 0;
@@ -402,11 +429,12 @@ static int ready_no_more(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result,
 
 	lx_restore_undo(rx);
 	lx_talk_fail(&rx->m.talk, why);
-	if (lx_talk_expect(&rx->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_COMMIT, NULL, &err) == 0)
+	int r = lx_talk_expect(&rx->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_COMMIT, NULL, &err);
+
+	if (r == 0)
 		return finish(rx, true, result, why);
-	if (err.code == LX_UNAVAILABLE)
-		return lx_code_errno(why->code); /* the agent asks */
-	return give_up(rx, why);
+	/* Without the source's word nothing is given up: the agent asks for it. */
+	return r == -ECANCELED ? give_up(rx, why) : lx_code_errno(why->code);
 }
 
 static int first_time(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result, struct lx_err *why)
@@ -424,8 +452,9 @@ static int first_time(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result, st
 		return ready_no_more(rx, result, why);
 	if (rx->mode == LIVE)
 		lx_restore_undo(rx);
-	/* Nobody to hear the word from: journal and images stay for who asks. Else the source gave up. */
-	return why->code == LX_UNAVAILABLE ? r : give_up(rx, why);
+	/* Did the source give up? Else it may have committed: journal and images stay until the agent knows.
+	 */
+	return r == -ECANCELED ? give_up(rx, why) : r;
 }
 
 int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)

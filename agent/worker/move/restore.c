@@ -26,10 +26,13 @@
 #include "lib/str.h"
 #include "migration/cgroups.h"
 #include "migration/criu.h"
+#include "migration/criu_kill.h"
 #include "migration/net.h"
 #include "proto/pb.h"
 
 #define STEP_TIMEOUT_MS 120000
+/* For CRIU to kill what it has made, and liblxc to hear of it. */
+#define UNDO_TIMEOUT_MS 20000
 #define LOG_MAX         (4u << 20)
 #define GUEST_MAX       (4u << 20)
 
@@ -291,12 +294,13 @@ void lx_restore_undo(struct lx_receive *rx)
 				      { .fd = rx->restore.sock, .events = POLLIN } };
 
 		/* CRIU may come to more steps on its way out: all are refused. */
-		while (poll(p, LX_ARRAY_SIZE(p), STEP_TIMEOUT_MS) > 0 && !p[1].revents)
+		while (poll(p, LX_ARRAY_SIZE(p), UNDO_TIMEOUT_MS) > 0 && !p[1].revents)
 			if (lx_hooks_take(rx->hooks, &rx->held, NULL) == 1)
 				lx_hook_answer(&rx->held, 1);
+		lx_criu_end(rx->m.job->run_dir, rx->m.operation, p[1].revents ? UNDO_TIMEOUT_MS : 0);
 		(void)lx_instance_job_wait(&rx->restore, NULL, NULL);
 	}
-	(void)lx_instance_clean(rx->m.job, &rx->m.cg, NULL);
+	(void)lx_instance_wipe(rx->m.job, &rx->m.cg, NULL);
 }
 
 int lx_restore_fd(const struct lx_receive *rx)

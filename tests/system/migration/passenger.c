@@ -1,0 +1,216 @@
+/*
+ * A process of a guest that notices when a move changes something:
+ *
+ *   passenger FILE PORT MEGABYTES
+ *
+ * It becomes an orphan (so a child of the guest's init) and holds what a move has to carry: a
+ * number in memory, as many megabytes without a pattern, a file that is deleted, a pair of
+ * unix sockets, a terminal, and a TCP server that echoes. Again and again it looks at all of
+ * it and writes into FILE:
+ *
+ *   <pid> <count> <what is wrong, or "well">
+ *
+ * Linked statically: the guest has another libc, or none.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define TICK_MS     20
+#define CLIENTS_MAX 16
+#define HELD        "deleted, but held\n"
+
+static struct {
+	int pair[2], file, pty, tty, server;
+	struct pollfd clients[CLIENTS_MAX];
+	uint8_t *memory;
+	size_t size;
+	uint64_t sum;
+} own;
+
+static void check(long r, const char *what)
+{
+	if (r >= 0)
+		return;
+	fprintf(stderr, "passenger: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static uint64_t sum_up(void)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i + sizeof(sum) <= own.size; i += sizeof(sum)) {
+		uint64_t word;
+
+		memcpy(&word, own.memory + i, sizeof(word));
+		sum = sum * 31 + word;
+	}
+	return sum;
+}
+
+static void make_memory(size_t megabytes)
+{
+	own.size = megabytes << 20;
+	if (own.size == 0)
+		return;
+	own.memory = mmap(NULL, own.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check(own.memory == MAP_FAILED ? -1 : 0, "mmap");
+	for (size_t at = 0; at < own.size;) {
+		ssize_t n = getrandom(own.memory + at, own.size - at, 0);
+
+		check(n, "getrandom");
+		at += (size_t)n;
+	}
+	own.sum = sum_up();
+}
+
+static void make_file(const char *near)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s.held", near);
+	own.file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	check(own.file, path);
+	check(write(own.file, HELD, strlen(HELD)), "write");
+	check(unlink(path), "unlink");
+}
+
+static void make_pty(void)
+{
+	struct termios t;
+
+	own.pty = posix_openpt(O_RDWR | O_NOCTTY);
+	check(own.pty, "posix_openpt");
+	check(unlockpt(own.pty), "unlockpt");
+	own.tty = open(ptsname(own.pty), O_RDWR | O_NOCTTY);
+	check(own.tty, "open a terminal");
+	check(tcgetattr(own.tty, &t), "tcgetattr");
+	cfmakeraw(&t);
+	check(tcsetattr(own.tty, TCSANOW, &t), "tcsetattr");
+}
+
+static void make_server(uint16_t port)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port) };
+	int on = 1;
+
+	own.server = socket(AF_INET, SOCK_STREAM, 0);
+	check(own.server, "socket");
+	check(setsockopt(own.server, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), "SO_REUSEADDR");
+	check(bind(own.server, (struct sockaddr *)&at, sizeof(at)), "bind");
+	check(listen(own.server, CLIENTS_MAX), "listen");
+	own.clients[0] = (struct pollfd){ .fd = own.server, .events = POLLIN };
+	for (int i = 1; i < CLIENTS_MAX; i++)
+		own.clients[i] = (struct pollfd){ .fd = -1, .events = POLLIN };
+}
+
+/* ------------------------------------------------------------------ again and again */
+
+static void take_client(void)
+{
+	int fd = accept(own.server, NULL, NULL), on = 1;
+
+	for (int i = 1; i < CLIENTS_MAX && fd >= 0; i++)
+		if (own.clients[i].fd < 0) {
+			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+			own.clients[i].fd = fd;
+			return;
+		}
+	close(fd);
+}
+
+static void echo(void)
+{
+	char buf[4096];
+
+	if (poll(own.clients, CLIENTS_MAX, TICK_MS) <= 0)
+		return;
+	if (own.clients[0].revents)
+		take_client();
+	for (int i = 1; i < CLIENTS_MAX; i++) {
+		if (own.clients[i].fd < 0 || !own.clients[i].revents)
+			continue;
+		ssize_t n = read(own.clients[i].fd, buf, sizeof(buf));
+
+		if (n > 0 && write(own.clients[i].fd, buf, (size_t)n) == n)
+			continue;
+		close(own.clients[i].fd);
+		own.clients[i].fd = -1;
+	}
+}
+
+static int passes(int from, int to, uint64_t count)
+{
+	uint64_t got = 0;
+
+	return write(from, &count, sizeof(count)) == sizeof(count) &&
+	       read(to, &got, sizeof(got)) == sizeof(got) && got == count;
+}
+
+static const char *look(uint64_t count)
+{
+	char text[sizeof(HELD)] = "";
+
+	if (!passes(own.pair[0], own.pair[1], count))
+		return "the socket pair";
+	if (!passes(own.pty, own.tty, count) || !passes(own.tty, own.pty, count))
+		return "the terminal";
+	if (pread(own.file, text, strlen(HELD), 0) != (ssize_t)strlen(HELD) || strcmp(text, HELD) != 0)
+		return "the deleted file";
+	/* Slow, so not always. */
+	if (count % 16 == 0 && sum_up() != own.sum)
+		return "memory";
+	return "well";
+}
+
+static void tell(const char *path, uint64_t count, const char *what)
+{
+	char text[256], fresh[4096];
+	int n = snprintf(text, sizeof(text), "%d %llu %s\n", (int)getpid(), (unsigned long long)count, what);
+
+	snprintf(fresh, sizeof(fresh), "%s.new", path);
+	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	if (fd < 0 || write(fd, text, (size_t)n) != n || rename(fresh, path) < 0)
+		exit(1);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	const char *wrong = "well";
+
+	if (argc != 4)
+		return 2;
+	signal(SIGPIPE, SIG_IGN);
+	check(socketpair(AF_UNIX, SOCK_STREAM, 0, own.pair), "socketpair");
+	make_file(argv[1]);
+	make_pty();
+	make_server((uint16_t)atoi(argv[2]));
+	if (fork() != 0)
+		return 0;
+	setsid();
+	for (int fd = 0; fd <= 2; fd++)
+		dup2(own.file, fd);
+	make_memory((size_t)atoi(argv[3]));
+	for (uint64_t count = 1;; count++) {
+		echo();
+		if (strcmp(wrong, "well") == 0)
+			wrong = look(count);
+		tell(argv[1], count, wrong);
+	}
+}

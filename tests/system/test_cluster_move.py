@@ -1,0 +1,238 @@
+"""Moves of instances between the nodes of a whole cluster, when all goes well or is refused.
+
+What goes wrong on the way is in test_cluster_move_faults.py.
+"""
+
+import glob
+import os
+import sys
+
+import grpc
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
+import machine  # noqa: E402
+import moving  # noqa: E402
+import testbed  # noqa: E402
+from moving import Echo, Guest  # noqa: E402
+from testbed import wait_for  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def whole(able):
+    with testbed.Cluster("move", nodes=2) as cluster:
+        try:
+            for i in range(2):
+                testbed.ensure_image(cluster, "busybox", node=i)
+        except testbed.Unavailable as e:
+            pytest.skip(str(e))
+        yield cluster
+
+
+@pytest.fixture
+def two(whole):
+    for daemon in (whole.manager, *whole.agents):
+        daemon.begin_log()
+    yield whole
+    for agent in whole.agents:
+        if not agent.pid:
+            agent.start()
+    whole.wait_online()
+    whole.remove_instances()
+    moving.wait_clean(whole)
+
+
+@pytest.fixture
+def closing():
+    """Connections to close, whatever happens."""
+    opened = []
+    yield lambda echo: opened.append(echo) or echo
+    for echo in opened:
+        echo.close()
+
+
+def succeeded(cluster, op):
+    assert op.status == cluster.api.pb.OPERATION_STATUS_SUCCESS, f"{op.error} {op.hint}"
+    return op
+
+
+def home_is(guest, i):
+    cluster = guest.cluster
+    assert guest.home() == i
+    wait_for(lambda: cluster.status(guest.name) == "RUNNING", 5, why="it runs, and is said to")
+    assert guest.init(i) and not guest.init(1 - i)
+    moving.wait_clean(cluster, but=[x.name for x in cluster.instances()])
+
+
+def limits(cluster, i, name):
+    """Limits of its cgroups on node i, by what they are called."""
+    found = {}
+    root = cluster.agents[i].cgroup_root
+    for pattern in ("memory/%s/%s/payload/memory.limit_in_bytes", "pids/%s/%s/payload/pids.max",
+                    "%s/%s/payload/memory.max", "%s/%s/payload/pids.max", "unified/%s/%s/payload/memory.max"):
+        for path in glob.glob(f"{machine.CGROUPS}/{pattern % (root, name)}"):
+            with open(path, encoding="ascii") as f:
+                found[os.path.relpath(path, machine.CGROUPS).split("/")[0] + "/" + os.path.basename(path)] = f.read()
+    return found
+
+
+def test_live_three_times_round(two, closing):
+    """Processes, numbers, open files, connections, limits: nothing of it changes, however often it moves."""
+    guest = Guest(two, "m1", megabytes=8, config=("-c", "limits.memory=300MiB", "-c", "limits.processes=200"))
+    two.ok("launch", "busybox", "peer", "--target", two.node_names[1])
+    echoes = [closing(Echo.from_node(two, 0, guest.address)), closing(Echo.from_node(two, 1, guest.address)),
+              closing(Echo.from_instance(two, "peer", guest.address))]
+    before = limits(two, 0, "m1")
+    assert before
+    for round_ in range(3):
+        for target in (1, 0):
+            count = guest.status()[1]
+            op = succeeded(two, moving.move(two, "m1", target))
+            assert op.move.mode == two.api.pb.MOVE_MODE_LIVE and op.move.downtime_ns > 0
+            home_is(guest, target)
+            guest.check_files()
+            guest.check_passenger()
+            assert guest.status()[1] > count, f"round {round_}"
+            for echo in echoes:
+                echo.check()
+            assert limits(two, target, "m1") == before
+
+
+@pytest.mark.parametrize("how", ["near-live", "stateless"])
+def test_stop_and_start_there(two, how):
+    guest = Guest(two, "m1")
+    kw = {"stateless": True} if how == "stateless" else {"live": two.api.pb.LIVE_MODE_OFF}
+    for target in (1, 0):
+        op = succeeded(two, moving.move(two, "m1", target, **kw))
+        assert op.move.mode == two.api.pb.MOVE_MODE_NEAR_LIVE
+        home_is(guest, target)
+        guest.check_files()
+        assert not guest.aboard()
+        guest.board()
+
+
+def test_cold(two):
+    guest = Guest(two, "m1")
+    two.ok("stop", "--force", "m1")
+    for target in (1, 0, 1):
+        op = succeeded(two, moving.move(two, "m1", target, live=two.api.pb.LIVE_MODE_UNSPECIFIED))
+        assert op.move.mode == two.api.pb.MOVE_MODE_COLD
+        assert guest.home() == target and two.status("m1") == "STOPPED"
+        moving.wait_clean(two, but=["m1"])
+    two.ok("start", "m1")
+    guest.check_files()
+
+
+@pytest.mark.parametrize("how", ["live", "off", "cold"])
+def test_afterwards_it_is_an_instance_like_any_other(two, how):
+    guest = Guest(two, "m1")
+    if how == "cold":
+        two.ok("stop", "--force", "m1")
+    live = two.api.pb.LIVE_MODE_REQUIRED if how == "live" else two.api.pb.LIVE_MODE_OFF
+    succeeded(two, moving.move(two, "m1", 1, live=live))
+    if how == "cold":
+        two.ok("start", "m1")
+    assert two.exec("m1", "hostname").stdout == "m1\n"
+    two.ok("freeze", "m1")
+    two.ok("unfreeze", "m1")
+    two.ok("restart", "--force", "m1")
+    guest.check_files()
+    two.ok("stop", "m1")
+    two.ok("start", "m1")
+    two.restart(1)
+    assert two.status("m1") == "RUNNING" and guest.home() == 1
+    two.ok("delete", "--force", "m1")
+    moving.wait_clean(two)
+
+
+def test_image_is_fetched_by_the_target(able):
+    with testbed.Cluster("fetch", nodes=2) as cluster:
+        testbed.ensure_image(cluster, "busybox", node=0)
+        guest = Guest(cluster, "m1")
+        succeeded(cluster, moving.move(cluster, "m1", 1))
+        home_is(guest, 1)
+        guest.check_passenger()
+
+
+# ---------------------------------------------------------------- refused
+
+
+def refused(cluster, name, target, **kw):
+    """Why a move is refused, at once or by its operation; nothing has changed then."""
+    request = moving.request(cluster, name, 0, **kw)
+    request.target = target
+    try:
+        op = moving.ended(cluster, cluster.api.instances.Move(request).id)
+    except grpc.RpcError as e:
+        return e.details()
+    assert op.status == cluster.api.pb.OPERATION_STATUS_FAILURE, str(op)
+    return op.error
+
+
+def test_refusals_touch_nothing(two):
+    guest = Guest(two, "m1")
+    assert "nowhere" in refused(two, "m1", "nowhere")
+    assert two.node_names[0] in refused(two, "m1", two.node_names[0])
+    assert "none-such" in refused(two, "none-such", two.node_names[1])
+    two.ok("freeze", "m1")
+    assert refused(two, "m1", two.node_names[1])
+    two.ok("unfreeze", "m1")
+    two.kill(1)
+    wait_for(lambda: not two.is_online(two.node_names[1]), 10)
+    assert two.node_names[1] in refused(two, "m1", two.node_names[1])
+    two.restart(1)
+    home_is(guest, 0)
+    guest.check_passenger()
+
+
+def test_a_name_that_is_taken_there(two):
+    """By a directory that the manager does not know of: it is left alone."""
+    guest = Guest(two, "m1")
+    there = os.path.join(two.agents[1].dir, "instances", "m1")
+    two.ok("create", "busybox", "m2", "--target", two.node_names[1])
+    two.kill(1)
+    os.rename(os.path.join(two.agents[1].dir, "instances", "m2"), there)
+    two.restart(1)
+    try:
+        assert "m1" in refused(two, "m1", two.node_names[1])
+        assert os.path.exists(there)
+        guest.check_passenger()
+    finally:
+        two.kill(1)
+        os.rename(there, os.path.join(two.agents[1].dir, "instances", "m2"))
+        two.restart(1)
+
+
+def test_same_request_is_the_same_operation(two):
+    guest = Guest(two, "m1")
+    request = moving.request(two, "m1", 1, request_id="again and again")
+    first = two.api.instances.Move(request)
+    assert two.api.instances.Move(request).id == first.id
+    succeeded(two, moving.ended(two, first.id))
+    assert two.api.instances.Move(request).id == first.id
+    home_is(guest, 1)
+
+
+# ---------------------------------------------------------------- a whole distribution
+
+
+@pytest.mark.limit(300)
+def test_debian_there_and_back(able):
+    with testbed.Cluster("movedeb", nodes=2) as cluster:
+        try:
+            for i in range(2):
+                testbed.ensure_image(cluster, "debian/12", node=i)
+        except testbed.Unavailable as e:
+            pytest.skip(str(e))
+        cluster.ok("launch", "debian/12", "d1", "--target", cluster.node_names[0], timeout=120)
+        state = wait_for(lambda: (lambda s: s if s in ("running", "degraded") else None)(
+            cluster.exec("d1", "systemctl", "is-system-running").stdout.strip()), 90, 0.5, "systemd has started all")
+        cluster.exec("d1", "systemd-run", "--unit", "keeper", "sleep", "infinity")
+        keeper = ("systemctl", "show", "-p", "MainPID,ActiveState,InvocationID", "keeper")
+        before = cluster.exec("d1", *keeper).stdout
+        assert "ActiveState=active" in before
+        for target in (1, 0):
+            succeeded(cluster, moving.move(cluster, "d1", target, 120))
+            assert cluster.exec("d1", "systemctl", "is-system-running").stdout.strip() == state
+            assert cluster.exec("d1", "systemctl", "restart", "systemd-journald").returncode == 0
+            assert cluster.exec("d1", *keeper).stdout == before
