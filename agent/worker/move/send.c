@@ -226,6 +226,7 @@ static void release(struct lx_send *s)
 			close(fd);
 	}
 	lx_dump_release(&s->dump);
+	lx_map_release(&s->dump_sent);
 	lx_spec_free(s->spec);
 	lx_move_release(&s->m);
 }
@@ -236,6 +237,7 @@ int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_e
 		.upper = -1, .lower = -1, .index = -1, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode
 	};
 	uint64_t began = lx_now_monotonic_ns();
+	lx_map_init(&s.dump_sent, free);
 	int r = lx_move_init(&s.m, job, job->msg->send->operation, err);
 
 	if (r < 0) {
