@@ -54,7 +54,9 @@ CASES = {
     "idle": ("the same, 2 GiB heap, idle", "1.5x of the small one"),
     "stopped": ("Debian 12, stopped, its image on the target", "150 ms"),
 }
-SAMPLES = ("downtime", "stall", "total", "dump", "restore", "frozen_bytes")
+HEAPS = {"heap": (512, REWRITTEN), "idle": (2048, 0)}  # MiB, percent
+SAMPLES = ("downtime", "stall", "total", "dump", "restore", "floor", "frozen_bytes")
+FAILURES = (RuntimeError, TimeoutError, subprocess.SubprocessError)
 
 
 def ms(ns):
@@ -260,7 +262,7 @@ def measure_live(cluster, name, floor, rounds, out):
                 note_failure(out, i, f"the connection: {e}")
                 peer.close()
                 peer = Peer(cluster, address)
-            except (RuntimeError, subprocess.SubprocessError) as e:  # it stays where it was
+            except FAILURES as e:  # it stays where it was
                 note_failure(out, i, e)
     finally:
         peer.close()
@@ -270,7 +272,8 @@ def measure_floor(name, peer, floor, out):
     peer.ask("p")  # nothing is under way that CRIU would have to keep out
     try:
         out["dump"].append(ms(floor.dump(name)))
-    except (RuntimeError, TimeoutError, subprocess.SubprocessError) as e:
+        out["floor"].append(out["dump"][-1] + out["restore"][-1])
+    except FAILURES as e:
         print(f"  no floor: {e}", flush=True)
     peer.ask("g")
 
@@ -281,7 +284,7 @@ def measure_stopped(cluster, rounds, out):
     for i in range(rounds):
         try:
             report = move(cluster, name)
-        except (RuntimeError, subprocess.SubprocessError) as e:
+        except FAILURES as e:
             note_failure(out, i, e)
             continue
         out["total"].append(ms(report["total_ns"]))
@@ -290,7 +293,15 @@ def measure_stopped(cluster, rounds, out):
 
 def note_failure(out, i, why):
     out["failed"].append(str(why))
-    print(f"  move {i + 1} failed: {why}", flush=True)
+    print(f"  move {i + 1} failed: {why}" if i is not None else f"  failed: {why}", flush=True)
+
+
+def check_debian(cluster, name, out):
+    """Whether the moves have left it as it was."""
+    state = cluster.exec(name, "systemctl", "is-system-running").stdout.strip()
+    redis = cluster.exec(name, "redis-cli", "ping").stdout.strip()
+    if (state, redis) != ("running", "PONG"):
+        note_failure(out, None, f"afterwards systemd says \"{state}\" and redis \"{redis}\"")
 
 
 def measure(cluster, case, floor, rounds, out):
@@ -298,13 +309,11 @@ def measure(cluster, case, floor, rounds, out):
         measure_stopped(cluster, rounds, out)
     elif case == "busybox":
         measure_live(cluster, prepare_busybox(cluster), floor, rounds, out)
-    elif case == "debian":
-        measure_live(cluster, prepare_debian(cluster), floor, rounds, out)
     else:
-        mib, percent = (512, REWRITTEN) if case == "heap" else (2048, 0)
         name = prepare_debian(cluster)
-        with with_heap(cluster, name, mib, percent):
+        with with_heap(cluster, name, *HEAPS[case]) if case in HEAPS else contextlib.nullcontext():
             measure_live(cluster, name, floor, rounds, out)
+        check_debian(cluster, name, out)
 
 
 def run_all(cases, rounds):
@@ -327,6 +336,8 @@ def run_all(cases, rounds):
                 except Unavailable as e:
                     out["skipped"] = str(e)
                     print(f"  skipped: {e}", flush=True)
+                except (*FAILURES, Broken) as e:
+                    note_failure(out, None, e)
         finally:
             floor.remove()
     return results
@@ -345,8 +356,9 @@ def row(case, out):
     if "skipped" in out:
         return (what, "skipped: " + out["skipped"], "", "", "", "", "", goal)
     live = case != "stopped"
-    pairs = [d + r for d, r in zip(out["dump"], out["restore"])]
-    floor = f"{spread(pairs)} = {statistics.median(out['dump']):.0f} + {statistics.median(out['restore']):.0f}" if pairs else ""
+    floor = spread(out["floor"])
+    if floor:
+        floor += f": {statistics.median(out['dump']):.0f} + {statistics.median(out['restore']):.0f}"
     return (what, spread(out["downtime"]) if live else "", spread(out["stall"]), spread(out["total"]), floor,
             spread([b / (1 << 20) for b in out["frozen_bytes"]], "MiB", 1), str(len(out["failed"])), goal)
 
