@@ -23,6 +23,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -339,6 +340,7 @@ def run_all(cases, rounds):
                     print(f"  skipped: {e}", flush=True)
                 except (*FAILURES, Broken) as e:
                     note_failure(out, None, e)
+                print("  " + "; ".join(f"{h}: {c}" for h, c in zip(HEAD[1:], row(case, out)[1:]) if c), flush=True)
         finally:
             floor.remove()
     return results
@@ -396,6 +398,7 @@ def main():
         sys.exit("bench: needs root")
     if not find_criu():
         sys.exit("bench: there is no CRIU; scripts/install-criu gets one")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up as well
     results = run_all(cases, args.rounds)
     with open(os.path.join(BUILD, "migrate.json"), "w", encoding="ascii") as f:
         json.dump(results, f, indent=1)
