@@ -107,11 +107,11 @@ $(BUILD)/libexec/lx-image-worker: $(call obj,$(SRC_mworker)) $(call ar,worker) $
 $(BUILD)/libexec/lx-move-worker: $(call obj,$(SRC_moveworker)) $(call ar,iworker) $(call ar,worker) $(call ar,migration) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_MOVE) $(PKGS_LXC))
 
-# Static: it is started a dozen times while a guest stands still.
+# Static: it is started a dozen times while a guest stands still. Sanitizers cannot do that.
 $(BUILD)/libexec/lx-criu-hook: $(call obj,migration/hook/main.c migration/hook_ask.c)
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
-	@$(CC) -static -o $@ $^ $(filter-out -pie,$(LDFLAGS))
+	@$(CC) $(if $(SAN),,-static) -o $@ $^ $(if $(SAN),$(LDFLAGS),$(filter-out -pie,$(LDFLAGS)))
 
 define link
 	@mkdir -p $(@D)
