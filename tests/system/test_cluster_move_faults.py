@@ -180,6 +180,10 @@ def cannot_be(what, moment):
 # ---------------------------------------------------------------- what must hold
 
 
+def brief(op):
+    return f"{op.status} {op.phase} {op.error}"
+
+
 def unsettled(cluster):
     return [s for i in range(2) for s in states(cluster, i) if s not in ("DONE", "ABORTED")]
 
@@ -187,21 +191,21 @@ def unsettled(cluster):
 def check(guest, echo, op, source, where):
     cluster = guest.cluster
     moved = op.status == cluster.api.pb.OPERATION_STATUS_SUCCESS
-    wait_for(lambda: not unsettled(cluster), 20, 0.1, f"{where}: both journals have ended, {states(cluster, 0)} {states(cluster, 1)}; {op}")
+    wait_for(lambda: not unsettled(cluster), 20, 0.1, f"{where}: both journals have ended, {states(cluster, 0)} {states(cluster, 1)}; {brief(op)}")
     home = guest.home()
-    assert moved == (home != source), f"{where}: home is {home}, {op}"
+    assert moved == (home != source), f"{where}: home is {home}, {brief(op)}"
     assert moved or op.error, where
     wait_for(lambda: cluster.status(guest.name) == "RUNNING", 10, 0.1, f"{where}: it runs, {cluster.instance(guest.name)}")
     assert not guest.init(1 - home), f"{where}: it is there twice"
     assert guest.init(home), where
     assert not moving.frozen(guest, home), where
     guest.check_files()
-    assert guest.aboard(), f"{where}: it was booted, {op}"
+    assert guest.aboard(), f"{where}: it was booted, {brief(op)}"
     guest.check_passenger()
     try:
         echo.check()
     except AssertionError as e:
-        raise AssertionError(f"{where}: {e}; {op}") from None
+        raise AssertionError(f"{where}: {e}; {brief(op)}") from None
     moving.wait_clean(cluster, but=[guest.name])
 
 

@@ -224,7 +224,7 @@ static int open_upper(struct lx_receive *rx, struct lx_err *err)
 
 static int open_dump(struct lx_receive *rx, bool again, struct lx_err *err)
 {
-	if (rx->mode != LIVE)
+	if (rx->mode != LIVE || rx->dump_dir >= 0)
 		return 0;
 	int r = lx_dump_dir_make(rx->m.job->run_dir, rx->m.operation, again, err);
 
@@ -325,9 +325,22 @@ static int restore_again(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = open_dump(rx, true, err);
 
+	if (rx->hooks >= 0)
+		close(rx->hooks);
+	rx->hooks = -1;
+	lx_pb_free(rx->guest);
+	rx->guest = NULL;
 	if (r == 0)
 		r = lx_guest_find(rx, err);
 	return r < 0 ? r : lx_restore_begin(rx, err);
+}
+
+/* `again`: from the images; else what is held ready. */
+static int bring_back(struct lx_receive *rx, bool again, struct lx_err *err)
+{
+	int r = again ? restore_again(rx, err) : 0;
+
+	return r < 0 ? r : lx_restore_finish(rx, err);
 }
 
 static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
@@ -338,10 +351,16 @@ static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
 		return go_on(rx, err);
 	if (rx->mode != LIVE)
 		return rx->m.rec->start ? start_anew(rx, err) : 0;
-	int r = again ? restore_again(rx, &why) : 0;
+	int r = bring_back(rx, again, &why);
 
-	if (r == 0)
-		r = lx_restore_finish(rx, &why);
+	/* Until it is thawed nothing has happened that the images do not know. */
+	if (r < 0 && rx->thawed_ns == 0) {
+		lx_warn("a moved instance is restored once more", "instance=%s error=\"%s\"", rx->m.job->name,
+			why.msg);
+		lx_restore_undo(rx);
+		why = LX_ERR_INIT;
+		r = bring_back(rx, true, &why);
+	}
 	if (r == 0)
 		return 0;
 	lx_error("a moved instance could not be restored and is booted from its files",
