@@ -31,6 +31,7 @@
 #include "lib/str.h"
 #include "migration/criu_kill.h"
 #include "migration/dump_dir.h"
+#include "migration/ghosts.h"
 #include "migration/net.h"
 #include "proto/pb.h"
 
@@ -321,6 +322,19 @@ static int go_on(struct lx_receive *rx, struct lx_err *err)
 	return r;
 }
 
+/* A CRIU that was killed did not, and the next one would stumble over them. */
+static int remove_ghosts(const struct lx_receive *rx, struct lx_err *err)
+{
+	char upper[LX_JOB_PATH_MAX], hook[LX_JOB_PATH_MAX + 8];
+
+	lx_job_path(rx->m.job, upper, "upper");
+	snprintf(hook, sizeof(hook), "%s/hook", rx->m.dir);
+	lx_autoclose int root = open(upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return root < 0 ? lx_err_errno(err, errno, "cannot open %s", upper)
+			: lx_ghosts_remove(upper, root, hook, err);
+}
+
 static int restore_again(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = open_dump(rx, true, err);
@@ -330,6 +344,8 @@ static int restore_again(struct lx_receive *rx, struct lx_err *err)
 	rx->hooks = -1;
 	lx_pb_free(rx->guest);
 	rx->guest = NULL;
+	if (r == 0)
+		r = remove_ghosts(rx, err);
 	if (r == 0)
 		r = lx_guest_find(rx, err);
 	return r < 0 ? r : lx_restore_begin(rx, err);
@@ -365,7 +381,8 @@ static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
 		return 0;
 	lx_error("a moved instance could not be restored and is booted from its files",
 		 "instance=%s error=\"%s\"", rx->m.job->name, why.msg);
-	(void)lx_instance_clean(rx->m.job, &rx->m.cg, NULL);
+	lx_restore_undo(rx);
+	(void)remove_ghosts(rx, NULL);
 	return start_anew(rx, err);
 }
 
