@@ -244,3 +244,71 @@ def test_struck(two, what):
         mend_all(two)
     two.remove_instances()
     moving.wait_clean(two)
+
+
+# ---------------------------------------------------------------- forged and replayed
+
+
+class Impostor:
+    """Calls an agent with the certificate of a node."""
+
+    def __init__(self, cluster, whose, target):
+        self.pb = cluster.api.pb
+
+        def pem(leaf):
+            with open(os.path.join(cluster.agents[whose].dir, "pki", leaf), "rb") as f:
+                return f.read()
+
+        credentials = grpc.ssl_channel_credentials(pem("ca.crt"), pem("agent.key"), pem("agent.crt"))
+        self.channel = grpc.secure_channel(f"{cluster.underlay.address(target)}:{cluster.agent_port}", credentials,
+                                           options=[("grpc.ssl_target_name_override", cluster.node_names[target])])
+
+    def transfer(self, *frames):
+        """How the agent ends a stream of these."""
+        call = self.channel.stream_stream("/lxmgr.v1.AgentService/Transfer",
+                                          request_serializer=lambda m: m.SerializeToString(),
+                                          response_deserializer=self.pb.MoveFrame.FromString)(iter(frames), timeout=10)
+        try:
+            return list(call)
+        except grpc.RpcError as e:
+            return e.code()
+
+    def outcome(self, operation, instance):
+        call = self.channel.unary_unary("/lxmgr.v1.AgentService/AskOutcome",
+                                        request_serializer=lambda m: m.SerializeToString(),
+                                        response_deserializer=self.pb.MoveOutcome.FromString)
+        try:
+            return call(self.pb.MoveOutcomeRequest(operation=operation, instance=instance), timeout=10).state
+        except grpc.RpcError as e:
+            return e.code()
+
+    def opening(self, operation, generation=2):
+        return self.pb.MoveFrame(open=self.pb.MoveOpen(operation=operation, instance="m1", generation=generation, version=1))
+
+
+def test_forged_and_replayed_streams_are_refused(able):
+    denied = grpc.StatusCode.PERMISSION_DENIED
+    with testbed.Cluster("forged", nodes=3) as cluster:
+        for i in range(2):
+            testbed.ensure_image(cluster, "busybox", node=i)
+            cluster.ns_exec(i, "nft", SLOW, check=True)
+        guest = Guest(cluster, "m1", megabytes=MEGABYTES)
+        source, stranger = Impostor(cluster, 0, 1), Impostor(cluster, 2, 1)
+        unknown = "00000000-0000-0000-0000-000000000000"
+        evil = stranger.pb.MoveFrame(entry=stranger.pb.TreeEntry(path="evil", mode=0o100644))
+        assert source.transfer(source.opening(unknown), evil) == denied
+        assert source.transfer(evil) == grpc.StatusCode.INVALID_ARGUMENT
+        assert source.transfer(source.opening("../../etc/passwd"), evil) == denied
+        ident = cluster.api.instances.Move(moving.request(cluster, "m1", 1)).id
+        assert Moment("phase:files").watch(cluster, ident, 0)
+        # From another node, and by the right one a second time.
+        assert stranger.transfer(stranger.opening(ident), evil) == denied
+        assert source.transfer(source.opening(ident), evil) == denied
+        assert stranger.outcome(ident, "m1") == grpc.StatusCode.NOT_FOUND
+        assert source.outcome(ident, "other") == grpc.StatusCode.NOT_FOUND
+        op = moving.ended(cluster, ident)
+        assert op.status == cluster.api.pb.OPERATION_STATUS_SUCCESS, op.error
+        for generation in (2, 3):
+            assert source.transfer(source.opening(ident, generation), evil) == denied
+        assert not os.path.exists(f"{cluster.agents[1].dir}/instances/m1/upper/evil")
+        guest.check_passenger()
