@@ -20,6 +20,7 @@
  */
 #include "lxmgr/operations/move.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,23 +73,56 @@ static void agent_operation(const struct lx_op *op, char out[80])
 
 /* ------------------------------------------------------------------ the end */
 
-static void on_forgotten(const ProtobufCMessage *resp, const struct lx_err *err, void *arg)
-{
-}
+/* The second one is told when the first one needs its word no more. */
+struct forgetting {
+	struct lx_manager *m;
+	char operation[80], second[LX_NAME_MAX + 1];
+};
 
-/* Both agents may forget it; one that is away does so by itself, some day. */
-static void forget_at(struct lx_manager *m, const char *node, const char *operation)
+static int end_move_at(struct lx_manager *m, const char *node, const char *operation, lx_unary_cb cb,
+		       void *arg)
 {
 	Lxmgr__V1__AgentEndMoveRequest req = LXMGR__V1__AGENT_END_MOVE_REQUEST__INIT;
 	struct lx_node *n = lx_map_get(&m->nodes, node);
 
 	req.operation = (char *)(uintptr_t)operation;
-	if (n && lx_node_online(n))
-		(void)lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "EndMove",
-				       &req.base, NULL, on_forgotten, NULL, NULL, NULL);
+	if (!n || !lx_node_online(n))
+		return -ENOTCONN;
+	return lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "EndMove", &req.base, NULL,
+				cb, arg, NULL, NULL);
 }
 
-static void forget_all(struct lx_op *op, const char *source)
+static void on_forgotten(const ProtobufCMessage *resp, const struct lx_err *err, void *arg)
+{
+}
+
+static void on_first_forgot(const ProtobufCMessage *resp, const struct lx_err *err, void *arg)
+{
+	lx_autofree struct forgetting *f = arg;
+
+	if ((err->code == LX_OK || err->code == LX_NOT_FOUND) && !f->m->stopping)
+		(void)end_move_at(f->m, f->second, f->operation, on_forgotten, NULL);
+}
+
+/*
+ * Both agents may forget it: first the one that may wait for the other's word, the source for
+ * "done", the target for "given up". While that one is away or still waits, nobody is told;
+ * both then do so by themselves, some day.
+ */
+static void forget(struct lx_manager *m, const char *first, const char *second, const char *operation)
+{
+	struct forgetting *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return;
+	f->m = m;
+	snprintf(f->operation, sizeof(f->operation), "%s", operation);
+	snprintf(f->second, sizeof(f->second), "%s", second);
+	if (end_move_at(m, first, operation, on_first_forgot, f) < 0)
+		free(f);
+}
+
+static void forget_all(struct lx_op *op, const char *first, const char *second)
 {
 	struct move *mv = op->data;
 	unsigned last = mv ? mv->rung : 0;
@@ -98,8 +132,7 @@ static void forget_all(struct lx_op *op, const char *source)
 
 		mv->rung = i;
 		agent_operation(op, operation);
-		forget_at(op->m, source, operation);
-		forget_at(op->m, args_of(op)->target, operation);
+		forget(op->m, first, second, operation);
 	}
 }
 
@@ -114,7 +147,7 @@ static void on_moved(struct lx_op *op)
 	}
 	lx_inst_rehome(op->m, inst, args_of(op)->target, inst->pb->generation + 1);
 	if (source)
-		forget_all(op, source);
+		forget_all(op, source, args_of(op)->target);
 }
 
 static void end_moved(struct lx_op *op, const Lxmgr__V1__MoveReport *report)
@@ -149,7 +182,7 @@ static void end_moved(struct lx_op *op, const Lxmgr__V1__MoveReport *report)
 static void on_failed(struct lx_op *op)
 {
 	if (op->inst)
-		forget_all(op, op->inst->pb->node);
+		forget_all(op, args_of(op)->target, op->inst->pb->node);
 }
 
 static void end_failed(struct lx_op *op, const struct lx_err *why)

@@ -90,6 +90,9 @@ class Guest:
         cluster.ok("file", "push", os.path.join(BUILD, "tests", "passenger"), f"{name}/root/passenger", "--mode", "0755")
         self.board(megabytes)
         self.address = cluster.list()[name]["ipv4"]
+        # Whoever had that address before it may still be known to the nodes.
+        for i in range(len(cluster.agents)):
+            cluster.ns_exec(i, "ip", "neigh", "flush", "to", self.address)
 
     def board(self, megabytes=0):
         """A passenger, as a service is: a child of init's."""

@@ -19,7 +19,8 @@ DEVICE = "eth0"  # a node's end
 MANAGER = -1  # its index, where nodes have theirs from 0
 DEFAULT_MTU = 1500
 
-# Enters the rest of a node: /sys has to show the devices of its network namespace (liblxc looks there whether
+# What a node is but for its network, done once in a mount namespace of its own, which all daemons and workers of the
+# node share as on a machine: /sys has to show the devices of its network namespace (liblxc looks there whether
 # something is a bridge), with all that is mounted below it. $0 is an empty directory.
 ENTER = """set -e
 below=$(awk '$2 ~ "^/sys/" { print $2 }' /proc/self/mounts)
@@ -27,7 +28,6 @@ mount --rbind /sys "$0"
 mount -t sysfs sysfs /sys
 for at in $below; do mount --bind "$0/${at#/sys/}" "$at"; done
 umount -l "$0"
-exec "$@"
 """
 
 
@@ -53,6 +53,7 @@ def uplink_mtu():
 class Underlay:
     def __init__(self, directory, prefix, subnet, nodes):
         self.stage = os.path.join(directory, "sys")
+        self.mounts = os.path.join(directory, "mnt")  # mount namespaces, one a node
         self.prefix, self.subnet, self.nodes = prefix, subnet, nodes
         self.bridge, self.table = f"{prefix}u0", f"lxmgr_{prefix}u0"
         self.cuts = set()
@@ -74,7 +75,7 @@ class Underlay:
 
     def enter(self, i):
         """What to put before a daemon of node i: as above, with its own /sys. The process id stays."""
-        return [*self.inside(i), "unshare", "--mount", "--propagation", "slave", "sh", "-c", ENTER, self.stage]
+        return [*self.inside(i)[:-1], f"--mount={self.mounts}/{i + 1}", "--"]
 
     def create(self):
         os.makedirs(self.stage, exist_ok=True)
@@ -93,8 +94,16 @@ class Underlay:
                 ip saddr {self.subnet} ip daddr != {self.subnet} masquerade
             }}
         }}""")
+        os.makedirs(self.mounts, exist_ok=True)
+        machine.run("mount", "--bind", self.mounts, self.mounts, check=True)
+        machine.run("mount", "--make-private", self.mounts, check=True)  # or they could not lie in it
         for i in range(self.nodes):
             self._plug(i, mtu)
+            where = f"{self.mounts}/{i + 1}"
+            with open(where, "ab"):
+                pass
+            machine.run(*self.inside(i), "unshare", f"--mount={where}", "--propagation", "slave", "sh", "-c", ENTER,
+                        self.stage, check=True)
 
     def _plug(self, i, mtu):
         name, cable = self.namespace(i), f"{self.prefix}u{i + 1}"
@@ -148,8 +157,10 @@ class Underlay:
 
     def remove(self):
         for i in range(self.nodes):
+            machine.run("umount", f"{self.mounts}/{i + 1}")
             machine.run("ip", "link", "delete", f"{self.prefix}u{i + 1}")
             machine.run("ip", "netns", "delete", self.namespace(i))
+        machine.run("umount", self.mounts)
         machine.run("ip", "link", "delete", self.bridge)
         machine.run("nft", "delete", "table", "ip", self.table)
         self.cuts.clear()

@@ -72,10 +72,16 @@ static int spawn(struct lx_move *m, const struct lx_criu_args *args, struct lx_d
 
 /* ------------------------------------------------------------------ steps */
 
-static int explain(const struct lx_move *m, struct lx_err *err)
+static int explain(const struct lx_move *m, const struct lx_dump *d, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX + 32], doing[LX_NAME_MAX + 16];
 	lx_autobuf struct lx_buf log = { 0 };
+	siginfo_t how = { 0 };
+
+	/* Its log would tell of something else. */
+	if (waitid(P_PID, (id_t)d->pid, &how, WEXITED | WNOWAIT) == 0 && how.si_code != CLD_EXITED)
+		return lx_err_set(err, LX_ABORTED, "CRIU was killed by signal %d while it dumped %s",
+				  how.si_status, m->job->name);
 
 	snprintf(doing, sizeof(doing), "dump %s", m->job->name);
 	snprintf(path, sizeof(path), "%s/" LX_CRIU_DUMP_LOG, m->images);
@@ -133,7 +139,7 @@ static int wait_for(struct lx_move *m, struct lx_dump *d, const char *action, st
 				return 0;
 			lx_hook_answer(&d->held, 0);
 		} else if (p[1].revents) {
-			return explain(m, err);
+			return explain(m, d, err);
 		} else if (p[3].revents) {
 			int r = take_files(d, err);
 

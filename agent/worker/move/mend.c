@@ -5,6 +5,8 @@
  * A CRIU that takes back its dump by itself has done the first two already; they find nothing.
  * The network comes back before the guest does, so that what it says first is heard.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,6 +14,8 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "migration/criu_kill.h"
+#include "migration/dump_dir.h"
+#include "migration/ghosts.h"
 #include "migration/net.h"
 #include "migration/sockets.h"
 
@@ -23,6 +27,23 @@ static void note(const struct lx_job *job, const char *what, struct lx_err *e, s
 	if (first->code == LX_OK)
 		*first = *e;
 	*e = LX_ERR_INIT;
+}
+
+static int remove_ghosts(const struct lx_job *job, const struct lx_run *run, struct lx_err *err)
+{
+	const Lxmgr__V1__WorkerJob *msg = job->msg;
+	const char *operation = msg->job_case == LXMGR__V1__WORKER_JOB__JOB_SEND ? msg->send->operation
+										 : msg->mend->operation;
+	char dir[LX_DUMP_DIR_MAX], hook[LX_DUMP_DIR_MAX + 8], upper[LX_JOB_PATH_MAX], path[64];
+
+	lx_dump_dir_path(job->run_dir, operation, dir);
+	snprintf(hook, sizeof(hook), "%s/hook", dir);
+	lx_job_path(job, upper, "upper");
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)run->init);
+	lx_autoclose int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return root < 0 ? lx_err_errno(err, errno, "cannot open %s", path)
+			: lx_ghosts_remove(upper, root, hook, err);
 }
 
 int lx_move_mend(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec,
@@ -39,6 +60,8 @@ int lx_move_mend(const struct lx_job *job, const struct lx_cgroups *cg, const lx
 		note(job, "network lock", &e, &first);
 	if (lx_move_pids(&m, &pids, &n, &e) < 0 || lx_sockets_mend(pids, n, &mended, &e) < 0)
 		note(job, "sockets", &e, &first);
+	if (remove_ghosts(job, run, &e) < 0)
+		note(job, "names of deleted files", &e, &first);
 	if (lx_net_plug(spec->n_nics, spec->nics, &e) < 0)
 		note(job, "network cards", &e, &first);
 	if (lx_cgroup_freeze(cg, job, false, &e) < 0)

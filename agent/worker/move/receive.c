@@ -31,6 +31,7 @@
 #include "lib/str.h"
 #include "migration/criu_kill.h"
 #include "migration/dump_dir.h"
+#include "migration/ghosts.h"
 #include "migration/net.h"
 #include "proto/pb.h"
 
@@ -229,7 +230,7 @@ static int open_upper(struct lx_receive *rx, struct lx_err *err)
 
 static int open_dump(struct lx_receive *rx, bool again, struct lx_err *err)
 {
-	if (rx->mode != LIVE)
+	if (rx->mode != LIVE || rx->dump_dir >= 0)
 		return 0;
 	int r = lx_dump_dir_make(rx->m.job->run_dir, rx->m.operation, again, err);
 
@@ -326,15 +327,43 @@ static int go_on(struct lx_receive *rx, struct lx_err *err)
 	return r;
 }
 
+/* A CRIU that was killed did not, and the next one would stumble over them. */
+static int remove_ghosts(const struct lx_receive *rx, struct lx_err *err)
+{
+	char upper[LX_JOB_PATH_MAX], hook[LX_JOB_PATH_MAX + 8];
+
+	lx_job_path(rx->m.job, upper, "upper");
+	snprintf(hook, sizeof(hook), "%s/hook", rx->m.dir);
+	lx_autoclose int root = open(upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return root < 0 ? lx_err_errno(err, errno, "cannot open %s", upper)
+			: lx_ghosts_remove(upper, root, hook, err);
+}
+
 static int restore_again(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = open_dump(rx, true, err);
 
+	if (rx->hooks >= 0)
+		close(rx->hooks);
+	rx->hooks = -1;
+	lx_pb_free(rx->guest);
+	rx->guest = NULL;
+	if (r == 0)
+		r = remove_ghosts(rx, err);
 	if (r == 0)
 		r = lx_guest_find(rx, err);
 	if (r == 0)
 		r = lx_restore_prepare(rx, err);
 	return r < 0 ? r : lx_restore_begin(rx, err);
+}
+
+/* `again`: from the images; else what is held ready. */
+static int bring_back(struct lx_receive *rx, bool again, struct lx_err *err)
+{
+	int r = again ? restore_again(rx, err) : 0;
+
+	return r < 0 ? r : lx_restore_finish(rx, err);
 }
 
 static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
@@ -345,15 +374,22 @@ static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
 		return go_on(rx, err);
 	if (rx->mode != LIVE)
 		return rx->m.rec->start ? start_anew(rx, err) : 0;
-	int r = again ? restore_again(rx, &why) : 0;
+	int r = bring_back(rx, again, &why);
 
-	if (r == 0)
-		r = lx_restore_finish(rx, &why);
+	/* Until it is thawed nothing has happened that the images do not know. */
+	if (r < 0 && rx->thawed_ns == 0) {
+		lx_warn("a moved instance is restored once more", "instance=%s error=\"%s\"", rx->m.job->name,
+			why.msg);
+		lx_restore_undo(rx);
+		why = LX_ERR_INIT;
+		r = bring_back(rx, true, &why);
+	}
 	if (r == 0)
 		return 0;
 	lx_error("a moved instance could not be restored and is booted from its files",
 		 "instance=%s error=\"%s\"", rx->m.job->name, why.msg);
-	(void)lx_instance_clean(rx->m.job, &rx->m.cg, NULL);
+	lx_restore_undo(rx);
+	(void)remove_ghosts(rx, NULL);
 	return start_anew(rx, err);
 }
 
