@@ -6,6 +6,7 @@
  *   connection.c              one connection, unary calls
  *   operations.c progress.c   waiting for operations
  *   table.c doc.c yaml_*.c    output (and YAML input)
+ *   move_report.c             moves in words
  *   <group>.c                 one command group each
  *
  * A verb returns 0, or a negative errno with the error filled; main prints it and
@@ -49,6 +50,7 @@ enum cli_kind {
 	CLI_KEY_VALUE,
 	CLI_LOCAL_PATH,
 	CLI_FORMAT,
+	CLI_LIVE_MODE,
 	CLI_VERB,
 };
 
@@ -176,9 +178,10 @@ int cli_help_all(FILE *out);
 int cli_manpage(struct cli *cli, struct lx_err *err);
 
 extern const struct cli_verb cli_launch_verbs[], cli_power_verbs[], cli_delete_verbs[], cli_list_verbs[],
-	cli_info_verbs[], cli_exec_verbs[], cli_file_verbs[], cli_image_verbs[], cli_image_edit_verbs[],
-	cli_profile_verbs[], cli_profile_assign_verbs[], cli_profile_device_verbs[], cli_config_verbs[],
-	cli_config_device_verbs[], cli_network_verbs[], cli_node_verbs[], cli_operation_verbs[],
-	cli_event_verbs[], cli_version_verbs[], cli_dev_verbs[], cli_completion_verbs[], cli_help_verbs[];
+	cli_info_verbs[], cli_move_verbs[], cli_exec_verbs[], cli_file_verbs[], cli_image_verbs[],
+	cli_image_edit_verbs[], cli_profile_verbs[], cli_profile_assign_verbs[], cli_profile_device_verbs[],
+	cli_config_verbs[], cli_config_device_verbs[], cli_network_verbs[], cli_node_verbs[],
+	cli_node_evacuate_verbs[], cli_operation_verbs[], cli_event_verbs[], cli_version_verbs[],
+	cli_dev_verbs[], cli_completion_verbs[], cli_help_verbs[];
 
 #endif

@@ -74,6 +74,7 @@ static void offer_words(const char *word, const char *const *list, size_t n)
 static void offer_kind(struct cli *cli, enum cli_kind kind, const char *word)
 {
 	static const char *const formats[] = { "table", "compact", "csv", "json", "yaml" };
+	static const char *const live_modes[] = { "required", "preferred", "off" };
 	static const char *const templates[] = { "debian/12", "debian/13", "debian/sid", "busybox" };
 	struct lx_err err = LX_ERR_INIT;
 
@@ -111,6 +112,9 @@ static void offer_kind(struct cli *cli, enum cli_kind kind, const char *word)
 		break;
 	case CLI_FORMAT:
 		offer_words(word, formats, LX_ARRAY_SIZE(formats));
+		break;
+	case CLI_LIVE_MODE:
+		offer_words(word, live_modes, LX_ARRAY_SIZE(live_modes));
 		break;
 	case CLI_LOCAL_PATH: /* the script completes files when nothing is offered */
 	case CLI_VERB:

@@ -2,6 +2,7 @@
  * lxmgr info: everything about an instance, for a person to read.
  */
 #include "cli/instance.h"
+#include "cli/move_report.h"
 #include "cli/profile.h"
 #include "lib/clock.h"
 #include "proto/pb.h"
@@ -132,6 +133,22 @@ static void print_profiles(const instance *i)
 	puts(i->n_profiles ? "" : " none");
 }
 
+static void print_last_move(const instance *i)
+{
+	const Lxmgr__V1__MoveReport *r = i->last_move;
+
+	if (!r)
+		return;
+	puts("Last move:");
+	field(2, "From", r->source);
+	field(2, "To", r->target);
+	if (r->finished_at_ns) {
+		char text[LX_TIME_TEXT];
+		field(2, "At", lx_time_rfc3339((uint64_t)r->finished_at_ns, text));
+	}
+	cli_move_print(r, 2, false);
+}
+
 static void print_text(instance *i)
 {
 	field(0, "Name", i->name);
@@ -140,6 +157,7 @@ static void print_text(instance *i)
 	field(0, "Last error", i->last_error);
 	field(0, "Operation", i->operation);
 	field(0, "Node", i->node);
+	field(0, "Evacuated from", i->evacuated_from);
 	if (i->pid)
 		printf("PID: %d\n", i->pid);
 	time_field("Created", i->created_at_ns);
@@ -154,6 +172,7 @@ static void print_text(instance *i)
 	       i->idmap_base + (i->idmap_size ? i->idmap_size - 1 : 0));
 	print_profiles(i);
 	print_usage(i);
+	print_last_move(i);
 	print_nics(i);
 	print_config(i);
 	print_devices(i);
@@ -181,6 +200,9 @@ static int print_doc(const instance *i, const struct cli_format *f, struct lx_er
 	cli_doc_map(&d, root, "expanded_config", i->n_expanded_config, i->expanded_config);
 	cli_doc_devices(&d, root, "expanded_devices", i->n_expanded_devices, i->expanded_devices);
 	cli_doc_map(&d, root, "origin", i->n_origin, i->origin);
+	cli_doc_str(&d, root, "evacuated_from", i->evacuated_from);
+	if (i->last_move)
+		cli_move_doc(&d, root, "last_move", i->last_move);
 	return cli_doc_print(&d, f, stdout, err);
 }
 

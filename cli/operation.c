@@ -2,6 +2,7 @@
  * lxmgr operation: what is under way and what was.
  */
 #include "cli/doc.h"
+#include "cli/move_report.h"
 #include "cli/operations.h"
 #include "lib/clock.h"
 #include "proto/pb.h"
@@ -29,6 +30,8 @@ static void operation_doc(struct cli_doc *d, json_t *to, const operation *o)
 	cli_doc_str(d, to, "error", o->error);
 	cli_doc_str(d, to, "hint", o->hint);
 	cli_doc_map(d, to, "result", o->n_result, o->result);
+	if (o->move)
+		cli_move_doc(d, to, "move", o->move);
 }
 
 static void progress_cell(struct cli_table *t, size_t column, const operation *o)

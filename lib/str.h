@@ -47,6 +47,13 @@ char *lx_format_size(uint64_t bytes, char *buf, size_t n);
 int lx_parse_duration(const char *s, uint64_t *ret_seconds);
 
 /*
+ * "182.4 ms" below a second, "2.31 s" below a minute, else "3m 5s" or "1h 2m 3s"; at most `n`
+ * bytes with the NUL. Returns buf.
+ */
+char *lx_format_duration(uint64_t ns, char *buf, size_t n);
+#define LX_DURATION_TEXT_MAX 32
+
+/*
  * Looks for the candidate nearest to `word` (edit distance at most 2 and below
  * half its length), for "did you mean" hints. Borrowed, or NULL.
  */

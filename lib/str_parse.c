@@ -188,3 +188,24 @@ int lx_parse_duration(const char *s, uint64_t *ret_seconds)
 	*ret_seconds = total;
 	return 0;
 }
+
+char *lx_format_duration(uint64_t ns, char *buf, size_t n)
+{
+	/* The rounded number decides, so that 999.96 ms becomes 1.00 s and never 1000.0 ms. */
+	uint64_t tenths = ns / 100000 + (ns % 100000 >= 50000);
+	uint64_t hundredths = ns / 10000000 + (ns % 10000000 >= 5000000);
+	uint64_t s = ns / 1000000000 + (ns % 1000000000 >= 500000000);
+
+	if (tenths < 10000)
+		snprintf(buf, n, "%llu.%llu ms", (unsigned long long)(tenths / 10),
+			 (unsigned long long)(tenths % 10));
+	else if (hundredths < 6000)
+		snprintf(buf, n, "%llu.%02llu s", (unsigned long long)(hundredths / 100),
+			 (unsigned long long)(hundredths % 100));
+	else if (s < 3600)
+		snprintf(buf, n, "%llum %llus", (unsigned long long)(s / 60), (unsigned long long)(s % 60));
+	else
+		snprintf(buf, n, "%lluh %llum %llus", (unsigned long long)(s / 3600),
+			 (unsigned long long)(s / 60 % 60), (unsigned long long)(s % 60));
+	return buf;
+}

@@ -15,6 +15,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/operations/engine.h"
+#include "lxmgr/operations/evacuate.h"
 #include "proto/pb.h"
 
 #define STATUS(s) LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_##s
@@ -45,6 +46,19 @@ const char *lx_inst_cards_at(const struct lx_inst *inst)
 	return inst->arriving_at ? inst->arriving_at : inst->pb->node;
 }
 
+/*
+ * The node it goes back to one day: an evacuation takes it away from there, further moves do not
+ * change it, and arriving there ends it.
+ */
+static int set_home(Lxmgr__V1__Instance *pb, const struct lx_op *move, const char *from, const char *to)
+{
+	if (lx_streq(pb->evacuated_from, to))
+		return lx_pb_set(&pb->evacuated_from, NULL);
+	if (lx_str_empty(pb->evacuated_from) && move && lx_op_is_evacuation(move))
+		return lx_pb_set(&pb->evacuated_from, from);
+	return 0;
+}
+
 int lx_inst_rehome_txn(struct lx_txn *txn, const struct lx_inst *inst, const char *node, uint64_t generation,
 		       struct lx_err *err)
 {
@@ -52,7 +66,8 @@ int lx_inst_rehome_txn(struct lx_txn *txn, const struct lx_inst *inst, const cha
 	size_t len = 0;
 	lx_autofree uint8_t *spec = NULL;
 
-	if (copy && lx_pb_set(&copy->node, node) == 0) {
+	if (copy && set_home(copy, inst->op, inst->pb->node, node) == 0 &&
+	    lx_pb_set(&copy->node, node) == 0) {
 		copy->generation = generation;
 		spec = lx_inst_pack(copy, &len);
 	}
@@ -76,6 +91,8 @@ void lx_inst_rehome(struct lx_manager *m, struct lx_inst *inst, const char *node
 	struct lx_node *n = lx_map_get(&m->nodes, node);
 
 	lx_event(m, "lifecycle", "instance-moved", inst->pb->name, node, fields);
+	(void)set_home(inst->pb, inst->op, inst->pb->node,
+		       node); /* short of memory: from the next start on */
 	if (node != inst->pb->node)
 		lx_pb_set(&inst->pb->node, node);
 	inst->pb->generation = generation;

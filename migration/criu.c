@@ -37,10 +37,11 @@ char *lx_criu_find(const char *libexec_dir)
 
 bool lx_criu_version_ok(const char *version)
 {
-	unsigned major = 0, minor = 0;
-	int n = sscanf(version, "%u.%u", &major, &minor);
+	char *end;
+	unsigned long major = strtoul(version, &end, 10),
+		      minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
 
-	return n >= 1 && (major > 4 || (major == 4 && minor >= 2));
+	return major > 4 || (major == 4 && minor >= 2);
 }
 
 /* ------------------------------------------------------------------ command lines */
@@ -119,12 +120,6 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 	add(ret, "%s", d->cgroup);
 	add_all(ret, common, LX_ARRAY_SIZE(common));
 	add_all(ret, dump_only, LX_ARRAY_SIZE(dump_only));
-	if (d->parent) {
-		add(ret, "--prev-images-dir");
-		add(ret, "%s", d->parent);
-	}
-	if (d->track)
-		add(ret, "--track-mem");
 	if (complete(ret))
 		return 0;
 	lx_criu_args_release(ret);
@@ -133,7 +128,8 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 
 int lx_criu_restore_options(const char *cgroup, struct lx_buf *out, struct lx_err *err)
 {
-	/* liblxc names the v2 hierarchy by a controller that is not there: this is for all it has not named. */
+	/* liblxc names the v2 hierarchy by a controller that is not there: this is for all it has not named.
+	 */
 	if (lx_buf_printf(out, "--cgroup-root\n%s\n", cgroup) < 0)
 		return lx_err_oom(err);
 	for (size_t i = 0; i < LX_ARRAY_SIZE(common); i++)

@@ -35,8 +35,6 @@ struct lx_criu_dump {
 	const char *freezer; /* the payload's v2 cgroup directory, frozen by the caller */
 	const char *cgroup;  /* the payload's, below the mount points: "/lxmgr/web1/payload" */
 	const char *hook;    /* program */
-	const char *parent;  /* images of the round before, relative to `images`; NULL: none */
-	bool track;          /* parent: by the kernel's dirty tracking */
 };
 
 #define LX_CRIU_ARGS_MAX 64

@@ -132,7 +132,8 @@ void lx_criu_end(const char *run_dir, const char *operation, int patience_ms)
 			(int)pid);
 		syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
 		if (!wait_for(fd, DEATH_MS)) {
-			lx_error("a process of a move does not die", "operation=%s pid=%d", operation, (int)pid);
+			lx_error("a process of a move does not die", "operation=%s pid=%d", operation,
+				 (int)pid);
 			close(fd);
 			return;
 		}

@@ -10,7 +10,6 @@
  *      files as they are now       ------------>   written
  *      tree_end                    ------------>
  *                                  <------------   synced
- *      ... memory ahead, rounds    ------------>
  *   -- freeze ----------------------------------------------------------------
  *      guest                       ------------>   what no dump holds
  *      dump_file, dump_data ...    ------------>   into memory, never onto a disk

@@ -29,7 +29,7 @@ MAY_INCLUDE = {
     "agent": [*LIBRARIES, "agent", "agent/network", "agent/worker"],
     "agent/network": ["lib", "wire", "proto", "agent", "agent/network"],
     "agent/worker": ["lib", "wire", "proto", "profiles", "images", "agent/worker"],
-    "agent/worker/instance": ["lib", "wire", "proto", "profiles", "agent/worker", "agent/worker/instance"],
+    "agent/worker/instance": ["lib", "wire", "proto", "profiles", "migration", "agent/worker", "agent/worker/instance"],
     "agent/worker/move": ["lib", "wire", "proto", "profiles", "migration", "agent/worker", "agent/worker/instance",
                           "agent/worker/move"],
     "agent/worker/image": ["lib", "wire", "proto", "images", "agent/worker", "agent/worker/image"],

@@ -21,6 +21,11 @@ include tests/migration_net.mk
 BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
 $(BUILD)/tests/%_bench: $(BUILD)/obj/tests/bench/%_bench.o $(RPC_ARCH)
 	$(call link,$(PKGS_RPC))
+# Static: it runs in whatever container it is put into.
+$(BUILD)/tests/move_load: $(BUILD)/obj/tests/bench/move_load.o
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	@$(CC) -static -o $@ $^ $(filter-out -pie,$(LDFLAGS))
 
 # Programs that tests/system runs beside those of the product.
 CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver $(BUILD)/tests/passenger
@@ -58,7 +63,7 @@ fmt:
 
 lint: check-lint
 
-bench: all $(BENCH_BIN)
+bench: all $(BENCH_BIN) $(BUILD)/tests/preflight-driver
 	@scripts/install-deps bench
 	@set -e; for b in $(sort $(wildcard tests/bench/*.py)); do BUILD=$(BUILD) $(PYTHON) $$b; done
 

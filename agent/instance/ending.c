@@ -4,6 +4,9 @@
  *      RUNNING --init exits--> STOPPING --monitor has a new child--> RUNNING (rebooted)
  *                                 |
  *                                 +--monitor exits--> cleaned up --> STOPPED
+ *                                                         |
+ *                                       it was restored,  +--------> STARTING
+ *                                       and asked for a restart
  *
  * There is no notice of a child of somebody else: the monitor is asked every few
  * milliseconds. A monitor that does neither within PATIENCE_MS is a matter for a person; its
@@ -27,16 +30,23 @@ static void fail(struct lx_task *t, const struct lx_err *err)
 
 static void on_cleaned(struct lx_task *t, const struct lx_job_end *end)
 {
-	if (end->err->code == LX_OK)
-		lx_task_stopped(t);
-	else
+	if (end->err->code != LX_OK) {
 		lx_task_settle(t, end->err);
+	} else if (t->restart) {
+		/* liblxc's monitor of a restored instance does not start it again. */
+		lx_info("instance reboots", "instance=%s", t->inst->name);
+		lx_instance_move(t->inst, LX_STARTING, NULL);
+		lx_task_boot(t);
+	} else {
+		lx_task_stopped(t);
+	}
 }
 
 static void clean_up(struct lx_task *t)
 {
 	struct lx_err err = LX_ERR_INIT;
 
+	t->restart = t->inst->wants_restart;
 	lx_monitor_stop(t->inst);
 	if (lx_task_job(t, LX_JOB_WORK,
 			lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_CLEANUP, NULL), on_cleaned,

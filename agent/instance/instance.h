@@ -69,6 +69,7 @@ struct lx_instance {
 	int monitor_fd, init_fd;
 	struct lx_fdwatch *on_monitor, *on_init;
 	bool monitor_gone, init_gone; /* not acted upon yet */
+	bool wants_restart;           /* the last init that has gone asked for it */
 
 	bool has_usage;
 	bool knows_limit; /* usage.memory_limit_bytes is good until the limits change */

@@ -11,6 +11,7 @@
 #include "agent/instance/monitor.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,10 +85,29 @@ static void drop(struct lx_fdwatch **watch, int *fd)
 	*fd = -1;
 }
 
+/*
+ * Of what an init dies says what its guest asked for: SIGHUP stands for a restart (reboot(2), in
+ * a PID namespace). It is there to read as long as nobody has collected the process, field 52
+ * of its stat; and the monitor of a restored instance, which does not start it again, does
+ * not collect it either.
+ */
+static bool asked_for_restart(pid_t init)
+{
+	char path[64], line[1024];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", init);
+	if (init <= 0 || lx_read_line(path, line, sizeof(line)) < 0)
+		return false;
+	const char *state = strrchr(line, ')'), *code = strrchr(line, ' ');
+
+	return state && state[1] == ' ' && state[2] == 'Z' && code && strtol(code, NULL, 10) == SIGHUP;
+}
+
 static void on_init_exit(void *arg, int events)
 {
 	struct lx_instance *inst = arg;
 
+	inst->wants_restart = asked_for_restart(inst->init);
 	drop(&inst->on_init, &inst->init_fd);
 	inst->init_gone = true;
 	lx_monitor_act(inst);
@@ -152,7 +172,7 @@ void lx_monitor_stop(struct lx_instance *inst)
 	drop(&inst->on_monitor, &inst->monitor_fd);
 	drop(&inst->on_init, &inst->init_fd);
 	inst->monitor = inst->init = 0;
-	inst->monitor_gone = inst->init_gone = false;
+	inst->monitor_gone = inst->init_gone = inst->wants_restart = false;
 	inst->started_at_ns = 0;
 	inst->has_usage = inst->knows_limit = false;
 }

@@ -63,6 +63,7 @@ struct lx_task {
 	void (*progress)(struct lx_task *t, const Lxmgr__V1__ImageProgress *p); /* of the job; may be NULL */
 	struct lx_agent_move *move; /* move/: which one this is a part of, or NULL */
 	bool shutting_down;         /* waits for a clean shutdown */
+	bool restart;               /* ending.c: its guest asked for it */
 	bool gone;                  /* the instance is no more */
 	struct lx_err why;          /* settle.c: what it will end with */
 	unsigned attempts;          /* settle.c */

@@ -76,7 +76,10 @@ static void check_room(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMove
 static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
 			      struct findings *f)
 {
-	if (lx_map_has(&a->instances, req->spec->name)) {
+	const struct lx_instance *there = lx_map_get(&a->instances, req->spec->name);
+
+	/* The same one is arriving: the manager was restarted meanwhile and looks again. */
+	if (there && !lx_streq(there->spec->uuid, req->spec->uuid)) {
 		found(f, "name-taken", "node %s has an instance %s already", a->node, req->spec->name);
 		cure(f, "Look there: lxmgr list node=%s", a->node);
 	}

@@ -90,7 +90,8 @@ static void on_mended(struct lx_task *t, const struct lx_job_end *end)
 
 	lx_dump_dir_remove(t->inst->agent->run_dir, t->move->rec->operation);
 	if (err.code != LX_OK)
-		lx_warn("cannot end what works on a move", "instance=%s error=\"%s\"", t->inst->name, err.msg);
+		lx_warn("cannot end what works on a move", "instance=%s error=\"%s\"", t->inst->name,
+			err.msg);
 	if (lx_task_job(t, LX_JOB_WORK,
 			lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_DESTROY, NULL), on_destroyed,
 			&err) < 0)

@@ -52,8 +52,7 @@ static int check(const struct lx_node *n, const Lxmgr__V1__UpdateNodeRequest *re
 	return 0;
 }
 
-/* What lasts of the node, with the changes. NULL: no memory. */
-static Lxmgr__V1__Node *changed(const struct lx_node *n, const Lxmgr__V1__UpdateNodeRequest *req)
+Lxmgr__V1__Node *lx_api_node_lasting(const struct lx_node *n)
 {
 	Lxmgr__V1__Node *next = LX_PB_DUP(Lxmgr__V1__Node, n->pb);
 
@@ -64,6 +63,26 @@ static Lxmgr__V1__Node *changed(const struct lx_node *n, const Lxmgr__V1__Update
 	next->status = LXMGR__V1__NODE_STATUS__NODE_STATUS_OFFLINE;
 	next->instances = 0;
 	next->last_seen_ns = 0;
+	lx_pb_set(&next->status_reason, NULL);
+	return next;
+}
+
+void lx_api_node_set_cordon(struct lx_node *n, bool cordon)
+{
+	if (n->pb->cordoned == cordon)
+		return;
+	n->pb->cordoned = cordon;
+	lx_info(cordon ? "node cordoned" : "node uncordoned", "node=%s", n->pb->name);
+	lx_event(n->m, "node", cordon ? "node-cordoned" : "node-uncordoned", n->pb->name, n->pb->name, NULL);
+}
+
+/* What lasts of the node, with the changes. NULL: no memory. */
+static Lxmgr__V1__Node *changed(const struct lx_node *n, const Lxmgr__V1__UpdateNodeRequest *req)
+{
+	Lxmgr__V1__Node *next = lx_api_node_lasting(n);
+
+	if (!next)
+		return NULL;
 	next->cordoned = req->cordon || (n->pb->cordoned && !req->uncordon);
 	for (size_t i = 0; i < req->n_unset_labels; i++)
 		lx_pb_map_del(&next->n_labels, &next->labels, req->unset_labels[i]);
@@ -74,7 +93,6 @@ static Lxmgr__V1__Node *changed(const struct lx_node *n, const Lxmgr__V1__Update
 		lx_pb_free(next);
 		return NULL;
 	}
-	lx_pb_set(&next->status_reason, NULL);
 	return next;
 }
 
@@ -87,12 +105,7 @@ static void on_stored(struct lx_manager *m, struct lx_call *call, const struct l
 	if (e.code == LX_OK && !n)
 		lx_err_set(&e, LX_NOT_FOUND, "node %s was removed meanwhile", next->name);
 	if (e.code == LX_OK) {
-		if (n->pb->cordoned != next->cordoned) {
-			lx_info(next->cordoned ? "node cordoned" : "node uncordoned", "node=%s", next->name);
-			lx_event(m, "node", next->cordoned ? "node-cordoned" : "node-uncordoned", next->name,
-				 next->name, NULL);
-		}
-		n->pb->cordoned = next->cordoned;
+		lx_api_node_set_cordon(n, next->cordoned);
 		lx_pb_map_clear(&n->pb->n_labels, &n->pb->labels);
 		n->pb->n_labels = next->n_labels;
 		n->pb->labels = next->labels;

@@ -378,7 +378,7 @@ static int check_removable(const struct lx_manager *m, const struct lx_node *n, 
 			   force ? "is online and has" : "still has", n->pb->instances,
 			   n->pb->instances == 1 ? "" : "s");
 	lx_err_hint(err,
-		    "Delete them first: lxmgr list node=%s. A node that will never come back can be "
+		    "Move them away first: lxmgr node evacuate %s. A node that will never come back can be "
 		    "removed with all its instances by --force.",
 		    n->pb->name);
 	return r;
@@ -418,6 +418,8 @@ static const struct lx_method methods[] = {
 	{ .name = "CreateToken", .unary = api_create_token },
 	{ .name = "Update", .unary = lx_api_node_update },
 	{ .name = "SetAddress", .unary = lx_api_node_set_address },
+	{ .name = "Evacuate", .unary = lx_api_node_evacuate },
+	{ .name = "Restore", .unary = lx_api_node_restore },
 	{ .name = "Remove", .unary = api_remove },
 	{ .name = "Join", .unary = api_join },
 };

@@ -93,8 +93,10 @@ static int add_leases(struct lx_manager *m, Lxmgr__V1__NetworkSpec *s)
 			lxmgr__v1__lease_spec__init(&l->pb);
 			l->pb.instance = inst->pb->name;
 			l->pb.hwaddr = nic->hwaddr;
-			l->pb.ipv4 = (char *)(uintptr_t)lx_address_part(nic->ipv4_address, l->ipv4, sizeof(l->ipv4));
-			l->pb.ipv6 = (char *)(uintptr_t)lx_address_part(nic->ipv6_address, l->ipv6, sizeof(l->ipv6));
+			l->pb.ipv4 = (char *)(uintptr_t)lx_address_part(nic->ipv4_address, l->ipv4,
+									sizeof(l->ipv4));
+			l->pb.ipv6 = (char *)(uintptr_t)lx_address_part(nic->ipv6_address, l->ipv6,
+									sizeof(l->ipv6));
 			l->pb.node = (char *)(uintptr_t)lx_inst_cards_at(inst);
 			s->leases[s->n_leases++] = &l->pb;
 		}

@@ -39,13 +39,13 @@
 #define RUNGS_MAX 2u
 
 struct move {
-	unsigned rung;        /* 0, 1 ... */
-	bool rung_known;      /* mode is set */
-	bool sent;            /* the source's agent may know of it */
-	bool finding;         /* is asked whether it does */
+	unsigned rung;   /* 0, 1 ... */
+	bool rung_known; /* mode is set */
+	bool sent;       /* the source's agent may know of it */
+	bool finding;    /* is asked whether it does */
 	Lxmgr__V1__MoveMode mode;
 	char reason[LX_ERR_MSG_MAX]; /* why it is not the rung above */
-	bool settled;         /* the source's agent has told the outcome */
+	bool settled;                /* the source's agent has told the outcome */
 	Lxmgr__V1__MoveState state;
 	struct lx_err why;
 	Lxmgr__V1__MoveReport *report; /* freed by hand: op->data is freed as one block */
@@ -88,8 +88,8 @@ static int end_move_at(struct lx_manager *m, const char *node, const char *opera
 	req.operation = (char *)(uintptr_t)operation;
 	if (!n || !lx_node_online(n))
 		return -ENOTCONN;
-	return lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "EndMove", &req.base, NULL, cb,
-				arg, NULL, NULL);
+	return lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "EndMove", &req.base, NULL,
+				cb, arg, NULL, NULL);
 }
 
 static void on_forgotten(const ProtobufCMessage *resp, const struct lx_err *err, void *arg)
@@ -376,10 +376,10 @@ static void blocked(const Lxmgr__V1__MoveCheck *check, const char *name, struct 
 		if (n++ == 0)
 			lx_err_hint(err, "%s", o->cure);
 	}
-	lx_err_set(err, LX_FAILED_PRECONDITION, "%s cannot be moved live to %s: %s%s", name, check->target, text,
-		   n > 3 ? "; and more" : "");
-	lx_err_hint(err, "lxmgr move %s --target %s --check names each cause and its cure. %s", name, check->target,
-		    check->next);
+	lx_err_set(err, LX_FAILED_PRECONDITION, "%s cannot be moved live to %s: %s%s", name, check->target,
+		   text, n > 3 ? "; and more" : "");
+	lx_err_hint(err, "lxmgr move %s --target %s --check names each cause and its cure. %s", name,
+		    check->target, check->next);
 }
 
 static void on_checked(const Lxmgr__V1__MoveCheck *check, const struct lx_err *err, void *arg)

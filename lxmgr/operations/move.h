@@ -1,8 +1,22 @@
-/* What instance.move shares with who only wants to know (api/instance_move.c). */
+/* What instance.move shares with who asks for it: clients (api/instance_move.c), evacuations (evacuate.c). */
 #ifndef LX_LXMGR_OPERATIONS_MOVE_H
 #define LX_LXMGR_OPERATIONS_MOVE_H
 
 #include "lxmgr/manager.h"
+
+#define LX_MOVE_TIMEOUT_SECONDS_MAX 86400u /* of a clean stop */
+
+/* move_begin.c: can these be asked for? */
+int lx_move_check_options(Lxmgr__V1__LiveMode live, uint32_t timeout_seconds, struct lx_err *err);
+/* Which instance, and where would it go, as things are now? Nothing is changed. */
+int lx_move_find(struct lx_manager *m, const Lxmgr__V1__MoveInstanceRequest *req, struct lx_inst **ret_inst,
+		 struct lx_node **ret_target, struct lx_err *err);
+/*
+ * The operation, with its instance in hand, to be accepted (lx_op_accept()) or freed. `peer` may
+ * be NULL. NULL with err filled: it cannot be.
+ */
+struct lx_op *lx_move_new(struct lx_manager *m, const Lxmgr__V1__MoveInstanceRequest *req,
+			  const struct lx_peer *peer, struct lx_err *err);
 
 /*
  * Preflight of a move of that instance to that node: both agents are asked. `cb` runs once, later,
@@ -10,6 +24,7 @@
  */
 typedef void (*lx_move_checked)(const Lxmgr__V1__MoveCheck *check, const struct lx_err *err, void *arg);
 int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *target,
-		  const Lxmgr__V1__MoveInstanceRequest *req, lx_move_checked cb, void *arg, struct lx_err *err);
+		  const Lxmgr__V1__MoveInstanceRequest *req, lx_move_checked cb, void *arg,
+		  struct lx_err *err);
 
 #endif

@@ -72,8 +72,9 @@ static void decide(struct check *c)
 	r->mode = NEAR_LIVE;
 	r->possible = c->preferred;
 	if (!r->possible)
-		(void)lx_pb_set(&r->next, "With --live=preferred it is moved near-live: files are copied ahead, then "
-					  "it is stopped cleanly and started there.");
+		(void)lx_pb_set(&r->next,
+				"With --live=preferred it is moved near-live: files are copied ahead, then "
+				"it is stopped cleanly and started there.");
 }
 
 static void finish(struct check *c)
@@ -114,8 +115,8 @@ static int ask(struct check *c, struct lx_node *node, const Lxmgr__V1__AgentChec
 		lx_err_hint(err, "lxmgr node list shows when it is back.");
 		return r;
 	}
-	r = lx_channel_unary(node->channel, &lxmgr__v1__agent_service__descriptor, "CheckMove", &req->base, &opt,
-			     on_answer, c, NULL, err);
+	r = lx_channel_unary(node->channel, &lxmgr__v1__agent_service__descriptor, "CheckMove", &req->base,
+			     &opt, on_answer, c, NULL, err);
 	if (r == 0)
 		c->pending++;
 	return r;
@@ -129,9 +130,11 @@ static Lxmgr__V1__MoveMode mode_for(const struct lx_inst *inst, const Lxmgr__V1_
 }
 
 int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *target,
-		  const Lxmgr__V1__MoveInstanceRequest *req, lx_move_checked cb, void *arg, struct lx_err *err)
+		  const Lxmgr__V1__MoveInstanceRequest *req, lx_move_checked cb, void *arg,
+		  struct lx_err *err)
 {
-	struct lx_node *from = lx_node_find(m, inst->pb->node, err), *to = from ? lx_node_find(m, target, err) : NULL;
+	struct lx_node *from = lx_node_find(m, inst->pb->node, err),
+		       *to = from ? lx_node_find(m, target, err) : NULL;
 	Lxmgr__V1__AgentCheckMoveRequest there = LXMGR__V1__AGENT_CHECK_MOVE_REQUEST__INIT, here = there;
 	struct check *c = to ? calloc(1, sizeof(*c)) : NULL;
 	Lxmgr__V1__InstanceSpec *spec = c ? lx_inst_spec(inst, true) : NULL;

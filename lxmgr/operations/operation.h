@@ -60,7 +60,7 @@ struct lx_op {
 	bool parked;
 	bool held;      /* waits until the instance's agent has its specification (tell.c) */
 	bool accepted;  /* the journal has it */
-	bool resumed;   /* a manager before this one has begun it, perhaps */
+	bool resumed;   /* it comes from the journal: an earlier manager may have begun it */
 	bool ending;    /* lx_op_end was called, the journal is being written */
 	bool cancelled; /* asked for */
 	uv_timer_t *timer;
@@ -70,7 +70,7 @@ struct lx_op {
 /* Every kind, for resuming by name. */
 extern const struct lx_op_kind lx_op_launch, lx_op_start, lx_op_stop, lx_op_restart, lx_op_freeze,
 	lx_op_unfreeze, lx_op_delete, lx_op_image_build, lx_op_image_import, lx_op_image_delete,
-	lx_op_image_fetch, lx_op_move;
+	lx_op_image_fetch, lx_op_move, lx_op_evacuate, lx_op_restore;
 
 /* Makes an operation; its request_id must be new or empty. `args` is copied. */
 struct lx_op *lx_op_new(struct lx_manager *m, const struct lx_op_kind *kind, const char *subject,

@@ -173,6 +173,31 @@ static void formats_sizes(void **state)
 	assert_string_equal(lx_format_size(13107200, buf, 4), "12.");
 }
 
+static void formats_durations(void **state)
+{
+	static const struct {
+		uint64_t ns;
+		const char *text;
+	} cases[] = {
+		{ 0, "0.0 ms" },
+		{ 49999, "0.0 ms" },
+		{ 182449999, "182.4 ms" },
+		{ 999949999, "999.9 ms" },
+		{ 999950000, "1.00 s" },
+		{ 2314000000, "2.31 s" },
+		{ 59994999999, "59.99 s" },
+		{ 59995000000, "1m 0s" },
+		{ 185000000000, "3m 5s" },
+		{ 3723400000000, "1h 2m 3s" },
+		{ UINT64_MAX, "5124095h 34m 34s" },
+	};
+	char buf[LX_DURATION_TEXT_MAX];
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(cases); i++)
+		assert_string_equal(lx_format_duration(cases[i].ns, buf, sizeof(buf)), cases[i].text);
+	assert_string_equal(lx_format_duration(182400000, buf, 4), "182");
+}
+
 static void parses_durations(void **state)
 {
 	static const struct {
@@ -259,6 +284,7 @@ int main(void)
 		cmocka_unit_test(parses_booleans),
 		cmocka_unit_test(parses_sizes),
 		cmocka_unit_test(formats_sizes),
+		cmocka_unit_test(formats_durations),
 		cmocka_unit_test(parses_durations),
 		cmocka_unit_test(suggests_the_nearest),
 		cmocka_unit_test(makes_hex_and_uuids),

@@ -81,6 +81,14 @@ void lx_job_release(struct lx_job *job)
 	lx_worker_fds_close(&job->fds);
 }
 
+void lx_job_context(const struct lx_job *job, Lxmgr__V1__WorkerContext *ret)
+{
+	ret->state_dir = (char *)(uintptr_t)job->state_dir;
+	ret->run_dir = (char *)(uintptr_t)job->run_dir;
+	ret->cgroup_root = (char *)(uintptr_t)job->cgroup_root;
+	ret->lxc_path = (char *)(uintptr_t)job->lxc_path;
+}
+
 void lx_job_path(const struct lx_job *job, char out[LX_JOB_PATH_MAX], const char *leaf)
 {
 	snprintf(out, LX_JOB_PATH_MAX, "%s/%s", job->dir, leaf);

@@ -35,6 +35,9 @@ int lx_job_init(struct lx_job *job, Lxmgr__V1__WorkerJob *msg, struct lx_err *er
 void lx_job_release(struct lx_job *job);
 void lx_job_drop_message(struct lx_job *job);
 
+/* The context this job came with, for another job; strings stay the job's. */
+void lx_job_context(const struct lx_job *job, Lxmgr__V1__WorkerContext *ret);
+
 /* <instance directory>/<leaf> */
 void lx_job_path(const struct lx_job *job, char out[LX_JOB_PATH_MAX], const char *leaf);
 

@@ -6,16 +6,20 @@
  * it sent a job, the worker leaves quietly; a job that has begun is finished either way,
  * and the agent's successor finds out by probing.
  *
+ * Under another name it stands in for CRIU (stand_in.c).
+ *
  * The program stays small on purpose: liblxc's monitor is a fork of it, one for each
  * running container.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "agent/worker/instance/job.h"
+#include "agent/worker/instance/stand_in.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 
@@ -61,8 +65,12 @@ static int run(struct lx_job *job, Lxmgr__V1__WorkerJob *msg, Lxmgr__V1__WorkerR
 	return verb(job, result, err);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	const char *slash = strrchr(argv[0], '/');
+
+	if (strcmp(slash ? slash + 1 : argv[0], LX_STAND_IN_NAME) == 0)
+		return lx_stand_in(argc, argv);
 	struct lx_err err = LX_ERR_INIT;
 	struct lx_job job = { .report = LX_WORKER_FD };
 	Lxmgr__V1__WorkerJob *msg = NULL;

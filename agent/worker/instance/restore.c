@@ -2,10 +2,10 @@
  * Bringing back a dumped instance: its processes as they were, under a liblxc monitor of this
  * node.
  *
- * The happy path: nothing of it runs here; its root file system is mounted as for a start, the
- * configuration written; a child calls liblxc's restore, whose CRIU is the stand-in of
- * migration/hook/, and becomes the parent of the monitor. From then on CRIU asks the hook at
- * each step, and who listens there decides how it goes on.
+ * The happy path: nothing of it runs here; the configuration is written; a child calls liblxc's
+ * restore, whose CRIU is this program again (stand_in.c), and becomes the parent of the monitor.
+ * The stand-in waits until the instance's files are here, which may be much later. From then
+ * on CRIU asks the hook at each step, and who listens there decides how it goes on.
  *
  * A restore that fails or is refused leaves nothing: CRIU kills what it has made, and the
  * instance's cgroups are removed here. The instance's own files stay.
@@ -23,10 +23,10 @@
 
 #include <lxc/lxccontainer.h>
 
-#include "agent/worker/instance/guest.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/rootfs.h"
 #include "agent/worker/instance/run.h"
+#include "agent/worker/instance/stand_in.h"
 #include "lib/cleanup.h"
 
 #define PROGRAM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,7 +34,8 @@
 static int make_ready(const struct lx_job *job, const lx_spec *spec, const struct lx_cgroups *cg,
 		      struct lx_err *err)
 {
-	lx_autoclose int userns = -1, root = -1;
+	char image[LX_JOB_PATH_MAX];
+	lx_autoclose int root = -1;
 	struct lx_guest_init init;
 	struct lx_run run;
 	int r = lx_run_find(job, &run, err);
@@ -46,11 +47,14 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 	if (r == 0)
 		r = lx_image_check(job, spec->image_fingerprint, err);
 	if (r == 0)
-		r = userns = lx_userns_open(spec->idmap_base, spec->idmap_size, err);
-	if (r >= 0)
 		r = lx_mounts_private(err);
-	if (r == 0)
-		r = lx_rootfs_mount(job, spec, userns, &root, err);
+	if (r < 0)
+		return r;
+	/* Its own files are still on their way: the image says what kind of init it has. */
+	lx_image_path(job, spec->image_fingerprint, image);
+	root = open(image, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		r = lx_err_errno(err, errno, "cannot open %s", image);
 	if (r == 0)
 		r = lx_instance_configure(job, spec, cg, root, &init, err);
 	return r;
@@ -64,8 +68,7 @@ static bool set_environment(const Lxmgr__V1__RestoreJob *restore)
 
 	snprintf(path, sizeof(path), "%s:" PROGRAM_PATH, restore->programs);
 	return setenv("PATH", path, 1) == 0 && setenv("LXMGR_HOOK", restore->hook_socket, 1) == 0 &&
-	       setenv("LXMGR_CRIU", restore->criu, 1) == 0 &&
-	       setenv("LXMGR_CRIU_ARGS", restore->options, 1) == 0;
+	       setenv(LX_STAND_IN_JOB, restore->job_file, 1) == 0;
 }
 
 /* The monitor is a fork of this: no descriptor of ours, no terminal or group to be killed with. */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -91,6 +92,24 @@ static int explain(const struct lx_move *m, const struct lx_dump *d, struct lx_e
 	return lx_criu_explain(lx_buf_str(&log), doing, err);
 }
 
+/* Those that CRIU has closed since. */
+static int take_files(struct lx_dump *d, struct lx_err *err)
+{
+	char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+	ssize_t n = read(d->files, buf, sizeof(buf));
+	int r = 0;
+
+	for (ssize_t at = 0; r == 0 && at + (ssize_t)sizeof(struct inotify_event) <= n;) {
+		const struct inotify_event *e = (const void *)(buf + at);
+
+		/* A queue that ran over is no harm: what is not sent now is sent at the end. */
+		if (e->len > 0)
+			r = d->on_file(d->arg, e->name, err);
+		at += (ssize_t)(sizeof(*e) + e->len);
+	}
+	return r;
+}
+
 /* Until CRIU comes to `action`, which is held; steps before it go by. A peer that ends the talk ends this. */
 static int wait_for(struct lx_move *m, struct lx_dump *d, const char *action, struct lx_err *err)
 {
@@ -98,6 +117,7 @@ static int wait_for(struct lx_move *m, struct lx_dump *d, const char *action, st
 		{ .fd = d->hooks, .events = POLLIN },
 		{ .fd = d->pidfd, .events = POLLIN },
 		{ .fd = m->talk.fd, .events = POLLIN },
+		{ .fd = d->on_file ? d->files : -1, .events = POLLIN },
 	};
 
 	for (;;) {
@@ -120,6 +140,11 @@ static int wait_for(struct lx_move *m, struct lx_dump *d, const char *action, st
 			lx_hook_answer(&d->held, 0);
 		} else if (p[1].revents) {
 			return explain(m, d, err);
+		} else if (p[3].revents) {
+			int r = take_files(d, err);
+
+			if (r < 0)
+				return r;
 		} else {
 			/* Nothing is due from there: whatever it is ends the move. */
 			int r = lx_talk_expect(&m->talk, LXMGR__V1__MOVE_FRAME__WHAT_READY, NULL, err);
@@ -145,9 +170,12 @@ int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_er
 	}
 	if (!hook || !socket)
 		return lx_err_oom(err);
-	const struct lx_criu_dump how = {
-		.criu = criu, .init = init, .images = m->images, .freezer = m->payload, .cgroup = m->cgroup, .hook = hook
-	};
+	const struct lx_criu_dump how = { .criu = criu,
+					  .init = init,
+					  .images = m->images,
+					  .freezer = m->payload,
+					  .cgroup = m->cgroup,
+					  .hook = hook };
 	int r = lx_hooks_open(socket, &d->hooks, err);
 
 	if (r == 0)
@@ -159,8 +187,14 @@ int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_er
 	return r < 0 ? r : wait_for(m, d, pre_dump, err);
 }
 
-int lx_dump_go(struct lx_move *m, struct lx_dump *d, struct lx_err *err)
+int lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg, struct lx_err *err)
 {
+	d->files = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	/* Without it all is sent when all is there. */
+	if (d->files >= 0 && inotify_add_watch(d->files, m->images, IN_CLOSE_WRITE) >= 0) {
+		d->on_file = on_file;
+		d->arg = arg;
+	}
 	lx_hook_answer(&d->held, 0);
 	return wait_for(m, d, post_dump, err);
 }
@@ -214,5 +248,7 @@ void lx_dump_release(struct lx_dump *d)
 		close(d->hooks);
 	if (d->pidfd >= 0)
 		close(d->pidfd);
+	if (d->files >= 0)
+		close(d->files);
 	*d = LX_DUMP_NONE;
 }

@@ -14,17 +14,23 @@
 #include "agent/worker/move/move.h"
 #include "migration/hooks.h"
 
+/* A file of the dump is complete, while others are still written: it may be sent. */
+typedef int (*lx_dump_file_fn)(void *arg, const char *name, struct lx_err *err);
+
 struct lx_dump {
 	int hooks;
+	int files; /* inotify: what CRIU closes */
+	lx_dump_file_fn on_file;
+	void *arg;
 	struct lx_hook held; /* the step that waits for our word */
 	pid_t pid;           /* 0: does not run */
 	int pidfd;
 };
 
-#define LX_DUMP_NONE ((struct lx_dump){ .hooks = -1, .held = { .fd = -1 }, .pidfd = -1 })
+#define LX_DUMP_NONE ((struct lx_dump){ .hooks = -1, .files = -1, .held = { .fd = -1 }, .pidfd = -1 })
 
 int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_err *err);
-int lx_dump_go(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
+int lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg, struct lx_err *err);
 int lx_dump_kill(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
 void lx_dump_back(struct lx_dump *d);
 void lx_dump_release(struct lx_dump *d);

@@ -20,7 +20,8 @@
 
 static void become_worker(const struct lx_move *m, const char *path, int sock)
 {
-	char *argv[] = { (char *)(uintptr_t) "lx-instance-worker", (char *)(uintptr_t)m->job->state_dir, NULL };
+	char *argv[] = { (char *)(uintptr_t) "lx-instance-worker", (char *)(uintptr_t)m->job->state_dir,
+			 NULL };
 	char env_path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	/* What is started here works for this move, and can be found (migration/criu_kill.h). */
 	char mark[LX_JOB_PATH_MAX + 32];
@@ -40,13 +41,9 @@ static void become_worker(const struct lx_move *m, const char *path, int sock)
 
 static int send_job(const struct lx_move *m, Lxmgr__V1__WorkerJob *msg, int sock, struct lx_err *err)
 {
-	const struct lx_job *job = m->job;
 	Lxmgr__V1__WorkerContext context = LXMGR__V1__WORKER_CONTEXT__INIT;
 
-	context.state_dir = (char *)(uintptr_t)job->state_dir;
-	context.run_dir = (char *)(uintptr_t)job->run_dir;
-	context.cgroup_root = (char *)(uintptr_t)job->cgroup_root;
-	context.lxc_path = (char *)(uintptr_t)job->lxc_path;
+	lx_job_context(m->job, &context);
 	msg->context = &context;
 	int r = lx_worker_send_job(sock, msg, NULL, err);
 

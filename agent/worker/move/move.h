@@ -24,11 +24,11 @@ struct lx_move {
 	struct lx_talk talk;
 	lx_move_record *rec;
 	char operation[72];
-	char dir[LX_JOB_PATH_MAX];     /* <run_dir>/moves/<operation>: a file system in memory */
-	char images[LX_JOB_PATH_MAX + 8];  /* of the dump */
-	char payload[LX_JOB_PATH_MAX]; /* cgroup, v2 */
-	char cgroup[LX_JOB_PATH_MAX];  /* the same, below the mount points */
-	char *libexec;                 /* directory of our programs */
+	char dir[LX_JOB_PATH_MAX];        /* <run_dir>/moves/<operation>: a file system in memory */
+	char images[LX_JOB_PATH_MAX + 8]; /* of the dump */
+	char payload[LX_JOB_PATH_MAX];    /* cgroup, v2 */
+	char cgroup[LX_JOB_PATH_MAX];     /* the same, below the mount points */
+	char *libexec;                    /* directory of our programs */
 	Lxmgr__V1__MoveReport *report;
 	uint64_t mark_ns; /* when the present phase began */
 };

@@ -61,7 +61,7 @@ static int open_dump_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, s
 	if (*f->name == '\0' || *f->name == '.' || strlen(f->name) > DUMP_NAME_MAX || strchr(f->name, '/'))
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "a dump has no file of that name");
 	rx->dump_file =
-		openat(rx->dump_dir, f->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+		openat(rx->dump_dir, f->name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (rx->dump_file < 0)
 		return lx_err_errno(err, errno, "cannot keep the dump's %s", f->name);
 	rx->dump_files++;
@@ -107,6 +107,11 @@ static int end_pass(struct lx_receive *rx, const Lxmgr__V1__TreeEnd *end, struct
 	int r = lx_tree_receive_end(rx->tree, end, err);
 
 	if (r < 0 || end->last)
+		return r;
+	/* The source goes on running until it hears of this. */
+	if (rx->mode == LIVE && rx->restore.pid == 0)
+		r = lx_restore_prepare(rx, err);
+	if (r < 0)
 		return r;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_SYNCED;
 	frame.synced = &synced;
@@ -348,6 +353,8 @@ static int restore_again(struct lx_receive *rx, struct lx_err *err)
 		r = remove_ghosts(rx, err);
 	if (r == 0)
 		r = lx_guest_find(rx, err);
+	if (r == 0)
+		r = lx_restore_prepare(rx, err);
 	return r < 0 ? r : lx_restore_begin(rx, err);
 }
 
@@ -441,6 +448,9 @@ static int give_up(struct lx_receive *rx, struct lx_err *why)
 {
 	struct lx_err err = LX_ERR_INIT;
 
+	if (rx->restore.pid > 0)
+		lx_restore_undo(rx);
+
 	if (lx_move_record_abort(rx->m.job->state_dir, rx->m.rec, why, &err) < 0)
 		lx_error("cannot write the journal of a move", "error=\"%s\"", err.msg);
 	lx_talk_fail(&rx->m.talk, why);
@@ -463,23 +473,24 @@ static int ready_no_more(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result,
 	return r == -ECANCELED ? give_up(rx, why) : lx_code_errno(why->code);
 }
 
-static int first_time(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
+static int first_time(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result, struct lx_err *why)
 {
-	int r = receive(rx, err);
+	int r = receive(rx, why);
 
 	if (r < 0)
-		return give_up(rx, err);
-	r = ready(rx, err);
+		return give_up(rx, why);
+	r = ready(rx, why);
 	if (r == 0)
-		return finish(rx, false, result, err);
+		return finish(rx, false, result, why);
 	if (rx->m.rec->state != READY)
-		return give_up(rx, err);
+		return give_up(rx, why);
 	if (r == -EINTR)
-		return ready_no_more(rx, result, err);
+		return ready_no_more(rx, result, why);
 	if (rx->mode == LIVE)
 		lx_restore_undo(rx);
-	/* Did the source give up? Else it may have committed: journal and images stay until the agent knows. */
-	return r == -ECANCELED ? give_up(rx, err) : r;
+	/* Did the source give up? Else it may have committed: journal and images stay until the agent knows.
+	 */
+	return r == -ECANCELED ? give_up(rx, why) : r;
 }
 
 int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
@@ -499,8 +510,13 @@ int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct l
 		r = rx.spec ? 0
 			    : lx_err_set(err, LX_DATA_LOSS, "the journal of this move has no specification");
 	}
-	if (r == 0)
-		r = what->again ? finish(&rx, true, result, err) : first_time(&rx, result, err);
+	struct lx_err why = LX_ERR_INIT;
+
+	if (r == 0) {
+		r = what->again ? finish(&rx, true, result, &why) : first_time(&rx, result, &why);
+		if (r < 0 && err)
+			*err = why;
+	}
 	release(&rx);
 	return r;
 }

@@ -13,8 +13,9 @@ struct lx_receive {
 	const lx_spec *spec; /* what it will be here; the record's */
 	int upper;
 	struct lx_tree_receiver *tree;
-	Lxmgr__V1__GuestState *guest; /* live */
-	int dump_dir, dump_file;      /* -1: none open */
+	Lxmgr__V1__GuestState *guest;  /* live */
+	Lxmgr__V1__GuestNetwork fresh; /* what a new network namespace is like here */
+	int dump_dir, dump_file;       /* -1: none open */
 	uint32_t dump_files;
 
 	/* restore.c */
@@ -26,7 +27,9 @@ struct lx_receive {
 	int64_t thawed_ns;     /* from then to the thaw */
 };
 
-/* Up to the last step before it would run; held there. */
+/* Ahead of the freeze: liblxc is called, and waits for CRIU. */
+int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err);
+/* Files and dump are here: up to the last step before it would run; held there. */
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err);
 /* It runs: network, thaw, monitor. */
 int lx_restore_finish(struct lx_receive *rx, struct lx_err *err);

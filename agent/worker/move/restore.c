@@ -1,7 +1,8 @@
 /*
  * The live part of a destination: CRIU's restore, through liblxc, held and driven at its steps.
  *
- *      stand-in                liblxc is ready; CRIU may start
+ *      stand-in                liblxc is ready; CRIU waits for files and dump
+ *      -- freeze at the source -------------------------------------------------------
  *      pre-restore             liblxc has made the payload's cgroup: the guest's own below it
  *      setup-namespaces        empty network namespace: cards, addresses, routes
  *      post-setup-namespaces   cgroup knobs, limits
@@ -71,6 +72,8 @@ int lx_guest_find(struct lx_receive *rx, struct lx_err *err)
 static int on_namespaces(struct lx_receive *rx, struct lx_err *err)
 {
 	rx->init = rx->held.init;
+	/* Without the sample all is set, which takes longer. */
+	(void)lx_net_load_prune(rx->guest->network, &rx->fresh, NULL);
 	return lx_net_load(rx->init, rx->guest->network, rx->spec->n_nics, rx->spec->nics, err);
 }
 
@@ -104,7 +107,7 @@ static const struct {
 	const char *action, *phase;
 	int (*fn)(struct lx_receive *rx, struct lx_err *err);
 } steps[] = {
-	{ "pre-restore", "liblxc-restore", on_cgroups },
+	{ "pre-restore", "criu-start", on_cgroups },
 	{ "setup-namespaces", "restore-namespaces", on_namespaces },
 	{ "post-setup-namespaces", "restore-network", on_knobs },
 	{ "network-unlock", "unlock", on_unlock },
@@ -179,7 +182,33 @@ static int steps_until(struct lx_receive *rx, const char *action, struct lx_err 
 	}
 }
 
-/* ------------------------------------------------------------------ begin */
+/* ------------------------------------------------------------------ beginning */
+
+/* The stand-in is another process, of liblxc's making: the job lies where it can read it. */
+static int keep_job(const struct lx_receive *rx, Lxmgr__V1__WorkerJob *msg, struct lx_err *err)
+{
+	Lxmgr__V1__WorkerContext context = LXMGR__V1__WORKER_CONTEXT__INIT;
+	size_t len = 0;
+
+	lx_job_context(rx->m.job, &context);
+	msg->context = &context;
+	lx_autofree uint8_t *data = lx_pb_pack(&msg->base, &len);
+
+	msg->context = NULL;
+	return data ? lx_write_file_atomic(msg->restore->job_file, data, len, 0600, err) : lx_err_oom(err);
+}
+
+static int link_stand_in(const struct lx_receive *rx, const char *dir, struct lx_err *err)
+{
+	lx_autofree char *worker = lx_path_join(rx->m.libexec, "lx-instance-worker");
+	lx_autofree char *name = lx_path_join(dir, "criu");
+	int r = worker && name ? lx_mkdir_p(dir, 0700, err) : lx_err_oom(err);
+
+	if (r < 0)
+		return r;
+	(void)unlink(name);
+	return symlink(worker, name) < 0 ? lx_err_errno(err, errno, "cannot make %s", name) : 0;
+}
 
 static int start(struct lx_receive *rx, struct lx_err *err)
 {
@@ -188,8 +217,8 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 	lx_autofree char *criu = lx_criu_find(rx->m.libexec),
 			 *hook = lx_path_join(rx->m.libexec, "lx-criu-hook");
 	lx_autofree char *programs = lx_path_join(rx->m.dir, "bin"),
-			 *socket = lx_path_join(rx->m.dir, "hook");
-	lx_autofree char *stand_in = programs ? lx_path_join(programs, "criu") : NULL;
+			 *socket = lx_path_join(rx->m.dir, "hook"),
+			 *job_file = lx_path_join(rx->m.dir, "restore.pb");
 	lx_autobuf struct lx_buf options = { 0 };
 
 	if (!criu) {
@@ -198,37 +227,48 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 		lx_err_hint(err, "Install " LX_CRIU_VERSION_MIN " or newer there: scripts/install-criu");
 		return r;
 	}
-	if (!hook || !programs || !socket || !stand_in)
+	if (!hook || !programs || !socket || !job_file)
 		return lx_err_oom(err);
-	int r = lx_mkdir_p(programs, 0700, err);
+	int r = lx_criu_restore_options(rx->m.cgroup, &options, err);
 
-	(void)unlink(stand_in);
-	if (r == 0 && symlink(hook, stand_in) < 0)
-		r = lx_err_errno(err, errno, "cannot make %s", stand_in);
-	if (r == 0)
-		r = lx_hooks_open(socket, &rx->hooks, err);
-	if (r == 0)
-		r = lx_criu_restore_options(rx->m.cgroup, &options, err);
-	if (r < 0)
-		return r;
 	restore.images = rx->m.images;
 	restore.criu = criu;
 	restore.programs = programs;
 	restore.hook = hook;
 	restore.hook_socket = socket;
 	restore.options = (char *)(uintptr_t)lx_buf_str(&options);
+	restore.job_file = job_file;
 	msg.spec = (lx_spec *)(uintptr_t)rx->spec;
 	msg.job_case = LXMGR__V1__WORKER_JOB__JOB_RESTORE;
 	msg.restore = &restore;
-	return lx_instance_job_start(&rx->m, &msg, &rx->restore, err);
+	if (r == 0)
+		r = link_stand_in(rx, programs, err);
+	if (r == 0)
+		r = keep_job(rx, &msg, err);
+	if (r == 0)
+		r = lx_hooks_open(socket, &rx->hooks, err);
+	return r < 0 ? r : lx_instance_job_start(&rx->m, &msg, &rx->restore, err);
+}
+
+int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = start(rx, err);
+
+	lxmgr__v1__guest_network__init(&rx->fresh);
+	(void)lx_net_load_ahead(&rx->fresh, NULL);
+	if (r == 0)
+		r = steps_until(rx, "stand-in", err);
+	lx_move_phase(&rx->m, "prepare-restore");
+	if (r < 0)
+		lx_restore_undo(rx);
+	return r;
 }
 
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 {
-	int r = start(rx, err);
+	lx_hook_answer(&rx->held, 0);
+	int r = steps_until(rx, "post-restore", err);
 
-	if (r == 0)
-		r = steps_until(rx, "post-restore", err);
 	lx_move_phase(&rx->m, "restore");
 	if (r < 0)
 		lx_restore_undo(rx);

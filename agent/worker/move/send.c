@@ -103,7 +103,7 @@ static void fill_report(struct lx_send *s)
 	r->mode = s->mode;
 	r->files = files->files_sent;
 	r->file_bytes = files->bytes_sent;
-	r->bytes_raw = r->memory_bytes + r->file_bytes;
+	r->bytes_raw = s->dump_bytes + r->file_bytes;
 	r->bytes_sent = s->m.talk.sent;
 }
 
@@ -226,14 +226,18 @@ static void release(struct lx_send *s)
 			close(fd);
 	}
 	lx_dump_release(&s->dump);
+	lx_map_release(&s->dump_sent);
 	lx_spec_free(s->spec);
 	lx_move_release(&s->m);
 }
 
 int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
 {
-	struct lx_send s = { .upper = -1, .lower = -1, .index = -1, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode };
+	struct lx_send s = {
+		.upper = -1, .lower = -1, .index = -1, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode
+	};
 	uint64_t began = lx_now_monotonic_ns();
+	lx_map_init(&s.dump_sent, free);
 	int r = lx_move_init(&s.m, job, job->msg->send->operation, err);
 
 	if (r < 0) {

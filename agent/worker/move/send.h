@@ -3,7 +3,10 @@
 #define LX_WORKER_MOVE_SEND_H
 
 #include "agent/worker/move/dump.h"
+#include "lib/map.h"
 #include "migration/tree.h"
+
+#define LX_DUMP_STAMP 64
 
 struct lx_send {
 	struct lx_move m;
@@ -19,6 +22,9 @@ struct lx_send {
 	bool dir;    /* the directory in memory is there */
 	bool frozen; /* by us: frozen, or cut off, or about to be */
 	bool committed;
+	uint64_t dump_bytes;
+	uint32_t dump_files;
+	struct lx_map dump_sent;          /* name -> size and time of what was sent, malloc'ed */
 	uint64_t frozen_ns, committed_ns; /* monotonic; 0: not */
 };
 

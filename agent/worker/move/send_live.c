@@ -66,6 +66,18 @@ static int send_dump_data(struct lx_send *s, int fd, uint64_t *sent, struct lx_e
 	}
 }
 
+/* What tells a file from itself when it is written to again. */
+static int file_stamp(int dir, const char *name, char out[LX_DUMP_STAMP])
+{
+	struct stat st;
+
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+		return -ENOENT;
+	snprintf(out, LX_DUMP_STAMP, "%lld %lld.%09ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+		 st.st_mtim.tv_nsec);
+	return 0;
+}
+
 static int send_dump_file(struct lx_send *s, int dir, const char *name, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
@@ -82,11 +94,40 @@ static int send_dump_file(struct lx_send *s, int dir, const char *name, struct l
 	frame.dump_file = &file;
 	int r = lx_talk_send(&s->m.talk, &frame, err);
 
+	s->dump_files++;
 	if (r == 0)
 		r = send_dump_data(s, fd, &sent, err);
+	s->dump_bytes += sent;
 	if (lx_starts_with(name, "pages-"))
 		s->m.report->memory_bytes += sent;
 	return r;
+}
+
+/* Sent while CRIU was still at it, and as it is now? */
+static bool is_sent(const struct lx_send *s, int dir, const char *name)
+{
+	const char *stamp = lx_map_get(&s->dump_sent, name);
+	char now[LX_DUMP_STAMP];
+
+	return stamp && file_stamp(dir, name, now) == 0 && lx_streq(stamp, now);
+}
+
+/* One that is complete goes ahead of the others. */
+static int send_ahead(void *arg, const char *name, struct lx_err *err)
+{
+	struct lx_send *s = arg;
+	lx_autoclose int dir = open(s->m.images, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char stamp[LX_DUMP_STAMP];
+
+	if (dir < 0 || name[0] == '.' || lx_ends_with(name, ".log") || file_stamp(dir, name, stamp) < 0)
+		return 0;
+	char *copy = strdup(stamp);
+
+	if (!copy || lx_map_set(&s->dump_sent, name, copy) < 0) {
+		free(copy);
+		return 0; /* it is sent again at the end */
+	}
+	return send_dump_file(s, dir, name, err);
 }
 
 static int send_dump(struct lx_send *s, struct lx_err *err)
@@ -100,11 +141,11 @@ static int send_dump(struct lx_send *s, struct lx_err *err)
 		return lx_err_errno(err, errno, "cannot read the dump");
 	lx_move_progress(&s->m, "dump", s->m.talk.sent, 0);
 	for (struct dirent *e; r == 0 && (e = readdir(d));) {
-		if (e->d_name[0] == '.' || lx_ends_with(e->d_name, ".log"))
-			continue;
-		r = send_dump_file(s, dirfd(d), e->d_name, err);
-		end.files++;
+		if (e->d_name[0] != '.' && !lx_ends_with(e->d_name, ".log") &&
+		    !is_sent(s, dirfd(d), e->d_name))
+			r = send_dump_file(s, dirfd(d), e->d_name, err);
 	}
+	end.files = s->dump_files;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DUMP_END;
 	frame.dump_end = &end;
 	return r < 0 ? r : lx_talk_send(&s->m.talk, &frame, err);
@@ -186,7 +227,7 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 		r = send_guest(s, guest, err);
 	lx_move_phase(&s->m, "guest");
 	if (r == 0)
-		r = lx_dump_go(&s->m, &s->dump, err);
+		r = lx_dump_go(&s->m, &s->dump, send_ahead, s, err);
 	lx_move_phase(&s->m, "dump");
 	if (r == 0)
 		r = look_at_processes(s, err);
@@ -210,6 +251,7 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
 	s->dir = r == 0;
+	s->m.report->memory = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
 	if (r == 0)
 		r = lx_quiesce(s->run.init, s->m.payload, err);
 	if (r == 0)
