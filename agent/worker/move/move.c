@@ -112,9 +112,11 @@ struct pids {
 static int add_pids(const char *procs, struct pids *p)
 {
 	lx_autofclose FILE *f = fopen(procs, "re");
-	int pid;
+	char line[32];
 
-	while (f && fscanf(f, "%d", &pid) == 1) {
+	while (f && fgets(line, sizeof(line), f)) {
+		pid_t pid = (pid_t)strtol(line, NULL, 10);
+
 		if (p->n == p->room) {
 			size_t room = p->room ? 2 * p->room : 64;
 			pid_t *grown = room <= PIDS_MAX ? realloc(p->v, room * sizeof(*grown)) : NULL;

@@ -200,13 +200,13 @@ int main(int argc, char **argv)
 	check(socketpair(AF_UNIX, SOCK_STREAM, 0, own.pair), "socketpair");
 	make_file(argv[1]);
 	make_pty();
-	make_server((uint16_t)atoi(argv[2]));
+	make_server((uint16_t)strtoul(argv[2], NULL, 10));
 	if (fork() != 0)
 		return 0;
 	setsid();
 	for (int fd = 0; fd <= 2; fd++)
 		dup2(own.file, fd);
-	make_memory((size_t)atoi(argv[3]));
+	make_memory(strtoul(argv[3], NULL, 10));
 	for (uint64_t count = 1;; count++) {
 		echo();
 		if (strcmp(wrong, "well") == 0)
