@@ -97,7 +97,7 @@ int lx_job_mend(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_e
 	struct lx_run run;
 	int r = end_processes(job, &rec, err);
 
-	if (r < 0 || rec->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_DESTINATION)
+	if (r < 0 || !rec || rec->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_DESTINATION)
 		return r;
 	r = lx_cgroups_find(&cg, err);
 
