@@ -341,7 +341,7 @@ static int receive(struct lx_agent *a, struct lx_call *call, const Lxmgr__V1__Mo
 		r = lx_instance_add(a, m->rec->spec, LX_CREATING, &inst, err);
 	if (r == 0)
 		r = lx_task_new(inst, &lx_verb_receive, m->rec->operation, &t, err);
-	if (r < 0) {
+	if (r != 0 || !t) {
 		lx_move_abort(m, err);
 		if (inst)
 			lx_map_del(&a->instances, inst->name);

@@ -368,7 +368,7 @@ static int start_move(struct lx_agent *a, const Lxmgr__V1__AgentSendInstanceRequ
 {
 	struct lx_instance *inst = lx_instance_find(a, req->name, req->generation, err);
 	struct lx_agent_move *m = NULL;
-	struct lx_task *t;
+	struct lx_task *t = NULL;
 
 	if (!inst)
 		return -ENOENT;
@@ -381,7 +381,7 @@ static int start_move(struct lx_agent *a, const Lxmgr__V1__AgentSendInstanceRequ
 	r = rec ? lx_move_add(a, rec, &m, err) : lx_err_oom(err);
 	if (r == 0)
 		r = lx_task_new(inst, &lx_verb_send, req->operation, &t, err);
-	if (r < 0) {
+	if (r != 0 || !t) {
 		if (m)
 			lx_move_forget(m);
 		return r;

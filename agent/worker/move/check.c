@@ -33,7 +33,7 @@ static int check_guest(struct lx_job *job, Lxmgr__V1__AgentCheckMoveResponse *re
 {
 	lx_autospec lx_spec *spec = NULL;
 	struct lx_cgroups cg;
-	struct lx_run run;
+	struct lx_run run = { 0 };
 	char payload[LX_JOB_PATH_MAX];
 	int r = lx_cgroups_find(&cg, err);
 
@@ -41,13 +41,13 @@ static int check_guest(struct lx_job *job, Lxmgr__V1__AgentCheckMoveResponse *re
 		r = lx_spec_load(job, &spec, err);
 	if (r == 0)
 		r = lx_run_require(job, &run, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	lx_cgroup_path(&cg, cg.v2, job, "/payload", payload);
 	const struct lx_preflight_guest guest = { .init = run.init, .cgroup = payload };
 
 	r = lx_preflight_scan(&guest, keep, resp, err);
-	return r < 0 ? r : lx_net_check(run.init, spec->n_nics, spec->nics, keep, resp, err);
+	return r < 0 || !spec ? r : lx_net_check(run.init, spec->n_nics, spec->nics, keep, resp, err);
 }
 
 int lx_job_check_move(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)

@@ -46,7 +46,7 @@ static void become_criu(const struct lx_move *m, const struct lx_criu_args *args
 	int null = open("/dev/null", O_RDWR),
 	    out = words ? open(words, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
 
-	if (!hook || null < 0 || out < 0)
+	if (!hook || null < 0 || out < 0 || !args->v[0])
 		_exit(127);
 	setpgid(0, 0);
 	dup2(null, STDIN_FILENO);
@@ -103,7 +103,7 @@ static int take_files(struct lx_dump *d, struct lx_err *err)
 		const struct inotify_event *e = (const void *)(buf + at);
 
 		/* A queue that ran over is no harm: what is not sent now is sent at the end. */
-		if (e->len > 0)
+		if (e->len > 0 && d->on_file)
 			r = d->on_file(d->arg, e->name, err);
 		at += (ssize_t)(sizeof(*e) + e->len);
 	}
@@ -159,7 +159,7 @@ int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_er
 {
 	lx_autofree char *criu = lx_criu_find(m->libexec), *hook = lx_path_join(m->libexec, "lx-criu-hook");
 	lx_autofree char *socket = lx_path_join(m->dir, "hook");
-	struct lx_criu_args args;
+	struct lx_criu_args args = { .n = 0 };
 
 	*d = LX_DUMP_NONE;
 	if (!criu) {

@@ -94,7 +94,7 @@ int lx_job_mend(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_e
 	lx_autospec lx_spec *spec = NULL;
 	lx_automoverecord lx_move_record *rec = NULL;
 	struct lx_cgroups cg;
-	struct lx_run run;
+	struct lx_run run = { 0 };
 	int r = end_processes(job, &rec, err);
 
 	if (r < 0 || !rec || rec->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_DESTINATION)
