@@ -17,7 +17,6 @@
  * Ways to fail: no source answers, or none sends it whole (all reasons are told); no room here;
  * the image is being deleted here.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,12 +26,12 @@
 #include <unistd.h>
 
 #include "agent/download.h"
-#include "agent/identity.h"
+#include "agent/frames.h"
 #include "agent/image/images.h"
 #include "agent/image/make.h"
 #include "agent/jobs.h"
+#include "agent/peer.h"
 #include "agent/pump.h"
-#include "proto/frame.h"
 #include "images/ref.h"
 #include "lib/cleanup.h"
 #include "lib/list.h"
@@ -228,7 +227,6 @@ static int start_worker(struct fetch *f, struct lx_err *err)
 static void on_bytes(struct lx_call *call, struct lx_bytes msg, void *arg)
 {
 	struct fetch *f = arg;
-	uint32_t header = htonl((uint32_t)msg.len);
 
 	/* What fails here is told at the call's end. */
 	if (f->failed.code != LX_OK || (f->job && !f->sink))
@@ -238,15 +236,9 @@ static void on_bytes(struct lx_call *call, struct lx_bytes msg, void *arg)
 		lx_call_cancel(call);
 		return;
 	}
-	int r = lx_sink_write(f->sink, &header, sizeof(header));
+	int r = lx_frames_to_sink(f->sink, msg, &f->failed);
 
-	if (r >= 0) {
-		int full = lx_sink_write(f->sink, msg.data, msg.len);
-
-		r = full < 0 ? full : r | full;
-	}
 	if (r < 0) {
-		lx_err_oom(&f->failed);
 		f->ours = true;
 		lx_call_cancel(call);
 	} else if (r > 0) {
@@ -278,26 +270,6 @@ static const struct lx_call_events call_events = { .bytes = on_bytes, .closed = 
 
 /* ------------------------------------------------------------------ sources */
 
-static int dial(struct fetch *f, const Lxmgr__V1__ImageSource *source, struct lx_err *err)
-{
-	struct lx_agent *a = f->agent;
-	struct lx_identity id;
-	int r = lx_identity_load(a->state_dir, &id, err);
-
-	if (r < 0)
-		return r;
-	const struct lx_tls_config tls = { .cert_pem = id.cert_pem,
-					   .key_pem = id.key_pem,
-					   .ca_pem = id.ca_pem,
-					   .expect_org_unit = "agent",
-					   .expect_common_name = source->node };
-	const struct lx_channel_options opt = { .tls = &tls, .keepalive = true };
-
-	r = lx_channel_create(a->loop, source->address, &opt, &f->channel, err);
-	lx_identity_release(&id);
-	return r;
-}
-
 static int ask(struct fetch *f, struct lx_err *err)
 {
 	Lxmgr__V1__AgentSendImageRequest req = LXMGR__V1__AGENT_SEND_IMAGE_REQUEST__INIT;
@@ -327,7 +299,8 @@ static void try_next(struct fetch *f)
 		struct lx_err err = LX_ERR_INIT;
 
 		f->failed = (struct lx_err)LX_ERR_INIT;
-		if (dial(f, source, &err) == 0 && ask(f, &err) == 0)
+		if (lx_peer_dial(f->agent, source->node, source->address, &f->channel, &err) == 0 &&
+		    ask(f, &err) == 0)
 			return;
 		let_go(f);
 		note_failure(f, &err);
