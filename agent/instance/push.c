@@ -16,7 +16,11 @@
 #include "agent/frames.h"
 #include "agent/pump.h"
 #include "lxmgr/v1/stream.pb-c.h"
+#include "proto/frame.h"
 #include "proto/pb.h"
+
+/* A chunk of data, or an entry with two paths; and what protobuf adds. */
+#define MESSAGE_MAX (LX_FRAME_CHUNK + 16 * 1024)
 
 struct transfer {
 	struct lx_agent *agent;
@@ -147,6 +151,9 @@ static int on_first(struct transfer *t, struct lx_bytes msg, struct lx_err *err)
 
 static int pass_on(struct transfer *t, struct lx_bytes msg, struct lx_err *err)
 {
+	if (msg.len > MESSAGE_MAX)
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "a message of %zu bytes, the limit is %d",
+				  msg.len, MESSAGE_MAX);
 	int r = lx_frames_to_sink(t->sink, msg, err);
 
 	if (r > 0)

@@ -309,7 +309,7 @@ def test_join_that_was_cut_short(dev):
     again(dev)
     dev.cli("delete", "b")
     machine.kill(dev.pid("lxagentd-node2"))
-    dev.cli("node", "remove", "node2")
+    dev.cli("node", "remove", "node2", "--force")  # the only copy of its image goes with it
     again(dev, code=1)
     assert "node2 was taken out of the cluster" in dev.said and "/pki" in dev.said
 

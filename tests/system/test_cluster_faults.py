@@ -295,9 +295,9 @@ def test_full_disk_during_import(able, tmp_path):
     cluster = testbed.Cluster("full")
     try:
         os.makedirs(cluster.agent_dir)
-        machine.run("mount", "-t", "tmpfs", "-o", "size=100m,mode=0755", "none", cluster.agent_dir, check=True)
+        machine.run("mount", "-t", "tmpfs", "-o", "size=300m,mode=0755", "none", cluster.agent_dir, check=True)
         cluster.start()
-        done = cluster.cli("image", "import", image_of_air(tmp_path / "air.tar.gz", 200), "--alias", "air")
+        done = cluster.cli("image", "import", image_of_air(tmp_path / "air.tar.gz", 400), "--alias", "air")
         assert done.returncode == 1
         # It stops before the last bytes are taken from everybody else.
         assert "space" in done.stderr and "Hint: " in done.stderr, done.stderr
@@ -311,7 +311,8 @@ def test_full_disk_during_import(able, tmp_path):
         # Too little room to begin with is said before anything is sent.
         machine.run("mount", "-o", "remount,size=4m", cluster.agent_dir, check=True)
         done = cluster.cli("image", "import", str(tmp_path / "air.tar.gz"), "--alias", "air")
-        assert done.returncode == 1 and "not enough space" in done.stderr, done.stderr
+        # By the node, or by the manager when it has heard of it already.
+        assert done.returncode == 1 and ("not enough space" in done.stderr or "is needed" in done.stderr), done.stderr
     finally:
         cluster.stop(quiet=True)
 
