@@ -26,17 +26,16 @@ static void paragraph(const char *text)
 	putchar('\n');
 }
 
-/* Paragraphs are separated by newlines. */
+/* Paragraphs are separated by newlines, or by empty lines. */
 static void paragraphs(const char *text)
 {
-	while (*text) {
+	while (*(text += strspn(text, "\n"))) {
 		lx_autofree char *one = strndup(text, strcspn(text, "\n"));
 		if (one) {
 			puts(".Pp");
 			paragraph(one);
 		}
 		text += strcspn(text, "\n");
-		text += *text == '\n';
 	}
 }
 
