@@ -45,11 +45,7 @@ class Guest:
         self.lab, self.name = lab, name
         unified = [h for h in lab.hierarchies().values() if os.path.exists(f"{h}/cgroup.controllers")][0]
         self.cgroup = f"{unified}/{lab.cgroup_root}/{name}/payload"
-        with open(f"{self.cgroup}/cgroup.procs", encoding="ascii") as f:
-            self.init = min(map(int, f.read().split()))
-        for pid in self.pids():
-            if self.inside(pid) == 1:
-                self.init = pid
+        self.init = next(pid for pid in self.pids() if self.inside(pid) == 1)
 
     def pids(self, group=""):
         found = []
@@ -60,8 +56,12 @@ class Guest:
 
     @staticmethod
     def inside(pid):
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
-            return int(re.search(r"^NSpid:.*\s(\d+)$", f.read(), re.M)[1])
+        """Its number in the guest; None when it is gone, as the helpers of a start soon are."""
+        try:
+            with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
+                return int(re.search(r"^NSpid:.*\s(\d+)$", f.read(), re.M)[1])
+        except (FileNotFoundError, ProcessLookupError):
+            return None
 
     def scan(self):
         """[(code, blocks, cause, cure)]"""
