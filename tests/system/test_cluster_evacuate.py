@@ -282,7 +282,8 @@ def test_what_is_busy_is_waited_for(three):
     stopped(three, one, "a")
     # A stop that takes a moment: the evacuation moves the other one and waits for this.
     stop = three.popen("stop", "slow")
-    wait_for(lambda: [o for o in three.operations(all=True) if o.subject == "slow" and o.kind == "instance.stop"], 30, 0.01, "the stop began")
+    wait_for(lambda: any(o.subject == "slow" and o.kind == "instance.stop" for o in three.operations(all=True)),
+             30, 0.01, "the stop began")
     done = three.cli("node", "evacuate", one, "--format", "json", timeout=100, check=True)
     assert stop.wait(60) == 0
     assert {n: o["moved"] for n, o in outcomes(done).items()} == {"slow": True, "a": True}
