@@ -457,8 +457,10 @@ def test_changes_reach_a_node_that_was_away(fresh_cluster):
     cluster.wait_online()
     wait_for(lambda: held_spec(cluster, "far").config.get("limits.memory") == "48MiB", 10)
     assert held_spec(cluster, "far").config["limits.processes"] == "77"
-    assert cluster.agent.said(1000).count('verb="update"') == 1
+    # The agent says so once its worker is done, a moment after the file is there; and it says so once.
+    wait_for(lambda: 'verb="update"' in cluster.agent.said(1000), 10)
     assert cluster.exec("far", "true").returncode == 0
+    assert cluster.agent.said(1000).count('verb="update"') == 1
 
 
 def test_verbs_wait_for_a_change_under_way(api):
