@@ -40,8 +40,10 @@ class Tally:
         self.failures = [f for f in self.failures if f[0] not in names]
 
     def settle(self):
-        failed = {f[0] for f in self.failures}
-        self.unstable += [f for f in self.withdrawn if f[0] not in failed]
+        """A test that was skipped the second time has not passed: its failure stands."""
+        failed, skipped = {f[0] for f in self.failures}, {s[0] for s in self.skips}
+        self.failures += [f for f in self.withdrawn if f[0] in skipped]
+        self.unstable += [f for f in self.withdrawn if f[0] not in failed | skipped]
         self.withdrawn = []
 
     def counts(self):
