@@ -19,6 +19,12 @@
 /* Names in the directory of the dump. */
 #define LX_CRIU_DUMP_LOG    "dump.log"
 #define LX_CRIU_RESTORE_LOG "restore.log"
+/*
+ * The first image that a restore reads. A destination keeps what came under the second name,
+ * beside the dump, and makes the first a pipe (agent/worker/instance/stand_in.c).
+ */
+#define LX_CRIU_INVENTORY      "inventory.img"
+#define LX_CRIU_INVENTORY_KEPT "../inventory"
 /* Deleted files that are still open travel within the dump up to this size. */
 #define LX_CRIU_GHOST_LIMIT (1024ull * 1024 * 1024)
 

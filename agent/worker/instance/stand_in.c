@@ -1,19 +1,29 @@
 /*
  * This program under the name "criu", first in liblxc's PATH: it stands in for CRIU.
  *
- * A restore waits here, in the process that liblxc has made for CRIU, until the instance's files
- * and its dump are complete. So liblxc, its cgroups and its monitor are ready before the source
- * is frozen. Then the root file system is mounted, in the mount namespace that liblxc has made
- * for this process, and CRIU takes over with the options that liblxc does not know, and without
- * those that a move does not want. Asked for anything else it is CRIU at once.
+ * A restore begins long before the instance's files and its dump are complete, so that nothing
+ * of its start has to be waited for while the guest is frozen: liblxc, its cgroups, its monitor,
+ * and CRIU itself, which looks at the kernel first and then at the dump's inventory. That one is
+ * a pipe here. CRIU comes to stand at it, and goes on when a process that was left beside it, in
+ * the same mount namespace, has heard that all is there, has mounted the root file system and
+ * puts the inventory in.
+ *
+ * CRIU gets the options that liblxc does not know, and not those that a move does not want.
+ * Asked for anything else this is CRIU at once.
  */
 #include "agent/worker/instance/stand_in.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/worker/instance/guest.h"
@@ -23,10 +33,13 @@
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
+#include "migration/criu.h"
 #include "migration/hook_ask.h"
 
 #define ARGS_MAX 256
 #define JOB_MAX  LX_WORKER_DATAGRAM_MAX
+/* CRIU looks at the kernel for a tenth of a second at most, and mostly has done so by then. */
+#define CRIU_POLL_MS 1
 
 static int refuse(const struct lx_err *err)
 {
@@ -84,6 +97,72 @@ static int mount_root(const struct lx_job *job, const char *root, struct lx_err 
 	return 0;
 }
 
+/* ------------------------------------------------------------------ the pipe */
+
+static int make_pipe(const char *images, char path[LX_JOB_PATH_MAX], struct lx_err *err)
+{
+	snprintf(path, LX_JOB_PATH_MAX, "%s/" LX_CRIU_INVENTORY, images);
+	(void)unlink(path);
+	return mkfifo(path, 0600) < 0 ? lx_err_errno(err, errno, "cannot make %s", path) : 0;
+}
+
+/* Waits for CRIU, which may still be on its way, but not for one that has gone. */
+static int open_pipe(const char *path, pid_t criu, struct lx_err *err)
+{
+	for (;;) {
+		int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+		if (fd >= 0 || errno != ENXIO || kill(criu, 0) < 0)
+			return fd < 0 ? lx_err_errno(err, errno, "CRIU does not read %s", path) : fd;
+		(void)poll(NULL, 0, CRIU_POLL_MS);
+	}
+}
+
+/* It is smaller than a pipe: this does not block. */
+static int fill_pipe(const char *images, int fd, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX];
+	lx_autobuf struct lx_buf data = { 0 };
+
+	snprintf(path, sizeof(path), "%s/" LX_CRIU_INVENTORY_KEPT, images);
+	int r = lx_read_file(path, PIPE_BUF, &data, err);
+
+	if (r == 0 && write(fd, data.data, data.len) != (ssize_t)data.len)
+		r = lx_err_errno(err, errno, "cannot give CRIU its inventory");
+	return r;
+}
+
+/* The process beside CRIU. An empty pipe makes CRIU give up. */
+static int let_go(const struct lx_job *job, const char *root, const char *pipe, pid_t criu)
+{
+	struct lx_err err = LX_ERR_INIT;
+	int refused = lx_hook_ask("stand-in", "0");
+	int r = refused ? 0 : mount_root(job, root, &err);
+	lx_autoclose int fd = open_pipe(pipe, criu, &err);
+
+	if (!refused && r == 0 && fd >= 0)
+		r = fill_pipe(job->msg->restore->images, fd, &err);
+	return r < 0 || fd < 0 ? refuse(&err) : refused;
+}
+
+/* Not CRIU's child: that would wait for it. */
+static int leave_behind(const struct lx_job *job, const char *root, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX];
+	pid_t criu = getpid();
+	int r = make_pipe(job->msg->restore->images, path, err);
+
+	if (r < 0)
+		return r;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(fork() == 0 ? let_go(job, root, path, criu) : EXIT_SUCCESS);
+	if (child < 0 || waitpid(child, NULL, 0) < 0)
+		return lx_err_errno(err, errno, "cannot start what CRIU has to wait for");
+	return 0;
+}
+
 /* ------------------------------------------------------------------ CRIU's arguments */
 
 /* What is ours to do: "--external veth[eth0]:..." */
@@ -123,11 +202,7 @@ int lx_stand_in(int argc, char **argv)
 	const Lxmgr__V1__RestoreJob *restore = job.msg->restore;
 
 	if (argc > 1 && strcmp(argv[1], "restore") == 0) {
-		int r = lx_hook_ask("stand-in", "0");
-
-		if (r != 0)
-			return r;
-		if (mount_root(&job, root_of(argc, argv), &err) < 0)
+		if (leave_behind(&job, root_of(argc, argv), &err) < 0)
 			return refuse(&err);
 		(void)become_criu(restore->criu, argc, argv, restore->options, &err);
 	} else {

@@ -29,6 +29,7 @@
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "migration/criu.h"
 #include "migration/criu_kill.h"
 #include "migration/dump_dir.h"
 #include "migration/ghosts.h"
@@ -60,8 +61,10 @@ static int open_dump_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, s
 	rx->dump_file = -1;
 	if (*f->name == '\0' || *f->name == '.' || strlen(f->name) > DUMP_NAME_MAX || strchr(f->name, '/'))
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "a dump has no file of that name");
+	const char *name = lx_streq(f->name, LX_CRIU_INVENTORY) ? LX_CRIU_INVENTORY_KEPT : f->name;
+
 	rx->dump_file =
-		openat(rx->dump_dir, f->name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+		openat(rx->dump_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (rx->dump_file < 0)
 		return lx_err_errno(err, errno, "cannot keep the dump's %s", f->name);
 	rx->dump_files++;
