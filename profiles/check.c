@@ -8,7 +8,6 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
-#include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -225,39 +224,6 @@ int lx_check_environment(const struct lx_config_key *key, const char *name, cons
 	if (!lx_value_one_line(value))
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
 				  "%s: the value has a newline or another control character", name);
-	return 0;
-}
-
-#define SYSCALL_SEPARATORS " \t\r\n,"
-
-size_t lx_syscalls_next(const char **list, const char **name)
-{
-	*name = *list + strspn(*list, SYSCALL_SEPARATORS);
-	size_t n = strcspn(*name, SYSCALL_SEPARATORS);
-
-	*list = *name + n;
-	return n;
-}
-
-int lx_check_syscalls(const struct lx_config_key *key, const char *name, const char *value,
-		      struct lx_err *err)
-{
-	const char *call;
-	size_t n;
-
-	while ((n = lx_syscalls_next(&value, &call)) > 0) {
-		lx_autofree char *text = strndup(call, n);
-
-		if (!text)
-			return lx_err_oom(err);
-		if (seccomp_syscall_resolve_name(text) != __NR_SCMP_ERROR)
-			continue;
-		int r = refuse(err, name, text, "is not a system call");
-
-		lx_err_hint(err, "Names are as in syscalls(2), separated by blanks or commas: "
-				 "\"keyctl,add_key\".");
-		return r;
-	}
 	return 0;
 }
 

@@ -13,20 +13,25 @@
 			    struct lx_err *err)
 
 LX_CHECK(bool);
-LX_CHECK(enum);        /* one of key->values */
-LX_CHECK(autostart);   /* bool or one of key->values */
-LX_CHECK(integer);     /* key->min to key->max */
-LX_CHECK(duration);    /* the same in seconds */
-LX_CHECK(memory);      /* size, at least key->min, or percentage */
-LX_CHECK(swap);        /* bool or size */
-LX_CHECK(cpus);        /* count or set */
-LX_CHECK(allowance);   /* percentage or time per period */
-LX_CHECK(rlimit);      /* soft[:hard], each at most key->max */
-LX_CHECK(text);        /* anything */
-LX_CHECK(environment); /* the name after "environment." too */
-LX_CHECK(syscalls);    /* names the kernel knows */
-LX_CHECK(labels);      /* "KEY=VALUE,KEY" (labels.h) */
-LX_CHECK(name);        /* of a network */
+LX_CHECK(enum);             /* one of key->values */
+LX_CHECK(autostart);        /* bool or one of key->values */
+LX_CHECK(integer);          /* key->min to key->max */
+LX_CHECK(duration);         /* the same in seconds */
+LX_CHECK(memory);           /* size, at least key->min, or percentage */
+LX_CHECK(swap);             /* bool or size */
+LX_CHECK(cpus);             /* count or set */
+LX_CHECK(allowance);        /* percentage or time per period */
+LX_CHECK(rlimit);           /* soft[:hard], each at most key->max */
+LX_CHECK(text);             /* anything */
+LX_CHECK(environment);      /* the name after "environment." too */
+LX_CHECK(syscalls);         /* names the kernel knows */
+LX_CHECK(syscalls_allowed); /* such, or the group; none that bars a live move */
+LX_CHECK(capabilities);
+LX_CHECK(apparmor); /* key->values, or the name of a profile */
+LX_CHECK(apparmor_rules);
+LX_CHECK(selinux);
+LX_CHECK(labels); /* "KEY=VALUE,KEY" (labels.h) */
+LX_CHECK(name);   /* of a network */
 LX_CHECK(ifname);
 LX_CHECK(hwaddr);
 LX_CHECK(ipv4); /* an address, or "none" */
@@ -39,9 +44,5 @@ LX_CHECK(ipv6);
  * row's own. The empty value is always good: it unsets.
  */
 int lx_check_value(const struct lx_config_key *key, const char *name, const char *value, struct lx_err *err);
-
-/* Splits security.syscalls.deny: the next name of a list separated by blanks, commas or
- * newlines. Moves *list; 0 at the end. */
-size_t lx_syscalls_next(const char **list, const char **name);
 
 #endif

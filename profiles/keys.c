@@ -24,6 +24,7 @@
 #define MTU_MAX              65535
 
 static const char *const bools[] = { "true", "false", NULL };
+static const char *const none[] = { "none", NULL };
 static const char *const autostart[] = { "true", "false", "last-state", NULL };
 static const char *const root_paths[] = { "/", NULL };
 static const char *const disk[] = { "disk", NULL };
@@ -77,10 +78,22 @@ static const struct lx_config_key keys[] = {
 	    "Processes and threads", .min = 1, .max = PROCESSES_MAX),
 	KEY(INSTANCE, LIVE, "placement.labels", "labels", "", labels,
 	    "Labels of nodes it may be put on, all of them (disk=ssd,gpu); acts when it is placed"),
+	KEY(INSTANCE, RESTART, "security.capabilities.drop", "capabilities", "", capabilities,
+	    "Capabilities no process of it may ever have, besides the default ones (net_raw,sys_ptrace)"),
+	KEY(INSTANCE, RESTART, "security.capabilities.keep", "capabilities", "", capabilities,
+	    "Only these capabilities, or none; default: all but the default ones", .values = none),
+	KEY(INSTANCE, RESTART, "security.no_new_privileges", "bool", "false", bool,
+	    "Programs inside gain nothing from being setuid or having file capabilities", .values = bools),
+	KEY(INSTANCE, RESTART, "security.syscalls.allow", "syscalls", "", syscalls_allowed,
+	    "Only these system calls: names, and @guest for what a full guest needs; others do not exist"),
 	KEY(INSTANCE, RESTART, "security.syscalls.deny", "syscalls", "", syscalls,
 	    "System calls to refuse (EPERM) besides the default ones"),
+	KEY(INSTANCE, RESTART, "security.syscalls.deny_compat", "bool", "false", bool,
+	    "Refuse system calls of 32-bit programs (ENOSYS): none runs then", .values = bools),
 	KEY(INSTANCE, RESTART, "security.syscalls.deny_default", "bool", "true", bool,
-	    "Refuse system calls no guest needs, and those that would bar a live move", .values = bools),
+	    "Refuse system calls no guest needs; those that bar a live move are refused always", .values = bools),
+	KEY(INSTANCE, RESTART, "security.sysfs.readonly", "bool", "false", bool,
+	    "Mount /sys read-only, but for its cgroups", .values = bools),
 	KEY(INSTANCE, LIVE, "user.*", "string", "", text,
 	    "Anything you want to keep with it"),
 

@@ -18,14 +18,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/capabilities.h"
 #include "profiles/value.h"
 
-/* What a guest's root has no use for even within its own user namespace. */
-#define DROPPED_CAPABILITIES "mac_admin mac_override sys_time sys_module sys_rawio"
-#define PTYS_MAX             1024
-#define RLIMIT_PREFIX        "limits.kernel."
-#define ENVIRONMENT_PREFIX   "environment."
+#define PTYS_MAX           1024
+#define RLIMIT_PREFIX      "limits.kernel."
+#define ENVIRONMENT_PREFIX "environment."
 
 struct gen {
 	const struct lx_lxc_input *in;
@@ -81,6 +81,18 @@ __attribute__((format(printf, 3, 4))) static void putf(struct gen *g, const char
 	lx_buf_release(&value);
 }
 
+/* A key of type bool; one that cannot be read is an error, never "off". */
+static bool is_on(struct gen *g, const char *key)
+{
+	const char *value = lx_config_get(g->in->config, key);
+	bool on = false;
+
+	if (g->r == 0)
+		g->r = lx_config_check(key, value, g->err);
+	lx_parse_bool(value, &on);
+	return on;
+}
+
 /* ------------------------------------------------------------------ parts */
 
 /* The file system is mounted already: a restore takes a plain directory and no mount options. */
@@ -125,7 +137,8 @@ static void put_ids(struct gen *g)
  * restored. */
 static void put_mounts(struct gen *g)
 {
-	put(g, "lxc.mount.auto", "proc:mixed sys:rw");
+	put(g, "lxc.mount.auto",
+	    is_on(g, "security.sysfs.readonly") ? "proc:mixed sys:ro" : "proc:mixed sys:rw");
 	put(g, "lxc.mount.entry", "none sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0");
 }
 
@@ -151,14 +164,39 @@ static void put_cgroups(struct gen *g)
 	}
 }
 
+static void put_capabilities(struct gen *g)
+{
+	static const char *const keys[] = { "security.capabilities.keep", "security.capabilities.drop" };
+	struct lx_buf names = { 0 };
+	const char *key = NULL;
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(keys) && g->r == 0; i++)
+		g->r = lx_config_check(keys[i], lx_config_get(g->in->config, keys[i]), g->err);
+	if (g->r < 0)
+		return;
+	if (lx_capabilities_line(g->in->config, &key, &names) < 0)
+		g->r = lx_err_oom(g->err);
+	else
+		put(g, key, lx_buf_str(&names));
+	lx_buf_release(&names);
+}
+
 /* On a host without AppArmor its key would make a restore fail. */
 static void put_security(struct gen *g)
 {
 	const struct lx_lxc_input *in = g->in;
 
-	put(g, "lxc.cap.drop", DROPPED_CAPABILITIES);
-	if (in->seccomp_path)
+	put_capabilities(g);
+	/* Of its own, so that no key of the node's or of another instance is in reach. */
+	put(g, "lxc.keyring.session", "1");
+	if (is_on(g, "security.no_new_privileges"))
+		put(g, "lxc.no_new_privs", "1");
+	if (in->seccomp_path) {
 		put(g, "lxc.seccomp.profile", in->seccomp_path);
+		/* Without it liblxc leaves the policy out, silently, where its caller has a filter already.
+		 */
+		put(g, "lxc.seccomp.allow_nesting", "1");
+	}
 	if (in->apparmor)
 		put(g, "lxc.apparmor.profile", in->apparmor_profile ? in->apparmor_profile : "unconfined");
 }

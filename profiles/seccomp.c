@@ -1,24 +1,34 @@
 /*
- * The system calls a guest is refused, as liblxc reads them (format 2, deny list): a name,
- * what it answers, and optionally on which arguments.
+ * The system calls a guest may make, as liblxc reads them (format 2).
+ *
+ * Without security.syscalls.allow it is a list of what is refused: what no guest needs
+ * (security.syscalls.deny_default), what the user adds, and, always, what would bar a live
+ * move. With it, it is a list of what there is: all else is answered as if the kernel did not
+ * have it, which programs are prepared for. What is denied by name is denied either way.
  *
  * ENOSYS where programs have another way and look for it (io_uring), EPERM where there is
  * none to look for.
+ *
+ * liblxc loads it for the machine's own calls and for those of its 32-bit programs alike, and
+ * has no way to leave the latter out: security.syscalls.deny_compat is a filter beside this one
+ * (agent/worker/instance/compat.c).
  */
 #include "profiles/profiles.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
-#include "profiles/check.h"
+#include "profiles/syscalls.h"
 
-static const struct {
-	const char *name;
-	int answer;
-} denied[] = {
+#define DENY         "security.syscalls.deny"
+#define DENY_DEFAULT "security.syscalls.deny_default"
+#define ALLOW        "security.syscalls.allow"
+
+static const struct lx_syscall_answer denied_default[] = {
 	/* The machine's kernel is not the guest's to change. */
 	{ "kexec_load", ENOSYS },
 	{ "kexec_file_load", ENOSYS },
@@ -27,44 +37,17 @@ static const struct {
 	{ "delete_module", ENOSYS },
 	/* A file handle names any file of the file system below, not just the guest's. */
 	{ "open_by_handle_at", ENOSYS },
-	/* Rings and loaded programs cannot be taken along in a live move. */
-	{ "io_uring_setup", ENOSYS },
-	{ "io_uring_enter", ENOSYS },
-	{ "io_uring_register", ENOSYS },
-	{ "bpf", EPERM },
+	{ NULL, 0 },
 };
 
-static int put_default(struct lx_buf *out)
+struct policy {
+	const char *deny, *allow;
+	bool deny_default;
+};
+
+static int read_keys(const struct lx_map *config, struct policy *p, struct lx_err *err)
 {
-	int r = 0;
-
-	for (size_t i = 0; i < LX_ARRAY_SIZE(denied) && r == 0; i++)
-		r = lx_buf_printf(out, "%s errno %d\n", denied[i].name, denied[i].answer);
-	/* A forced unmount can hang other users of a network file system. The value, then the mask. */
-	if (r == 0)
-		r = lx_buf_printf(out, "umount2 errno %d [1,%d,SCMP_CMP_MASKED_EQ,%d]\n", EACCES, MNT_FORCE,
-				  MNT_FORCE);
-	return r;
-}
-
-static int put_extra(const char *list, struct lx_buf *out)
-{
-	const char *name;
-	size_t n;
-
-	while ((n = lx_syscalls_next(&list, &name)) > 0) {
-		int r = lx_buf_printf(out, "%.*s errno %d\n", (int)n, name, EPERM);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-int lx_seccomp_policy(const struct lx_map *config, struct lx_buf *out, struct lx_err *err)
-{
-	static const char *const names[] = { "security.syscalls.deny_default", "security.syscalls.deny" };
-	bool with_default = true;
+	static const char *const names[] = { DENY, DENY_DEFAULT, ALLOW };
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(names); i++) {
 		int r = lx_config_check(names[i], lx_config_get(config, names[i]), err);
@@ -72,15 +55,101 @@ int lx_seccomp_policy(const struct lx_map *config, struct lx_buf *out, struct lx
 		if (r < 0)
 			return r;
 	}
-	lx_parse_bool(lx_config_get(config, names[0]), &with_default);
+	p->deny = lx_config_get(config, DENY);
+	p->allow = lx_config_get(config, ALLOW);
+	lx_parse_bool(lx_config_get(config, DENY_DEFAULT), &p->deny_default);
+	return 0;
+}
 
-	lx_autobuf struct lx_buf text = { 0 };
-	int r = lx_buf_puts(&text, "2\ndenylist\n[all]\n");
+/* ------------------------------------------------------------------ what is refused */
 
-	if (r == 0 && with_default)
-		r = put_default(&text);
+/* What the user denies is written once, with the user's answer. */
+static int put_answers(const struct policy *p, const struct lx_syscall_answer *list, struct lx_buf *out)
+{
+	int r = 0;
+
+	for (; list->name && r == 0; list++)
+		if (!lx_syscalls_has(p->deny, list->name))
+			r = lx_buf_printf(out, "%s errno %d\n", list->name, list->answer);
+	return r;
+}
+
+static int put_denied(const struct policy *p, struct lx_buf *out)
+{
+	const char *list = p->deny, *name;
+	size_t n;
+	int r = 0;
+
+	while (r == 0 && (n = lx_syscalls_next(&list, &name)) > 0)
+		r = lx_buf_printf(out, "%.*s errno %d\n", (int)n, name, EPERM);
+	return r;
+}
+
+static int put_deny_list(const struct policy *p, struct lx_buf *out)
+{
+	int r = p->deny_default ? put_answers(p, denied_default, out) : 0;
+
 	if (r == 0)
-		r = put_extra(lx_config_get(config, names[1]), &text);
+		r = put_answers(p, lx_syscalls_unmovable, out);
+	/* A forced unmount can hang other users of a network file system. The value, then the mask. */
+	if (r == 0 && p->deny_default && !lx_syscalls_has(p->deny, "umount2"))
+		r = lx_buf_printf(out, "umount2 errno %d [1,%d,SCMP_CMP_MASKED_EQ,%d]\n", EACCES, MNT_FORCE,
+				  MNT_FORCE);
+	return r == 0 ? put_denied(p, out) : r;
+}
+
+/* ------------------------------------------------------------------ what is allowed */
+
+static int put_allowed_name(const struct policy *p, const char *name, struct lx_buf *out)
+{
+	if (lx_syscalls_has(p->deny, name))
+		return 0;
+	/* As above: without MNT_FORCE. */
+	if (p->deny_default && strcmp(name, "umount2") == 0)
+		return lx_buf_printf(out, "umount2 allow [1,0,SCMP_CMP_MASKED_EQ,%d]\n", MNT_FORCE);
+	return lx_buf_printf(out, "%s allow\n", name);
+}
+
+static int put_guest(const struct policy *p, struct lx_buf *out)
+{
+	int r = put_allowed_name(p, "umount2", out);
+
+	for (size_t i = 0; lx_syscalls_guest[i] && r == 0; i++)
+		r = put_allowed_name(p, lx_syscalls_guest[i], out);
+	return r;
+}
+
+static int put_allow_list(const struct policy *p, struct lx_buf *out)
+{
+	bool guest = lx_syscalls_has(p->allow, LX_SYSCALLS_GUEST);
+	const char *list = p->allow, *found;
+	size_t n;
+	int r = guest ? put_guest(p, out) : 0;
+
+	while (r == 0 && (n = lx_syscalls_next(&list, &found)) > 0) {
+		char name[LX_SYSCALL_NAME_MAX + 1];
+
+		snprintf(name, sizeof(name), "%.*s", (int)n, found);
+		if (strcmp(name, LX_SYSCALLS_GUEST) != 0)
+			r = put_allowed_name(p, name, out);
+	}
+	return r == 0 ? put_denied(p, out) : r;
+}
+
+int lx_seccomp_policy(const struct lx_map *config, struct lx_buf *out, struct lx_err *err)
+{
+	lx_autobuf struct lx_buf text = { 0 };
+	struct policy p = { .deny_default = true };
+	int r = read_keys(config, &p, err);
+
+	if (r < 0)
+		return r;
+	bool allow = !lx_str_empty(p.allow);
+
+	r = allow ? lx_buf_printf(&text, "2\nallowlist errno %d\n[all]\n", ENOSYS)
+		  : lx_buf_puts(&text, "2\ndenylist\n[all]\n");
+	if (r == 0)
+		r = allow ? put_allow_list(&p, &text) : put_deny_list(&p, &text);
 	if (r == 0)
 		r = lx_buf_append(out, text.data, text.len);
 	return r < 0 ? lx_err_oom(err) : 0;

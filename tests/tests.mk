@@ -28,7 +28,8 @@ $(BUILD)/tests/move_load: $(BUILD)/obj/tests/bench/move_load.o
 	@$(CC) -static -o $@ $^ $(filter-out -pie,$(LDFLAGS))
 
 # Programs that tests/system runs beside those of the product.
-CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver $(BUILD)/tests/passenger
+CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver $(BUILD)/tests/passenger \
+             $(BUILD)/tests/confined
 
 .PHONY: unit-bins check-bins
 unit-bins: $(UNIT_BIN)

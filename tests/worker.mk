@@ -6,4 +6,9 @@ IWORKER_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/uni
 $(IWORKER_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(IWORKER_ARCH)
 	$(call link,cmocka libprotobuf-c)
 
+# Put into guests to try what they may.
+$(BUILD)/tests/confined: LDFLAGS := -static -no-pie
+$(BUILD)/tests/confined: $(BUILD)/obj/tests/system/instance/confined.o
+	$(call link,)
+
 FUZZ_ARCH_fuzz_worker := $(IWORKER_ARCH)

@@ -1,4 +1,4 @@
-/* What is put into guests: their files, the drop-in layer, and the system calls they are refused. */
+/* What is put into guests: their files and the drop-in layer. */
 #include "test_profiles.h"
 
 static const char *const dns[] = { "10.88.0.1", "fd42::1", NULL };
@@ -252,50 +252,6 @@ static void makes_the_layer(void **state)
 	lx_guest_files_release(f, (size_t)n); /* released twice: nothing happens */
 }
 
-/* ------------------------------------------------------------------ system calls */
-
-static void expect_policy(struct lx_map config, const char *want)
-{
-	lx_autobuf struct lx_buf out = { 0 };
-
-	assert_int_equal(lx_seccomp_policy(&config, &out, NULL), 0);
-	assert_string_equal(lx_buf_str(&out), want);
-	lx_map_release(&config);
-}
-
-#define DEFAULT_POLICY                                                                                       \
-	"kexec_load errno 38\n"                                                                              \
-	"kexec_file_load errno 38\n"                                                                         \
-	"init_module errno 38\n"                                                                             \
-	"finit_module errno 38\n"                                                                            \
-	"delete_module errno 38\n"                                                                           \
-	"open_by_handle_at errno 38\n"                                                                       \
-	"io_uring_setup errno 38\n"                                                                          \
-	"io_uring_enter errno 38\n"                                                                          \
-	"io_uring_register errno 38\n"                                                                       \
-	"bpf errno 1\n"                                                                                      \
-	"umount2 errno 13 [1,1,SCMP_CMP_MASKED_EQ,1]\n"
-
-static void refuses_system_calls(void **state)
-{
-	lx_automap struct lx_map bad =
-		map_of("security.syscalls.deny", "keyctl\n[all]\nptrace errno 0", NULL);
-	lx_automap struct lx_map worse = map_of("security.syscalls.deny_default", "perhaps", NULL);
-	lx_autobuf struct lx_buf out = { 0 };
-
-	expect_policy(EMPTY_MAP, "2\ndenylist\n[all]\n" DEFAULT_POLICY);
-	expect_policy(map_of("security.syscalls.deny", " keyctl,add_key\n swapon ", NULL),
-		      "2\ndenylist\n[all]\n" DEFAULT_POLICY
-		      "keyctl errno 1\nadd_key errno 1\nswapon errno 1\n");
-	expect_policy(
-		map_of("security.syscalls.deny", "keyctl", "security.syscalls.deny_default", "no", NULL),
-		"2\ndenylist\n[all]\nkeyctl errno 1\n");
-	expect_policy(map_of("security.syscalls.deny_default", "false", NULL), "2\ndenylist\n[all]\n");
-	assert_int_equal(lx_seccomp_policy(&bad, &out, NULL), -EINVAL);
-	assert_int_equal(lx_seccomp_policy(&worse, &out, NULL), -EINVAL);
-	assert_int_equal(out.len, 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,7 +264,6 @@ int main(void)
 		cmocka_unit_test(takes_as_many_nics_as_an_instance_may_have),
 		cmocka_unit_test(refuses_what_could_say_more),
 		cmocka_unit_test(makes_the_layer),
-		cmocka_unit_test(refuses_system_calls),
 	};
 
 	return cmocka_run_group_tests_name("profiles: guests", tests, NULL, NULL);

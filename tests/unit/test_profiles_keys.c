@@ -86,6 +86,9 @@ static void accepts_good_values(void **state)
 		{ "user.a", { "\xf0\x9f\x98\x80" } },
 		{ "security.syscalls.deny", { "keyctl", "keyctl,add_key", " swapon\nswapoff ", "," } },
 		{ "security.syscalls.deny_default", { "true", "false" } },
+		{ "security.syscalls.allow", { "@guest", "@guest,keyctl", "read write", "waitpid" } },
+		{ "security.capabilities.keep", { "none", "chown,CAP_SETUID", "net_raw\nkill" } },
+		{ "security.capabilities.drop", { "sys_ptrace", "sys_ptrace, net_raw" } },
 	};
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(good); i++) {
@@ -138,6 +141,13 @@ static void refuses_bad_values(void **state)
 		  "syscalls(2)",
 		  { "nosuchcall", "keyctl nosuchcall", "keyctl;swapon", "[all]", "keyctl errno 1 0" } },
 		{ "security.syscalls.deny_default", "true or false", { "x", "last-state" } },
+		{ "security.syscalls.deny", "Did you mean keyctl?", { "keyclt", "mount,keyct" } },
+		{ "security.syscalls.allow", "do without", { "io_uring_setup", "@guest,bpf" } },
+		{ "security.syscalls.allow", "syscalls(2)", { "@nosuch", "@guestx", "all" } },
+		{ "security.syscalls.deny", "syscalls(2)", { "@guest" } },
+		{ "security.capabilities.keep", "Did you mean net_raw?", { "net_rav" } },
+		{ "security.capabilities.keep", "or none", { "all", "none,kill", "kill none" } },
+		{ "security.capabilities.drop", "capabilities(7)", { "none", "42", "cap_" } },
 	};
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(bad); i++) {

@@ -84,8 +84,10 @@ static void writes_the_golden_text(void **state)
 		"lxc.cgroup.dir.monitor.pivot = lxmgr/_pivot\n"
 		"lxc.cgroup.memory.limit_in_bytes = 1\n"
 		"lxc.cgroup2.pids.max = 7\n"
-		"lxc.cap.drop = mac_admin mac_override sys_time sys_module sys_rawio\n"
+		"lxc.cap.drop = sys_module sys_rawio sys_time mac_override mac_admin\n"
+		"lxc.keyring.session = 1\n"
 		"lxc.seccomp.profile = /var/lib/lxmgr/agent/instances/web1/seccomp\n"
+		"lxc.seccomp.allow_nesting = 1\n"
 		"lxc.environment = MEMORY_PRESSURE_WATCH=/dev/null\n"
 		"lxc.environment = \"LANG=C.UTF-8\"\n"
 		"lxc.environment = \"GREETING= a \"b\" \"\n"
@@ -162,6 +164,27 @@ static int generate(const struct lx_lxc_input *in, struct parsed *ret, struct lx
 
 static struct parsed parsed;
 
+static void confines_as_asked(void **state)
+{
+	lx_automap struct lx_map config =
+		map_of("security.sysfs.readonly", "true", "security.no_new_privileges", "yes",
+		       "security.capabilities.keep", "chown,kill", NULL);
+	lx_automap struct lx_map bad = map_of("security.sysfs.readonly", "perhaps", NULL);
+	lx_automap struct lx_map worse = map_of("security.capabilities.drop", "net_rav", NULL);
+	struct lx_lxc_input in = input(&config);
+
+	assert_int_equal(generate(&in, &parsed, NULL), 0);
+	assert_string_equal(value_of(&parsed, "lxc.mount.auto"), "proc:mixed sys:ro");
+	assert_string_equal(value_of(&parsed, "lxc.no_new_privs"), "1");
+	assert_string_equal(value_of(&parsed, "lxc.cap.keep"), "chown kill");
+	assert_null(value_of(&parsed, "lxc.cap.drop"));
+	/* What cannot be read is never taken for "no". */
+	in = input(&bad);
+	assert_int_equal(generate(&in, &parsed, NULL), -EINVAL);
+	in = input(&worse);
+	assert_int_equal(generate(&in, &parsed, NULL), -EINVAL);
+}
+
 static void follows_the_guest_and_host(void **state)
 {
 	lx_automap struct lx_map config = EMPTY_MAP;
@@ -177,6 +200,8 @@ static void follows_the_guest_and_host(void **state)
 	assert_null(value_of(&parsed, "lxc.seccomp.profile"));
 	assert_null(value_of(&parsed, "lxc.apparmor.profile")); /* the key breaks restore without AppArmor */
 	assert_string_equal(value_of(&parsed, "lxc.net.0.type"), "empty");
+	assert_string_equal(value_of(&parsed, "lxc.mount.auto"), "proc:mixed sys:rw");
+	assert_null(value_of(&parsed, "lxc.no_new_privs"));
 	in.apparmor = true;
 	assert_int_equal(generate(&in, &parsed, NULL), 0);
 	assert_string_equal(value_of(&parsed, "lxc.apparmor.profile"), "unconfined");
@@ -374,6 +399,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(writes_the_golden_text),
 		cmocka_unit_test(follows_the_guest_and_host),
+		cmocka_unit_test(confines_as_asked),
 		cmocka_unit_test(writes_several_nics),
 		cmocka_unit_test(computes_broadcasts),
 		cmocka_unit_test(takes_every_plan),

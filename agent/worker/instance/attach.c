@@ -24,6 +24,7 @@
 #include <lxc/lxccontainer.h>
 
 #include "agent/worker/instance/cgroup.h"
+#include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/run.h"
 #include "lib/cleanup.h"
 
@@ -96,6 +97,15 @@ static int receive_outcome(int channel, int *ret_pty, struct lx_err *err)
 	return 0;
 }
 
+/* What the guest's own processes have from its start. */
+static int confine(const struct lx_job *job, struct lx_err *err)
+{
+	lx_autospec lx_spec *spec = NULL;
+	int r = lx_spec_load(job, &spec, err);
+
+	return r < 0 ? r : lx_compat_deny(spec, err);
+}
+
 static int attach(const struct lx_job *job, struct lx_attached *attached, pid_t *ret_pid, struct lx_err *err)
 {
 	lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
@@ -131,7 +141,9 @@ int lx_program_start(const struct lx_job *job, const struct lx_program *program,
 	lx_autoclose int ours = pair[0];
 	struct lx_attached attached = { .program = program, .channel = pair[1] };
 
-	r = attach(job, &attached, ret_pid, err);
+	r = confine(job, err);
+	if (r == 0)
+		r = attach(job, &attached, ret_pid, err);
 	close(pair[1]);
 	if (r < 0)
 		return r;

@@ -51,4 +51,10 @@ struct lx_lxc_nic lx_spec_nic(const Lxmgr__V1__Nic *nic);
 /* What liblxc's log says of why a start failed, in words a person can act on. Returns a negative errno. */
 int lx_lxc_log_explain(const char *name, const char *log, struct lx_err *err);
 
+/*
+ * compat.c: security.syscalls.deny_compat. Refuses this process, and all that come from it, the
+ * system calls of other kinds than the machine's own; for good.
+ */
+int lx_compat_deny(const lx_spec *spec, struct lx_err *err);
+
 #endif

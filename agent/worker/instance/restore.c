@@ -13,11 +13,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -83,6 +85,19 @@ static void cut_off(void)
 	(void)!chdir("/");
 }
 
+/*
+ * A session keyring of the guest's own, as liblxc makes one at a start: CRIU carries none, and
+ * what it restores would go on with that of this process, which is the node's.
+ */
+static int own_keyring(uint32_t owner)
+{
+	long id = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+
+	if (id < 0)
+		return errno == ENOSYS ? 0 : -errno;
+	return syscall(SYS_keyctl, KEYCTL_CHOWN, id, owner, owner) < 0 ? -errno : 0;
+}
+
 /* Init's number, or -1. Never returns in the monitor. */
 static pid_t call_liblxc(const struct lx_job *job, const Lxmgr__V1__RestoreJob *restore)
 {
@@ -102,7 +117,7 @@ static pid_t call_liblxc(const struct lx_job *job, const Lxmgr__V1__RestoreJob *
 	return init;
 }
 
-static int restore(const struct lx_job *job, const Lxmgr__V1__RestoreJob *how, pid_t *ret_init,
+static int restore(const struct lx_job *job, const Lxmgr__V1__RestoreJob *how, uint32_t base, pid_t *ret_init,
 		   struct lx_err *err)
 {
 	pid_t *init = mmap(NULL, sizeof(*init), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -113,7 +128,7 @@ static int restore(const struct lx_job *job, const Lxmgr__V1__RestoreJob *how, p
 
 	if (child == 0) {
 		cut_off();
-		*init = set_environment(how) ? call_liblxc(job, how) : -1;
+		*init = set_environment(how) && own_keyring(base) == 0 ? call_liblxc(job, how) : -1;
 		_exit(EXIT_SUCCESS);
 	}
 	int r = child < 0 || waitpid(child, NULL, 0) < 0 ? -errno : 0;
@@ -154,7 +169,7 @@ int lx_job_restore(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct l
 	if (r == 0)
 		r = make_ready(job, spec, &cg, err);
 	if (r == 0) {
-		r = restore(job, job->msg->restore, &init, err);
+		r = restore(job, job->msg->restore, spec->idmap_base, &init, err);
 		if (r == 0)
 			r = save_run(job, spec, init, &run, err);
 		if (r < 0)

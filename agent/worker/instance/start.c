@@ -243,6 +243,8 @@ static int start(struct lx_job *job, struct lx_run *run, struct lx_err *err)
 		r = make_ready(job, spec, &cg, &init, err);
 	if (r == 0 && copy_veths(spec, &veths) < 0)
 		r = lx_err_oom(err);
+	if (r == 0)
+		r = lx_compat_deny(spec, err);
 	if (r == 0) {
 		lx_job_drop_message(job);
 		r = launch(job, &cg, &init, &veths, run, err);

@@ -1,0 +1,262 @@
+/*
+ * Tried inside a guest by tests: makes each system call named on the command line, with
+ * arguments that do no harm, in a process of its own, and prints "NAME RESULT", the result
+ * being "ok", an errno's name, or the signal that ended the process.
+ *
+ * With "when FILE" before them it waits until there is such a file: to be moved meanwhile.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/keyctl.h>
+
+#define POLL_US      20000
+#define RING_ENTRIES 4
+#define KEY_TYPE     "user"
+
+static long do_io_uring_setup(void)
+{
+	char params[256] = { 0 };
+
+	return syscall(SYS_io_uring_setup, RING_ENTRIES, params);
+}
+
+static long do_bpf(void)
+{
+	char attr[64] = { 0 };
+
+	return syscall(SYS_bpf, 0, attr, sizeof(attr));
+}
+
+static long do_kexec_load(void)
+{
+	return syscall(SYS_kexec_load, 0, 0, NULL, 0);
+}
+
+static long do_init_module(void)
+{
+	return syscall(SYS_init_module, NULL, 0, "");
+}
+
+static long do_open_by_handle_at(void)
+{
+	return syscall(SYS_open_by_handle_at, AT_FDCWD, NULL, 0);
+}
+
+static long do_umount_forced(void)
+{
+	return umount2("/no/such", MNT_FORCE);
+}
+
+static long do_umount(void)
+{
+	return umount2("/no/such", 0);
+}
+
+static long do_ptrace(void)
+{
+	return ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+}
+
+static long do_swapon(void)
+{
+	return syscall(SYS_swapon, "/no/such", 0);
+}
+
+static long do_perf_event_open(void)
+{
+	return syscall(SYS_perf_event_open, NULL, 0, 0, -1, 0);
+}
+
+static long do_add_key(void)
+{
+	return syscall(SYS_add_key, KEY_TYPE, "lxmgr-test", "x", 1, KEY_SPEC_PROCESS_KEYRING);
+}
+
+/* The number of the session keyring and who owns it, on a line of their own. */
+static long do_keyring(void)
+{
+	char text[256] = "";
+	long id = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0);
+
+	if (id < 0)
+		return id;
+	long n = syscall(SYS_keyctl, KEYCTL_DESCRIBE, id, text, sizeof(text));
+
+	printf("session %ld %s\n", id, n < 0 ? strerror(errno) : text);
+	fflush(stdout);
+	return 0;
+}
+
+static long do_clock_settime(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return syscall(SYS_clock_settime, CLOCK_REALTIME, &now);
+}
+
+static long do_mknod_disk(void)
+{
+	return mknod("/tmp/.disk", S_IFBLK | 0600, makedev(254, 0));
+}
+
+static long do_raw_socket(void)
+{
+	return socket(AF_INET, SOCK_RAW, 1);
+}
+
+static long do_userns(void)
+{
+	return unshare(CLONE_NEWUSER);
+}
+
+/* What a container inside this one needs: its own view of processes and network. */
+static long do_mount_proc(void)
+{
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
+		return -1;
+	pid_t child = fork();
+
+	if (child == 0) {
+		mkdir("/tmp/.proc", 0755);
+		_exit(mount("proc", "/tmp/.proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ? errno
+												      : 0);
+	}
+	int status = 0;
+
+	waitpid(child, &status, 0);
+	errno = WEXITSTATUS(status);
+	return errno ? -1 : 0;
+}
+
+static long do_mount_sysfs(void)
+{
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
+		return -1;
+	mkdir("/tmp/.sys", 0755);
+	return mount("sysfs", "/tmp/.sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
+/* The same for one with users of its own. */
+static long do_mount_proc_nested(void)
+{
+	return unshare(CLONE_NEWUSER) < 0 ? -1 : do_mount_proc();
+}
+
+static long do_mount_sysfs_nested(void)
+{
+	return unshare(CLONE_NEWUSER) < 0 ? -1 : do_mount_sysfs();
+}
+
+static long do_mount_overlay(void)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mkdir("/tmp/.o", 0755) < 0 ||
+	    mount("tmpfs", "/tmp/.o", "tmpfs", 0, NULL) < 0)
+		return -1;
+	mkdir("/tmp/.o/upper", 0755);
+	mkdir("/tmp/.o/work", 0755);
+	mkdir("/tmp/.o/merged", 0755);
+	return mount("overlay", "/tmp/.o/merged", "overlay", 0,
+		     "lowerdir=/etc,upperdir=/tmp/.o/upper,workdir=/tmp/.o/work,userxattr");
+}
+
+/* getpid of the machine's 32-bit programs, and of x32. */
+static long do_compat(void)
+{
+	long r = -ENOSYS;
+#ifdef __x86_64__
+	__asm__ volatile("int $0x80" : "=a"(r) : "a"(20) : "memory", "r8", "r9", "r10", "r11");
+#endif
+	errno = r < 0 ? (int)-r : 0;
+	return r < 0 ? -1 : 0;
+}
+
+static long do_x32(void)
+{
+	return syscall(0x40000000 | SYS_getpid);
+}
+
+#define CALL(name)                                                                                           \
+	{                                                                                                    \
+#name, do_##name                                                                             \
+	}
+
+static const struct {
+	const char *name;
+	long (*call)(void);
+} calls[] = {
+	CALL(io_uring_setup),
+	CALL(bpf),
+	CALL(kexec_load),
+	CALL(init_module),
+	CALL(open_by_handle_at),
+	CALL(umount_forced),
+	CALL(umount),
+	CALL(ptrace),
+	CALL(swapon),
+	CALL(perf_event_open),
+	CALL(add_key),
+	CALL(keyring),
+	CALL(clock_settime),
+	CALL(mknod_disk),
+	CALL(raw_socket),
+	CALL(userns),
+	CALL(mount_proc),
+	CALL(mount_sysfs),
+	CALL(mount_overlay),
+	CALL(compat),
+	CALL(x32),
+	CALL(mount_proc_nested),
+	CALL(mount_sysfs_nested),
+};
+
+static void attempt(const char *name, long (*call)(void))
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(call() < 0 ? errno : 0);
+	waitpid(child, &status, 0);
+	if (WIFSIGNALED(status))
+		printf("%s SIG%s\n", name, sigabbrev_np(WTERMSIG(status)));
+	else
+		printf("%s %s\n", name, WEXITSTATUS(status) ? strerrorname_np(WEXITSTATUS(status)) : "ok");
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	int first = 1;
+
+	if (argc > 2 && strcmp(argv[1], "when") == 0)
+		for (first = 3; access(argv[2], F_OK) < 0;)
+			usleep(POLL_US);
+	for (int i = first; i < argc; i++) {
+		size_t n = sizeof(calls) / sizeof(calls[0]), c = 0;
+
+		while (c < n && strcmp(calls[c].name, argv[i]) != 0)
+			c++;
+		if (c == n) {
+			fprintf(stderr, "confined: nothing is called %s\n", argv[i]);
+			return 2;
+		}
+		attempt(calls[c].name, calls[c].call);
+	}
+	return 0;
+}

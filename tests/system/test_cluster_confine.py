@@ -1,0 +1,167 @@
+"""What confines an instance holds for its init, for what is run in it, and after a move.
+
+A program is put into real instances and tries (tests/system/instance/confined.c).
+"""
+
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
+import moving  # noqa: E402
+import testbed  # noqa: E402
+from testbed import BUILD  # noqa: E402
+from machine import wait_for  # noqa: E402
+
+CONFINED = os.path.join(BUILD, "tests", "confined")
+HERE = "/root/confined"
+
+SMALLEST = ("chown,dac_override,dac_read_search,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,"
+            "net_broadcast,net_admin,net_raw,sys_chroot,sys_admin,sys_boot,audit_write")
+STRICT = ["security.syscalls.allow=@guest", "security.syscalls.deny_compat=true", "security.no_new_privileges=true",
+          "security.sysfs.readonly=true", f"security.capabilities.keep={SMALLEST}"]
+
+# Bits of capabilities(7).
+SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_TIME, NET_RAW, MKNOD = 16, 17, 19, 25, 13, 27
+
+
+def options(keys):
+    return [x for key in keys for x in ("-c", key)]
+
+
+def launch(cluster, name, *keys, more=()):
+    cluster.ok("launch", "busybox", name, *options(keys), *more)
+    cluster.ok("file", "push", CONFINED, f"{name}{HERE}", "--mode", "0755")
+
+
+def tried(text):
+    return dict(line.split(" ", 1) for line in text.splitlines())
+
+
+def attempts(cluster, name, *calls):
+    """What each of the calls answers in the instance."""
+    done = cluster.exec(name, HERE, *calls)
+    assert done.returncode == 0, done
+    return tried(done.stdout)
+
+
+def status(cluster, name, pid):
+    """/proc/PID/status as it is seen inside."""
+    text = cluster.exec(name, "cat", f"/proc/{pid}/status").stdout
+    return {k: v.strip() for k, v in (line.split(":", 1) for line in text.splitlines() if ":" in line)}
+
+
+def assert_strict(cluster, name):
+    for pid in (1, "self"):
+        seen = status(cluster, name, pid)
+        assert (seen["NoNewPrivs"], seen["Seccomp"], seen["Seccomp_filters"]) == ("1", "2", "2"), pid
+        bound = int(seen["CapBnd"], 16)
+        assert bound >> 40 == 0 and not any(bound >> n & 1 for n in (SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_TIME, MKNOD))
+        assert int(seen["CapEff"], 16) == bound
+
+
+def test_default(cluster):
+    """Nothing that reaches for the machine, nothing that bars a move."""
+    launch(cluster, "c1")
+    assert attempts(cluster, "c1", "io_uring_setup", "bpf", "kexec_load", "init_module", "open_by_handle_at",
+                    "umount_forced", "umount", "clock_settime", "mknod_disk", "swapon") == {
+        "io_uring_setup": "ENOSYS", "bpf": "EPERM", "kexec_load": "ENOSYS", "init_module": "ENOSYS",
+        "open_by_handle_at": "ENOSYS", "umount_forced": "EACCES", "umount": "ENOENT", "clock_settime": "EPERM",
+        "mknod_disk": "EPERM", "swapon": "EPERM"}
+    for pid in (1, "self"):
+        seen = status(cluster, "c1", pid)
+        assert (seen["Seccomp"], seen["Seccomp_filters"], seen["NoNewPrivs"]) == ("2", "1", "0")
+        assert not any(int(seen["CapBnd"], 16) >> n & 1 for n in (SYS_MODULE, SYS_RAWIO, SYS_TIME))
+    for path in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper",
+                 "/proc/sys/vm/panic_on_oom"):
+        assert cluster.exec("c1", "sh", "-c", f"echo x > {path}").returncode != 0, path
+    assert cluster.exec("c1", "cat", "/proc/kcore").returncode != 0
+
+
+def test_what_is_denied_and_what_moves_always(cluster):
+    """Without the default list only what the user denies, and what would bar a live move."""
+    launch(cluster, "c1", "security.syscalls.deny_default=false", "security.syscalls.deny=ptrace,bpf",
+           "security.capabilities.drop=net_raw")
+    assert attempts(cluster, "c1", "io_uring_setup", "bpf", "ptrace", "umount_forced", "raw_socket", "add_key") == {
+        "io_uring_setup": "ENOSYS", "bpf": "EPERM", "ptrace": "EPERM", "umount_forced": "ENOENT", "raw_socket": "EPERM",
+        "add_key": "ok"}
+
+
+def test_allow_list(cluster):
+    launch(cluster, "c1", "security.syscalls.allow=@guest swapon", "security.syscalls.deny=pivot_root")
+    assert attempts(cluster, "c1", "ptrace", "add_key", "keyring", "perf_event_open", "clock_settime", "io_uring_setup",
+                    "bpf", "swapon", "umount", "umount_forced") == {
+        "ptrace": "ENOSYS", "add_key": "ENOSYS", "keyring": "ENOSYS", "perf_event_open": "ENOSYS",
+        "clock_settime": "ENOSYS", "io_uring_setup": "ENOSYS", "bpf": "ENOSYS", "swapon": "EPERM", "umount": "ENOENT",
+        "umount_forced": "ENOSYS"}
+
+
+def test_no_capabilities_at_all(cluster):
+    launch(cluster, "c1", "security.capabilities.keep=none")
+    assert int(status(cluster, "c1", 1)["CapBnd"], 16) == 0
+    assert attempts(cluster, "c1", "raw_socket", "mount_proc") == {"raw_socket": "EPERM", "mount_proc": "EPERM"}
+
+
+def test_strict_for_init_and_for_what_is_run(cluster):
+    launch(cluster, "c1", *STRICT)
+    assert_strict(cluster, "c1")
+    assert "ro" in cluster.exec("c1", "grep", " /sys ", "/proc/mounts").stdout.split()[3].split(",")
+    assert cluster.exec("c1", "mkdir", "/sys/fs/cgroup/own").returncode == 0
+
+
+def test_keyring_is_its_own(cluster):
+    launch(cluster, "c1")
+    launch(cluster, "c2")
+    rings = [cluster.exec(name, HERE, "keyring").stdout.split()[1] for name in ("c1", "c2")]
+    assert rings[0] != rings[1]
+
+
+@pytest.mark.parametrize("key,hint", [
+    ("security.syscalls.deny=keyclt", "Did you mean keyctl?"),
+    ("security.syscalls.allow=@guest,io_uring_setup", "do without"),
+    ("security.capabilities.keep=net_rav", "Did you mean net_raw?"),
+    ("security.no_new_privileges=perhaps", "true or false"),
+])
+def test_what_cannot_be_is_refused(cluster, key, hint):
+    done = cluster.cli("launch", "busybox", "c1", "-c", key)
+    assert done.returncode == 1 and hint in done.stderr
+    assert not cluster.instances()
+
+
+@pytest.mark.limit(900)
+def test_debian_boots_under_all_of_it(debian):
+    debian.ok("launch", "debian/12", "c1", *options(STRICT))
+    ask = ("systemctl", "is-system-running", "--wait")
+    said = wait_for(lambda: debian.exec("c1", *ask, timeout=90).stdout.strip(), 60, 0.1, "systemd answers")
+    assert said == "running", debian.exec("c1", "systemctl", "--failed", "--no-pager").stdout
+    assert_strict(debian, "c1")
+
+
+@pytest.mark.limit(300)
+def test_moves_with_it(able):
+    """CRIU brings the filters, capabilities and no_new_privs; the keyring is a new one, of the guest's own."""
+    with testbed.Cluster("confine", nodes=2) as cluster:
+        try:
+            for i in range(2):
+                testbed.ensure_image(cluster, "busybox", node=i)
+        except testbed.Unavailable as e:
+            pytest.skip(str(e))
+        strict = [k for k in STRICT if "allow" not in k]  # the list has no keyctl
+        launch(cluster, "m1", *strict, "security.syscalls.deny=swapon", more=("--target", cluster.node_names[0]))
+        calls = "keyring swapon io_uring_setup raw_socket mknod_disk"
+        cluster.exec("m1", "sh", "-c", f"{HERE} when /root/go {calls} >/root/said 2>&1 </dev/null &")
+        for target in (1, 0):
+            op = moving.move(cluster, "m1", target)
+            assert op.status == cluster.api.pb.OPERATION_STATUS_SUCCESS, f"{op.error} {op.hint}"
+            assert op.move.mode == cluster.api.pb.MOVE_MODE_LIVE
+            assert_strict(cluster, "m1")
+        cluster.exec("m1", "touch", "/root/go")
+        wait_for(lambda: "mknod_disk" in cluster.exec("m1", "cat", "/root/said").stdout, 20, why="it tried all")
+        said = tried(cluster.exec("m1", "cat", "/root/said").stdout)
+        ring = said.pop("session").split(" ", 1)[1]
+        assert said == {"keyring": "ok", "swapon": "EPERM", "io_uring_setup": "ENOSYS", "raw_socket": "ok",
+                        "mknod_disk": "EPERM"}
+        kind, uid, gid, _, _ = ring.split(";")
+        assert (kind, uid, gid) == ("keyring", "0", "0"), ring
+        cluster.remove_instances()
