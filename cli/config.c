@@ -188,7 +188,8 @@ static int edit_run(struct cli *cli, struct lx_err *err)
 
 static int keys_run(struct cli *cli, struct lx_err *err)
 {
-	static const char *const headings[] = { "KEY", "TYPE", "DEFAULT", "ACTS", "FOR", "MEANING", NULL };
+	static const char *const headings[] = { "KEY",  "TYPE", "DEFAULT", "RANGE",
+						"ACTS", "FOR",  "MEANING", NULL };
 	Lxmgr__V1__ListKeysRequest req = LXMGR__V1__LIST_KEYS_REQUEST__INIT;
 	cli_autopb Lxmgr__V1__ListKeysResponse *resp = NULL;
 	const char *prefix = cli_operand(cli, 0);
@@ -207,11 +208,10 @@ static int keys_run(struct cli *cli, struct lx_err *err)
 		const Lxmgr__V1__ConfigKey *key = resp->keys[i];
 		if (prefix && !lx_starts_with(key->name, prefix))
 			continue;
-		const char *const values[] = { key->name,  key->type,       key->default_,
+		const char *const values[] = { key->name,  key->type,       key->default_, key->range,
 					       key->scope, key->applies_to, key->help };
-		static const char *const names[] = {
-			"name", "type", "default", "scope", "applies_to", "help"
-		};
+		static const char *const names[] = { "name",  "type",       "default", "range",
+						     "scope", "applies_to", "help" };
 		json_t *object = cli_doc_add(&d, array);
 		cli_table_row(&t);
 		for (size_t c = 0; c < LX_ARRAY_SIZE(values); c++) {

@@ -150,6 +150,7 @@ static const char tail[] =
 	"exec, shell and console return the exit code of the command in the instance, 128 + N when\n"
 	"signal N ended it.\n"
 	".Sh SEE ALSO\n"
+	".Xr lxmgr-config 7 ,\n"
 	".Xr lxagentd 8 ,\n"
 	".Xr lxmgrd 8\n";
 

@@ -23,8 +23,11 @@ int cli_profile_get(struct cli *cli, const char *name, profile **ret, struct lx_
 	return cli_call(cli, CLI_PROFILES, "Get", &req, ret, err);
 }
 
-static void note_restarts(struct cli *cli, const Lxmgr__V1__UpdateProfileResponse *resp)
+/* Which instances the change touches, and how. */
+static void note_users(struct cli *cli, const Lxmgr__V1__UpdateProfileResponse *resp)
 {
+	for (size_t i = 0; i < resp->n_applied; i++)
+		cli_note(cli, "%s has it now.", resp->applied[i]);
 	for (size_t i = 0; i < resp->n_needs_restart; i++)
 		cli_note(cli, "%s needs a restart for it to take effect.", resp->needs_restart[i]);
 }
@@ -35,7 +38,7 @@ static int write_profile(struct cli *cli, const profile *p, struct lx_err *err)
 	int r = cli_call(cli, CLI_PROFILES, "Update", p, &resp, err);
 
 	if (r == 0)
-		note_restarts(cli, resp);
+		note_users(cli, resp);
 	return r;
 }
 
@@ -63,6 +66,7 @@ static void profile_doc(struct cli_doc *d, json_t *to, const profile *p)
 	cli_doc_str(d, to, "description", p->description);
 	cli_doc_map(d, to, "config", p->n_config, p->config);
 	cli_doc_devices(d, to, "devices", p->n_devices, p->devices);
+	cli_doc_bool(d, to, "builtin", p->builtin);
 	cli_doc_strv(d, to, "used_by", p->n_used_by, p->used_by);
 }
 
@@ -117,7 +121,8 @@ static int show_run(struct cli *cli, struct lx_err *err)
 /* Puts what a document says in place of what the profile has. */
 static int from_document(const json_t *doc, profile *p, struct lx_err *err)
 {
-	static const char *const known[] = { "name", "description", "config", "devices", "used_by", NULL };
+	static const char *const known[] = { "name",    "description", "config", "devices",
+					     "builtin", "used_by",     NULL };
 	cli_automap struct lx_map config, devices;
 	lx_autofree char *description = NULL;
 	int r;
@@ -202,8 +207,8 @@ static int edit_run(struct cli *cli, struct lx_err *err)
 		return r;
 	cli_autodoc struct cli_doc d;
 	profile_doc(&d, cli_doc_init(&d, false), p);
-	return cli_edit(cli, &d, "A profile. Its name and used_by cannot be changed here.", apply_edit, p,
-			err);
+	return cli_edit(cli, &d, "A profile. Its name, builtin and used_by cannot be changed here.",
+			apply_edit, p, err);
 }
 
 static int copy_run(struct cli *cli, struct lx_err *err)
@@ -217,6 +222,7 @@ static int copy_run(struct cli *cli, struct lx_err *err)
 		return r;
 	lx_pb_strv_free(&p->n_used_by, &p->used_by);
 	p->revision = 0;
+	p->builtin = false;
 	if (lx_pb_set(&p->name, cli_operand(cli, 1)) < 0)
 		return lx_err_oom(err);
 	return cli_call(cli, CLI_PROFILES, "Create", p, NULL, err);

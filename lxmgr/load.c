@@ -91,6 +91,14 @@ static int load_network(const struct lx_sql_value *c, int n, void *arg)
 	return lx_leases_network(l->m, pb->name, l->err);
 }
 
+/* After the profiles, before what uses them. */
+static int add_builtin(const struct lx_sql_value *c, int n, void *arg)
+{
+	struct load *l = arg;
+
+	return lx_manager_add_builtin_profiles(l->m, l->err);
+}
+
 static int load_instance(const struct lx_sql_value *c, int n, void *arg)
 {
 	struct load *l = arg;
@@ -312,6 +320,7 @@ int lx_manager_load(struct lx_manager *m, struct lx_err *err)
 	} tables[] = {
 		{ "SELECT spec FROM networks ORDER BY name", load_network },
 		{ "SELECT spec FROM profiles ORDER BY name", load_profile },
+		{ "SELECT 1", add_builtin },
 		{ "SELECT spec FROM images ORDER BY fingerprint", load_image },
 		{ "SELECT alias, fingerprint FROM image_aliases ORDER BY alias", load_alias },
 		{ "SELECT spec FROM nodes ORDER BY name", load_node },

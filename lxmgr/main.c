@@ -23,6 +23,7 @@
 #include "lib/log.h"
 #include "lib/notify.h"
 #include "lib/str.h"
+#include "lxmgr/keys_manual.h"
 #include "lxmgr/manager.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/descriptors.h"
@@ -72,7 +73,8 @@ enum {
 	OPT_COUNT,
 	OPT_LEVEL,
 	OPT_VERSION,
-	OPT_HELP
+	OPT_HELP,
+	OPT_KEYS_MANUAL
 };
 
 static const struct option options[] = {
@@ -88,6 +90,7 @@ static const struct option options[] = {
 	{ "log-level", required_argument, NULL, OPT_LEVEL },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, OPT_HELP },
+	{ "keys-manual", no_argument, NULL, OPT_KEYS_MANUAL },
 	{ 0 },
 };
 
@@ -147,6 +150,9 @@ static int parse(int argc, char **argv, struct lx_manager_options *o)
 		case OPT_HELP:
 		case 'h':
 			fputs(help, stdout);
+			return 1;
+		case OPT_KEYS_MANUAL:
+			lx_keys_manual();
 			return 1;
 		default:
 			return 1 + usage_error("unknown option");

@@ -126,6 +126,8 @@ struct lx_manager {
 extern const struct lx_schema lx_manager_schema;
 /* Reads the whole store into memory; makes the default profile and network on first start. */
 int lx_manager_load(struct lx_manager *m, struct lx_err *err);
+/* builtin.c: those of profiles/builtin.h, once what is stored has been loaded. */
+int lx_manager_add_builtin_profiles(struct lx_manager *m, struct lx_err *err);
 int lx_manager_meta_get(struct lx_manager *m, const char *key, char **ret, struct lx_err *err);
 
 /* ------------------------------------------------------------------ instance.c */

@@ -5,6 +5,7 @@
  */
 #include "profiles/profiles.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/cleanup.h"
@@ -82,6 +83,8 @@ static const struct lx_config_key keys[] = {
 	    "Capabilities no process of it may ever have, besides the default ones (net_raw,sys_ptrace)"),
 	KEY(INSTANCE, RESTART, "security.capabilities.keep", "capabilities", "", capabilities,
 	    "Only these capabilities, or none; default: all but the default ones", .values = none),
+	KEY(INSTANCE, RESTART, "security.nesting", "bool", "false", bool,
+	    "Make it fit for containers inside: Docker, podman, LXC", .values = bools),
 	KEY(INSTANCE, RESTART, "security.no_new_privileges", "bool", "false", bool,
 	    "Programs inside gain nothing from being setuid or having file capabilities", .values = bools),
 	KEY(INSTANCE, RESTART, "security.syscalls.allow", "syscalls", "", syscalls_allowed,
@@ -119,6 +122,13 @@ static const struct lx_config_key keys[] = {
 };
 /* clang-format on */
 
+const char *const lx_key_subject_names[] = {
+	[LX_KEY_INSTANCE] = "instance",
+	[LX_KEY_DISK] = "device disk",
+	[LX_KEY_NIC] = "device nic",
+};
+const size_t lx_n_key_subjects = LX_ARRAY_SIZE(lx_key_subject_names);
+
 const struct lx_config_key *lx_config_keys(size_t *n)
 {
 	*n = LX_ARRAY_SIZE(keys);
@@ -141,6 +151,37 @@ const struct lx_config_key *lx_config_key_find(enum lx_key_subject subject, cons
 		if (keys[i].subject == subject && stands_for(&keys[i], name))
 			return &keys[i];
 	return NULL;
+}
+
+static void range_of_values(const char *const *values, struct lx_key_range *r)
+{
+	size_t at = 0;
+
+	for (; *values && at < sizeof(r->text); values++)
+		at += (size_t)snprintf(r->text + at, sizeof(r->text) - at, "%s%s", at ? ", " : "", *values);
+}
+
+/* Sizes from a least one up: a greatest that nobody reaches says nothing. */
+static void range_of_sizes(const struct lx_config_key *key, struct lx_key_range *r)
+{
+	char least[LX_SIZE_TEXT_MAX];
+
+	snprintf(r->text, sizeof(r->text), "%s or more", lx_format_size(key->min, least, sizeof(least)));
+}
+
+const char *lx_config_key_range(const struct lx_config_key *key, struct lx_key_range *r)
+{
+	r->text[0] = '\0';
+	if (key->values && (strcmp(key->type, "bool") == 0 || strcmp(key->type, "enum") == 0))
+		range_of_values(key->values, r);
+	else if (strcmp(key->type, "size") == 0 && key->min > 0)
+		range_of_sizes(key, r);
+	else if (strcmp(key->type, "size") != 0 && key->max == RLIMIT_MAX)
+		snprintf(r->text, sizeof(r->text), "%llu or more, unlimited", (unsigned long long)key->min);
+	else if (strcmp(key->type, "size") != 0 && key->max > 0)
+		snprintf(r->text, sizeof(r->text), "%llu to %llu", (unsigned long long)key->min,
+			 (unsigned long long)key->max);
+	return r->text;
 }
 
 const char *lx_config_get(const struct lx_map *config, const char *key)

@@ -133,6 +133,16 @@ static void put_ids(struct gen *g)
 	putf(g, "lxc.idmap", "g 0 %" PRIu32 " %" PRIu32, in->idmap_base, in->idmap_size);
 }
 
+/*
+ * For containers inside the guest: the kernel lets a user namespace mount proc and sysfs only
+ * while it can see an unmasked one of each. Nobody has to look into these two.
+ */
+static void put_nesting(struct gen *g)
+{
+	put(g, "lxc.mount.entry", "proc dev/.lxmgr/proc proc nosuid,nodev,noexec,create=dir 0 0");
+	put(g, "lxc.mount.entry", "sysfs dev/.lxmgr/sys sysfs nosuid,nodev,noexec,create=dir 0 0");
+}
+
 /* The guest sees one pure v2 tree, also where the host's controllers are v1: those cannot be
  * restored. */
 static void put_mounts(struct gen *g)
@@ -140,6 +150,8 @@ static void put_mounts(struct gen *g)
 	put(g, "lxc.mount.auto",
 	    is_on(g, "security.sysfs.readonly") ? "proc:mixed sys:ro" : "proc:mixed sys:rw");
 	put(g, "lxc.mount.entry", "none sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0");
+	if (is_on(g, "security.nesting"))
+		put_nesting(g);
 }
 
 /* Named by us: liblxc would put a number behind a name it finds taken, and a restore needs the

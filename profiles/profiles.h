@@ -20,6 +20,10 @@ enum lx_key_scope { LX_KEY_LIVE, LX_KEY_RESTART };
 
 enum lx_key_subject { LX_KEY_INSTANCE, LX_KEY_DISK, LX_KEY_NIC };
 
+/* By subject: "instance", "device disk", "device nic". */
+extern const char *const lx_key_subject_names[];
+extern const size_t lx_n_key_subjects;
+
 /* One row of the table from which checks, help, completion and the man page come. */
 struct lx_config_key {
 	const char *name; /* "limits.memory"; a trailing '*' stands for a family: "user.*" */
@@ -39,6 +43,15 @@ struct lx_config_key {
 const struct lx_config_key *lx_config_keys(size_t *n);
 /* NULL when there is no such key. */
 const struct lx_config_key *lx_config_key_find(enum lx_key_subject subject, const char *name);
+
+/* What a key may be, in words: "true, false", "1 to 86400", "4MiB or more"; "" when its type says it. */
+#define LX_KEY_RANGE_MAX 96
+
+struct lx_key_range {
+	char text[LX_KEY_RANGE_MAX];
+};
+
+const char *lx_config_key_range(const struct lx_config_key *key, struct lx_key_range *r);
 
 /* Limits on what users may send. */
 #define LX_CONFIG_MAX_KEYS    512

@@ -4,6 +4,7 @@
  */
 #include "lxmgr/api/commit.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/api/update.h"
+#include "profiles/builtin.h"
 #include "profiles/profiles.h"
 #include "proto/pb.h"
 
@@ -42,6 +44,17 @@ static Lxmgr__V1__Profile *find(struct lx_manager *m, const char *name, struct l
 		lx_err_hint(err, "lxmgr profile list shows the profiles there are.");
 	}
 	return p;
+}
+
+static int check_own(const Lxmgr__V1__Profile *p, const char *verb, struct lx_err *err)
+{
+	if (!p->builtin)
+		return 0;
+	int r = lx_err_set(err, LX_FAILED_PRECONDITION, "profile %s is built in and cannot be %s", p->name,
+			   verb);
+
+	lx_err_hint(err, "Make one of your own from it: lxmgr profile copy %s NAME", p->name);
+	return r;
 }
 
 /* Everything a user can put into a profile. */
@@ -112,6 +125,7 @@ static Lxmgr__V1__Profile *accept_profile(const Lxmgr__V1__Profile *req, uint64_
 		return NULL;
 	lx_pb_strv_free(&p->n_used_by, &p->used_by);
 	p->revision = revision;
+	p->builtin = false;
 	return p;
 }
 
@@ -125,11 +139,17 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	if (check(m, req, &err) < 0)
 		goto fail;
 	if (lx_map_has(&m->profiles, req->name)) {
-		lx_err_set(&err, LX_ALREADY_EXISTS, "profile %s already exists", req->name);
-		lx_err_hint(&err, "Change it with lxmgr profile set or edit, or choose another name.");
+		const Lxmgr__V1__Profile *there = lx_map_get(&m->profiles, req->name);
+
+		lx_err_set(&err, LX_ALREADY_EXISTS, "profile %s already exists%s", req->name,
+			   there->builtin ? ": it is built in" : "");
+		lx_err_hint(&err,
+			    there->builtin
+				    ? "Choose another name."
+				    : "Change it with lxmgr profile set or edit, or choose another name.");
 		goto fail;
 	}
-	if (lx_map_count(&m->profiles) >= MAX_PROFILES) {
+	if (lx_map_count(&m->profiles) >= MAX_PROFILES + lx_n_builtin_profiles) {
 		lx_err_set(&err, LX_RESOURCE_EXHAUSTED, "there are %u profiles already", MAX_PROFILES);
 		goto fail;
 	}
@@ -267,7 +287,7 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct change *c = NULL;
 	const Lxmgr__V1__Profile *old = find(m, req->name, &err);
 
-	if (!old || check(m, req, &err) < 0)
+	if (!old || check_own(old, "changed", &err) < 0 || check(m, req, &err) < 0)
 		goto fail;
 	if (req->revision && req->revision != old->revision) {
 		lx_err_set(&err, LX_ABORTED, "profile %s was changed by somebody else meanwhile", req->name);
@@ -301,8 +321,14 @@ fail:
 
 static int check_unused(struct lx_manager *m, Lxmgr__V1__Profile *p, const char *verb, struct lx_err *err)
 {
-	if (lx_streq(p->name, "default"))
-		return lx_err_set(err, LX_FAILED_PRECONDITION, "the default profile cannot be %s", verb);
+	if (lx_streq(p->name, "default")) {
+		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "the default profile cannot be %s", verb);
+
+		lx_err_hint(err, "It can be changed: lxmgr profile edit default");
+		return r;
+	}
+	if (check_own(p, verb, err) < 0)
+		return -EPERM;
 	fill_used_by(m, p);
 	if (p->n_used_by) {
 		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "profile %s is used by %s%s", p->name,
@@ -405,16 +431,14 @@ fail:
 
 static void api_keys(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	static const char *const subjects[] = {
-		[LX_KEY_INSTANCE] = "instance", [LX_KEY_DISK] = "device disk", [LX_KEY_NIC] = "device nic"
-	};
 	Lxmgr__V1__ListKeysResponse resp = LXMGR__V1__LIST_KEYS_RESPONSE__INIT;
 	size_t n;
 	const struct lx_config_key *keys = lx_config_keys(&n);
 	lx_autofree Lxmgr__V1__ConfigKey *pb = calloc(n, sizeof(*pb));
 	lx_autofree Lxmgr__V1__ConfigKey **list = calloc(n, sizeof(*list));
+	lx_autofree struct lx_key_range *ranges = calloc(n, sizeof(*ranges));
 
-	if (!pb || !list) {
+	if (!pb || !list || !ranges) {
 		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
@@ -425,7 +449,8 @@ static void api_keys(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 		pb[i].default_ = (char *)(uintptr_t)keys[i].def;
 		pb[i].scope = (char *)(uintptr_t)(keys[i].scope == LX_KEY_LIVE ? "live" : "restart");
 		pb[i].help = (char *)(uintptr_t)keys[i].help;
-		pb[i].applies_to = (char *)(uintptr_t)subjects[keys[i].subject];
+		pb[i].applies_to = (char *)(uintptr_t)lx_key_subject_names[keys[i].subject];
+		pb[i].range = (char *)(uintptr_t)lx_config_key_range(&keys[i], &ranges[i]);
 		list[i] = &pb[i];
 	}
 	resp.keys = list;

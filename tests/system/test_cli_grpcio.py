@@ -1005,6 +1005,12 @@ def test_manual_page_is_current(lab):
     assert lab.run("__manpage") == open(f"{TOP}/docs/man/lxmgr.1").read()
 
 
+def test_manual_page_of_the_keys_is_current():
+    """Anew: lxmgrd --keys-manual > docs/man/lxmgr-config.7"""
+    made = subprocess.run([os.path.join(os.path.dirname(LXMGR), "lxmgrd"), "--keys-manual"], capture_output=True, text=True)
+    assert made.stdout == open(f"{TOP}/docs/man/lxmgr-config.7").read()
+
+
 def complete(lab, *words):
     return lab.run("__complete", "--", *words).split()
 

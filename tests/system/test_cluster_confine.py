@@ -3,6 +3,7 @@
 A program is put into real instances and tries (tests/system/instance/confined.c).
 """
 
+import json
 import os
 import sys
 
@@ -127,6 +128,61 @@ def test_what_cannot_be_is_refused(cluster, key, hint):
     done = cluster.cli("launch", "busybox", "c1", "-c", key)
     assert done.returncode == 1 and hint in done.stderr
     assert not cluster.instances()
+
+
+# ---------------------------------------------------------------- built-in profiles
+
+
+def test_built_in_profiles_are_there_and_stay(cluster):
+    there = {p["name"]: p["builtin"] for p in json.loads(cluster.ok("profile", "list", "--format", "json"))}
+    assert there["default"] is False and there["hardened"] and there["nesting"]
+    for change in (["set", "hardened", "security.no_new_privileges=false"], ["unset", "hardened", "security.syscalls.allow"],
+                   ["delete", "hardened"], ["rename", "hardened", "soft"], ["delete", "default"]):
+        done = cluster.cli("profile", *change)
+        assert done.returncode == 1 and "cannot be" in done.stderr and "Hint:" in done.stderr, change
+    assert "built in" in cluster.cli("profile", "create", "nesting").stderr
+    cluster.ok("profile", "copy", "hardened", "mine")
+    try:
+        cluster.ok("profile", "set", "mine", "security.sysfs.readonly=false")
+        assert json.loads(cluster.ok("profile", "show", "mine", "--format", "json"))["builtin"] is False
+    finally:
+        cluster.ok("profile", "delete", "mine")
+
+
+def test_nesting_lets_containers_inside_have_their_own_view(cluster):
+    """One with users of its own may mount proc only where the kernel sees that nothing of it was hidden."""
+    launch(cluster, "c1")
+    launch(cluster, "c2", more=("-p", "default", "-p", "nesting"))
+    assert attempts(cluster, "c1", "mount_proc_nested") == {"mount_proc_nested": "EPERM"}
+    inner = ("mount_proc", "mount_proc_nested", "mount_sysfs", "mount_sysfs_nested", "mount_overlay", "userns", "keyring")
+    for call in inner:
+        assert attempts(cluster, "c2", call)[call] == "ok", call
+
+
+def test_change_of_a_profile_names_those_it_touches(cluster):
+    cluster.ok("profile", "create", "mine")
+    try:
+        launch(cluster, "c1", more=("-p", "default", "-p", "mine"))
+        done = cluster.cli("profile", "set", "mine", "limits.processes=300")
+        assert done.returncode == 0 and "c1 has it now." in done.stderr
+        done = cluster.cli("profile", "set", "mine", "security.no_new_privileges=true")
+        assert "c1 needs a restart" in done.stderr and status(cluster, "c1", 1)["NoNewPrivs"] == "0"
+        cluster.ok("restart", "--force", "c1")
+        assert status(cluster, "c1", 1)["NoNewPrivs"] == "1"
+    finally:
+        cluster.remove_instances()
+        cluster.ok("profile", "delete", "mine")
+
+
+def test_keys_are_told_with_their_range(cluster):
+    keys = {k["name"]: k for k in json.loads(cluster.ok("config", "keys", "--format", "json"))}
+    assert keys["limits.memory"]["range"] == "4MiB or more"
+    assert keys["security.nesting"] == {"name": "security.nesting", "type": "bool", "default": "false",
+                                        "range": "true, false", "scope": "restart", "applies_to": "instance",
+                                        "help": keys["security.nesting"]["help"]}
+
+
+# ---------------------------------------------------------------- a whole guest, and a move
 
 
 @pytest.mark.limit(900)

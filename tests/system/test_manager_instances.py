@@ -20,7 +20,7 @@ def api(cluster):
     yield api
     cluster.remove_instances()
     for p in api.profiles.List(pb.ListProfilesRequest()).profiles:
-        if p.name != "default":
+        if p.name != "default" and not p.builtin:
             api.profiles.Delete(pb.ProfileRequest(name=p.name))
     for n in api.networks.List(pb.ListNetworksRequest()).networks:
         if n.name != cluster.network:

@@ -1,6 +1,8 @@
 /* The key table, and every kind of good and bad value. */
 #include "test_profiles.h"
 
+#include "profiles/builtin.h"
+
 /* ------------------------------------------------------------------ the table */
 
 static void rows_are_whole(void **state)
@@ -63,6 +65,40 @@ static void gets_effective_values(void **state)
 }
 
 /* ------------------------------------------------------------------ values */
+
+static void expect_range(const char *key, const char *want)
+{
+	const struct lx_config_key *row = lx_config_key_find(LX_KEY_INSTANCE, key);
+	struct lx_key_range r;
+
+	assert_non_null(row);
+	assert_string_equal(lx_config_key_range(row, &r), want);
+}
+
+static void says_ranges(void **state)
+{
+	expect_range("boot.autostart", "true, false, last-state");
+	expect_range("boot.host_shutdown_timeout", "1 to 86400");
+	expect_range("limits.memory", "4MiB or more");
+	expect_range("limits.kernel.nofile", "0 to 1073741816");
+	expect_range("limits.kernel.memlock", "0 or more, unlimited");
+	expect_range("user.x", "");
+	expect_range("security.capabilities.keep", "");
+}
+
+/* What is built in is made of good values. */
+static void has_good_builtin_profiles(void **state)
+{
+	for (size_t i = 0; i < lx_n_builtin_profiles; i++) {
+		assert_int_equal(lx_name_check("profile", lx_builtin_profiles[i].name, NULL), 0);
+		for (const struct lx_builtin_key *k = lx_builtin_profiles[i].config; k->name; k++) {
+			struct lx_err err = LX_ERR_INIT;
+
+			if (lx_config_check(k->name, k->value, &err) < 0)
+				fail_msg("%s: %s", lx_builtin_profiles[i].name, err.msg);
+		}
+	}
+}
 
 static void accepts_good_values(void **state)
 {
@@ -268,6 +304,8 @@ int main(void)
 		cmocka_unit_test(defaults_and_listed_values_are_good),
 		cmocka_unit_test(finds_rows),
 		cmocka_unit_test(gets_effective_values),
+		cmocka_unit_test(says_ranges),
+		cmocka_unit_test(has_good_builtin_profiles),
 		cmocka_unit_test(accepts_good_values),
 		cmocka_unit_test(refuses_bad_values),
 		cmocka_unit_test(refuses_bad_environment),

@@ -125,10 +125,18 @@ static long do_userns(void)
 	return unshare(CLONE_NEWUSER);
 }
 
+/* Namespaces beside a mount namespace, in which nothing mounted is seen elsewhere. */
+static int separate(int namespaces)
+{
+	return unshare(CLONE_NEWNS | namespaces) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0
+		       ? -1
+		       : 0;
+}
+
 /* What a container inside this one needs: its own view of processes and network. */
 static long do_mount_proc(void)
 {
-	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
+	if (separate(CLONE_NEWPID) < 0)
 		return -1;
 	pid_t child = fork();
 
@@ -146,7 +154,7 @@ static long do_mount_proc(void)
 
 static long do_mount_sysfs(void)
 {
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
+	if (separate(CLONE_NEWNET) < 0)
 		return -1;
 	mkdir("/tmp/.sys", 0755);
 	return mount("sysfs", "/tmp/.sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
@@ -165,8 +173,8 @@ static long do_mount_sysfs_nested(void)
 
 static long do_mount_overlay(void)
 {
-	if (unshare(CLONE_NEWNS) < 0 || mkdir("/tmp/.o", 0755) < 0 ||
-	    mount("tmpfs", "/tmp/.o", "tmpfs", 0, NULL) < 0)
+	mkdir("/tmp/.o", 0755);
+	if (separate(0) < 0 || mount("tmpfs", "/tmp/.o", "tmpfs", 0, NULL) < 0)
 		return -1;
 	mkdir("/tmp/.o/upper", 0755);
 	mkdir("/tmp/.o/work", 0755);
