@@ -15,10 +15,10 @@ import glob
 import os
 import re
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from check_tally import Stage, Tally, count_cmocka, count_junit, ended, run  # noqa: E402
+import check_pytest  # noqa: E402
+from check_tally import Stage, Tally, count_cmocka, ended, run  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build")
@@ -31,7 +31,7 @@ UNIT_SECONDS = 180  # a program
 TIDY_SECONDS = 120  # a file
 FUZZ_SECONDS = 120  # a target, of which it fuzzes a few
 SYSTEM_SECONDS = 2400  # all of them; each has a limit of its own (tests/system/conftest.py)
-SECOND_CHANCES = 25  # system tests that fail and are run again; when more do, something is broken
+SYSTEM_PROCESSES = 2  # more wait for one another: they start programs all the time
 
 SOURCES = ["lib", "proto", "rpc", "store", "profiles", "images", "migration", "agent", "lxmgr", "cli", "tests"]
 SANITIZERS = "-fsanitize=address,undefined"
@@ -78,34 +78,9 @@ def command(name, argv, timeout, again):
         tally.fail(name, f"{output}\n{ended(code)}", again)
 
 
-def pytest(stage, name, paths, timeout, show=True, second=False):
-    """A pytest run whose tests count one by one.
-
-    With `second` the few that failed are run once more. What then passes counts as passed, and is
-    listed with its first failure as UNSTABLE: these tests share a machine with others.
-    """
-    again = f"{sys.executable} -m pytest -p no:cacheprovider"
-    env = {"BUILD": BUILD, "LX_BUILD": os.path.abspath(BUILD), "PYTHONDONTWRITEBYTECODE": "1"}
-    with tempfile.TemporaryDirectory() as tmp:
-        report = os.path.join(tmp, "report.xml")
-        argv = [*again.split(), "-v", "--no-header", "--no-summary", f"--junit-xml={report}", *paths]
-        code, output = run(argv, timeout, env, show=show)
-        if os.path.exists(report):
-            before = tally.counts()
-            failed = count_junit(tally, report, again)
-            if code in (0, 1) and tally.counts() != before:
-                if second and 0 < len(failed) <= SECOND_CHANCES:
-                    stage.say(f"once more: {len(failed)}")
-                    tally.withdraw(failed)
-                    pytest(stage, name, failed, timeout, show)
-                    tally.settle()
-                return
-        tally.fail(f"{name}: {ended(code)}", output or "pytest came to no end", f"{again} {' '.join(paths)}")
-
-
 def house(stage):
     command("layers", [sys.executable, "tests/layers.py"], 60, "tests/layers.py")
-    pytest(stage, "house", ["tests/layers_test.py"], 120, show=False)
+    check_pytest.whole(tally, "house", ["tests/layers_test.py"], 120)
 
 
 def formatted(stage):
@@ -181,7 +156,7 @@ def system(stage):
     if not make(stage, "gcc builds the programs without a warning", "all", "check-bins"):
         tally.skip("system tests", "the programs do not build")
         return
-    pytest(stage, "system", ["tests/system"], SYSTEM_SECONDS, second=True)
+    check_pytest.shared(stage, tally, "system", "tests/system", SYSTEM_SECONDS, SYSTEM_PROCESSES)
 
 
 # In order: what is quick comes first.

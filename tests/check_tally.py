@@ -39,11 +39,11 @@ class Tally:
         self.withdrawn = [f for f in self.failures if f[0] in names]
         self.failures = [f for f in self.failures if f[0] not in names]
 
-    def settle(self):
-        """A test that was skipped the second time has not passed: its failure stands."""
+    def settle(self, ran=True):
+        """What did not run again, or was skipped the second time, has not passed: its failure stands."""
         failed, skipped = {f[0] for f in self.failures}, {s[0] for s in self.skips}
-        self.failures += [f for f in self.withdrawn if f[0] in skipped]
-        self.unstable += [f for f in self.withdrawn if f[0] not in failed | skipped]
+        self.failures += [f for f in self.withdrawn if f[0] in skipped or (not ran and f[0] not in failed)]
+        self.unstable += [f for f in self.withdrawn if ran and f[0] not in failed | skipped]
         self.withdrawn = []
 
     def counts(self):
@@ -67,17 +67,14 @@ class Tally:
         sys.stdout.flush()
 
 
-def run(argv, timeout, env=None, show=False):
-    """(exit code, output). After `timeout` seconds the command and its children are killed.
-
-    With `show` the output goes to the terminal as it comes, and "" is returned.
-    """
+def run(argv, timeout, env=None):
+    """(exit code, output). After `timeout` seconds the command and its children are killed."""
     child = subprocess.Popen(
         argv,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
-        stdout=None if show else subprocess.PIPE,
-        stderr=None if show else subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     try:

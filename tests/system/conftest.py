@@ -23,6 +23,7 @@ LIMIT_SECONDS = 120  # of a test, unless it is marked with @pytest.mark.limit(se
 
 def pytest_configure(config):
     config.addinivalue_line("markers", f"limit(seconds): how long the test may take (else {LIMIT_SECONDS})")
+    config.addinivalue_line("markers", "alone: it counts what all of the machine does; no other test may run meanwhile")
 
 
 def pytest_sessionstart(session):

@@ -317,7 +317,8 @@ def kept(api, pb):
     networks = sorted(api.networks.List(pb.ListNetworksRequest()).networks, key=lambda n: n.name)
     for network in networks:
         network.status = ""
-    return {p.name: p for p in api.profiles.List(pb.ListProfilesRequest()).profiles}, networks
+    profiles = api.profiles.List(pb.ListProfilesRequest()).profiles
+    return {p.name: p for p in profiles}, {n.name: n for n in networks}
 
 
 def test_it_lasts(able):  # noqa: ARG001

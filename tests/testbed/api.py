@@ -6,6 +6,7 @@
 `pb` holds the messages of all files; `instances`, `images`, ... are the services.
 """
 
+import fcntl
 import glob
 import importlib
 import os
@@ -34,20 +35,27 @@ SERVICES = {
 def generate(build):
     """Python modules below build/tests/pb, made anew when a .proto has changed."""
     out = os.path.join(build, "tests", "pb")
-    made = os.path.join(out, "lxmgr")
-    sources = sorted(glob.glob(os.path.join(TOP, "proto/lxmgr/v1/*.proto")))
-    if not os.path.exists(made) or os.path.getmtime(made) < max(os.path.getmtime(s) for s in sources):
-        os.makedirs(out, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out) as tmp:
-            argv = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={TOP}/proto", f"--python_out={tmp}",
-                    f"--grpc_python_out={tmp}", *sources]
-            subprocess.run(argv, check=True)
-            os.utime(os.path.join(tmp, "lxmgr"))
-            if os.path.exists(made):
-                os.rename(made, os.path.join(tmp, "old"))
-            os.rename(os.path.join(tmp, "lxmgr"), made)
+    os.makedirs(out, exist_ok=True)
+    with open(os.path.join(out, "lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another test program may be at it
+        _generate(out)
     if out not in sys.path:
         sys.path.insert(0, out)
+
+
+def _generate(out):
+    made = os.path.join(out, "lxmgr")
+    sources = sorted(glob.glob(os.path.join(TOP, "proto/lxmgr/v1/*.proto")))
+    if os.path.exists(made) and os.path.getmtime(made) >= max(os.path.getmtime(s) for s in sources):
+        return
+    with tempfile.TemporaryDirectory(dir=out) as tmp:
+        argv = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={TOP}/proto", f"--python_out={tmp}",
+                f"--grpc_python_out={tmp}", *sources]
+        subprocess.run(argv, check=True)
+        os.utime(os.path.join(tmp, "lxmgr"))
+        if os.path.exists(made):
+            os.rename(made, os.path.join(tmp, "old"))
+        os.rename(os.path.join(tmp, "lxmgr"), made)
 
 
 class Api:

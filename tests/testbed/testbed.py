@@ -21,6 +21,7 @@ when something stays. What a killed test program left is swept by the next one, 
     tests/testbed/testbed.py sweep
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -459,15 +460,19 @@ def cached_image(name, make_in=None):
     if os.path.exists(path):
         return path
     os.makedirs(CACHE, exist_ok=True)
-    try:
-        if make_in:
-            _build(make_in, name, path)
-        else:
-            with Cluster("images") as cluster:
-                _build(cluster, name, path)
-    except Unavailable as e:
-        _unavailable[name] = str(e)
-        raise
+    with open(f"{path}.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another test program may be building the same
+        if os.path.exists(path):
+            return path
+        try:
+            if make_in:
+                _build(make_in, name, path)
+            else:
+                with Cluster("images") as cluster:
+                    _build(cluster, name, path)
+        except Unavailable as e:
+            _unavailable[name] = str(e)
+            raise
     return path
 
 
