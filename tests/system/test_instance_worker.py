@@ -3,6 +3,7 @@
 A busybox guest on an own bridge, with directories and cgroups of its own; see instance/lab.py.
 """
 
+import concurrent.futures
 import contextlib
 import fcntl
 import os
@@ -459,26 +460,17 @@ def test_deep_cgroups_of_the_guest_are_removed(lab, name):
     assert lab.left(name) == []
 
 
+@pytest.mark.limit(300)
 def test_two_hundred_are_deleted_by_force(lab):
     names = [lab.new_name("many") for _ in range(200)]
-    try:
-        for n in names:
-            lab.start(n)
-        gate = threading.Semaphore(4)
-
-        def destroy(n):
-            with gate:
-                lab.destroy(n)
-
-        threads = [threading.Thread(target=destroy, args=(n,)) for n in names]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        assert [n for n in names if lab.cgroups(n) or lab.has_veth(n)] == []
-    finally:
-        for n in names:
-            lab.destroy(n)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        try:
+            list(pool.map(lab.start, names))
+            list(pool.map(lab.destroy, names))
+            assert [n for n in names if lab.cgroups(n) or lab.has_veth(n)] == []
+        finally:
+            left = [n for n in names if lab.cgroups(n) or lab.has_veth(n)]
+            list(pool.map(lab.destroy, left))
 
 
 # ---------------------------------------------------------------- freeze

@@ -57,8 +57,7 @@ def missing():
 def load_protos(out):
     from grpc_tools import protoc
 
-    names = ["worker", "agent", "image", "instance", "stream", "network", "node", "operation", "migration"]
-    files = [f"lxmgr/v1/{n}.proto" for n in names if os.path.exists(f"{ROOT}/proto/lxmgr/v1/{n}.proto")]
+    files = [f"lxmgr/v1/{n}" for n in sorted(os.listdir(f"{ROOT}/proto/lxmgr/v1")) if n.endswith(".proto")]
     if protoc.main(["protoc", f"-I{ROOT}/proto", f"--python_out={out}", *files]) != 0:
         raise RuntimeError("cannot compile the protos")
     sys.path.insert(0, out)
