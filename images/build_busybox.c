@@ -28,17 +28,29 @@ static const struct {
 	const char *path;
 	mode_t mode;
 } dirs[] = {
-	{ "bin", 0755 },       { "sbin", 0755 },
-	{ "usr", 0755 },       { "usr/bin", 0755 },
-	{ "usr/sbin", 0755 },  { "dev", 0755 },
-	{ "etc", 0755 },       { "etc/network", 0755 },
-	{ "home", 0755 },      { "lib", 0755 },
-	{ "mnt", 0755 },       { "proc", 0555 },
-	{ "root", 0700 },      { "run", 0755 },
-	{ "srv", 0755 },       { "sys", 0555 },
-	{ "tmp", 01777 },      { "var", 0755 },
-	{ "var/tmp", 01777 },  { "var/log", 0755 },
-	{ "var/spool", 0755 }, { "var/spool/cron", 0755 },
+	{ "bin", 0755 },
+	{ "sbin", 0755 },
+	{ "usr", 0755 },
+	{ "usr/bin", 0755 },
+	{ "usr/sbin", 0755 },
+	{ "dev", 0755 },
+	{ "etc", 0755 },
+	{ "etc/network", 0755 },
+	{ "home", 0755 },
+	{ "lib", 0755 },
+	{ "mnt", 0755 },
+	{ "proc", 0555 },
+	{ "root", 0700 },
+	{ "run", 0755 },
+	{ "run/lock", 0755 },
+	{ "srv", 0755 },
+	{ "sys", 0555 },
+	{ "tmp", 01777 },
+	{ "var", 0755 },
+	{ "var/tmp", 01777 },
+	{ "var/log", 0755 },
+	{ "var/spool", 0755 },
+	{ "var/spool/cron", 0755 },
 	{ "var/www", 0755 },
 };
 
@@ -51,18 +63,25 @@ static const struct {
 	  "::sysinit:/etc/init.d/rcS\n"
 	  "::ctrlaltdel:/sbin/reboot\n"
 	  "::shutdown:/etc/init.d/rcK\n" },
-	/* The address is usually there before init is; only without one is a server asked, and nothing waits.
+	/*
+	 * Nothing but what the shell can do itself while all is well, because each program that a guest
+	 * starts is paid again by every guest that boots: lo and the card are usually up and the address
+	 * there before init is. Only without one is a server asked, and nothing waits.
 	 */
 	{ "etc/init.d/rcS", 0755,
 	  "#!/bin/sh\n"
 	  "# Runs once at boot; then every executable in /etc/rc.d does.\n"
-	  "mkdir -p /run/lock\n"
-	  "ip link set lo up 2>/dev/null\n"
-	  "for nic in /sys/class/net/eth*; do\n"
+	  "for nic in /sys/class/net/lo /sys/class/net/eth*; do\n"
 	  "\t[ -e \"$nic\" ] || continue\n"
+	  "\tread flags <\"$nic/flags\"\n"
 	  "\tnic=${nic##*/}\n"
-	  "\tip link set \"$nic\" up\n"
-	  "\tip -4 addr show dev \"$nic\" | grep -q inet ||\n"
+	  "\t[ $((flags & 1)) = 1 ] || ip link set \"$nic\" up 2>/dev/null\n"
+	  "\t[ \"$nic\" = lo ] && continue\n"
+	  "\taddress=\n"
+	  "\twhile read -r name rest; do\n"
+	  "\t\t[ \"$name\" = \"$nic\" ] && address=yes\n"
+	  "\tdone </proc/net/route\n"
+	  "\t[ \"$address\" ] ||\n"
 	  "\t\tudhcpc -S -t 10 -A 5 -i \"$nic\" -p \"/run/udhcpc.$nic.pid\" >/dev/null 2>&1 &\n"
 	  "done\n"
 	  "for script in /etc/rc.d/*; do\n"

@@ -34,8 +34,8 @@
  * when the file cannot be written.
  */
 #define INIT_WITH_LOG                                                                                        \
-	"mkdir -p /var/log; (: >>" LX_CONSOLE_LOG ") && exec " LX_GUEST_INIT " >>" LX_CONSOLE_LOG            \
-	" 2>&1; exec " LX_GUEST_INIT
+	"[ -d /var/log ] || mkdir -p /var/log; (: >>" LX_CONSOLE_LOG ") && exec " LX_GUEST_INIT              \
+	" >>" LX_CONSOLE_LOG " 2>&1; exec " LX_GUEST_INIT
 
 /* The end of the log that is searched for the cause of a failure. */
 #define LOG_TAIL_MAX 65536
@@ -47,6 +47,10 @@ static int check_running(const struct lx_job *job, const lx_spec *spec, struct l
 			 struct lx_err *err)
 {
 	lx_autospec lx_spec *stored = NULL;
+
+	/* New: the specification is there before liblxc is called. Asking liblxc costs a process. */
+	if (!lx_spec_exists(job))
+		return 0;
 	int r = lx_run_find(job, run, err);
 
 	if (r <= 0)
