@@ -131,19 +131,20 @@ int lx_fsync_dir(const char *path)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-static int fill_file(int fd, const void *data, size_t len, mode_t mode)
+static int fill_file(int fd, const void *data, size_t len, mode_t mode, bool durable)
 {
 	ssize_t w = lx_write_full(fd, data, len);
 
 	if (w < 0)
 		return (int)w;
 	/* Not at creation: the umask must not change what was asked for. */
-	if (fchmod(fd, mode) < 0 || fsync(fd) < 0)
+	if (fchmod(fd, mode) < 0 || (durable && fsync(fd) < 0))
 		return -errno;
 	return 0;
 }
 
-int lx_write_file_atomic(const char *path, const void *data, size_t len, mode_t mode, struct lx_err *err)
+static int replace_file(const char *path, const void *data, size_t len, mode_t mode, bool durable,
+			struct lx_err *err)
 {
 	const char *slash = strrchr(path, '/');
 	const char *base = slash ? slash + 1 : path;
@@ -158,7 +159,7 @@ int lx_write_file_atomic(const char *path, const void *data, size_t len, mode_t 
 
 	if (fd < 0)
 		return lx_err_errno(err, errno, "cannot create a temporary file for %s", path);
-	int r = fill_file(fd, data, len, mode);
+	int r = fill_file(fd, data, len, mode, durable);
 
 	if (r == 0 && rename(temp, path) < 0)
 		r = -errno;
@@ -166,10 +167,20 @@ int lx_write_file_atomic(const char *path, const void *data, size_t len, mode_t 
 		unlink(temp);
 		return lx_err_errno(err, r, "cannot write %s", path);
 	}
-	r = lx_fsync_dir(dir);
+	r = durable ? lx_fsync_dir(dir) : 0;
 	if (r < 0)
 		return lx_err_errno(err, r, "cannot flush directory %s", dir);
 	return 0;
+}
+
+int lx_write_file_atomic(const char *path, const void *data, size_t len, mode_t mode, struct lx_err *err)
+{
+	return replace_file(path, data, len, mode, true, err);
+}
+
+int lx_write_file_volatile(const char *path, const void *data, size_t len, mode_t mode, struct lx_err *err)
+{
+	return replace_file(path, data, len, mode, false, err);
 }
 
 int lx_write_knob(const char *path, const char *text)

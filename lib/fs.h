@@ -20,6 +20,8 @@ int lx_read_line(const char *path, char *buf, size_t n);
  * the file is either the old or the new one, whole.
  */
 int lx_write_file_atomic(const char *path, const void *data, size_t len, mode_t mode, struct lx_err *err);
+/* The same without waiting for the disk: for what is of no use after the machine has restarted. */
+int lx_write_file_volatile(const char *path, const void *data, size_t len, mode_t mode, struct lx_err *err);
 /* Opens an existing file (cgroup knob, sysctl) and writes `text` in one write(2). */
 int lx_write_knob(const char *path, const char *text);
 

@@ -72,6 +72,22 @@ static void writes_and_reads_back(void **state)
 	assert_int_equal(count_entries("."), 1); /* no temporary file stays */
 }
 
+static void volatile_write_replaces_the_whole_file(void **state)
+{
+	lx_autobuf struct lx_buf b = { 0 };
+	struct lx_err err = LX_ERR_INIT;
+	struct stat st;
+
+	put("a", "something longer");
+	assert_int_equal(lx_write_file_volatile("a", "new", 3, 0600, &err), 0);
+	assert_int_equal(lx_read_file("a", 16, &b, &err), 0);
+	assert_string_equal(lx_buf_str(&b), "new");
+	assert_int_equal(stat("a", &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(count_entries("."), 1);
+	assert_int_equal(lx_write_file_volatile("missing/x", "new", 3, 0644, &err), -ENOENT);
+}
+
 static void failed_write_keeps_the_old_file(void **state)
 {
 	struct lx_err err = LX_ERR_INIT;
@@ -291,6 +307,7 @@ int main(void)
 #define IN_DIR(t) cmocka_unit_test_setup_teardown(t, enter_dir, leave_dir)
 	const struct CMUnitTest tests[] = {
 		IN_DIR(writes_and_reads_back),
+		IN_DIR(volatile_write_replaces_the_whole_file),
 		IN_DIR(failed_write_keeps_the_old_file),
 		IN_DIR(replaces_a_link_not_its_target),
 		IN_DIR(read_has_a_limit),

@@ -13,6 +13,7 @@
 #include <grp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -28,6 +29,28 @@
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 
+#define STACK_SIZE (256u << 10) /* of a child; what it does not touch costs nothing */
+
+/* ------------------------------------------------------------------ children */
+
+/*
+ * They work in our memory, on a stack of their own: a copy of it, and afterwards a fault for every
+ * page that either side writes to, would cost more than what they do. Returns the top, or NULL.
+ */
+static void *new_stack(void)
+{
+	uint8_t *at = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
+			   -1, 0);
+
+	return at == MAP_FAILED ? NULL : at + STACK_SIZE;
+}
+
+static void free_stack(void *top)
+{
+	if (top)
+		munmap((uint8_t *)top - STACK_SIZE, STACK_SIZE);
+}
+
 /* ------------------------------------------------------------------ user namespace */
 
 static int write_map(pid_t pid, const char *file, uint32_t base, uint32_t size)
@@ -40,40 +63,41 @@ static int write_map(pid_t pid, const char *file, uint32_t base, uint32_t size)
 }
 
 /* The namespace needs a process until it is open here: a child that waits for our end of a pipe to close. */
-static pid_t hold_userns(int *ret_pipe)
+static int hold(void *arg)
 {
-	int hold[2];
+	const int *ends = arg;
+	char c;
 
-	if (pipe2(hold, O_CLOEXEC) < 0)
+	close(ends[1]);
+	while (read(ends[0], &c, 1) < 0 && errno == EINTR)
+		;
+	return EXIT_SUCCESS;
+}
+
+static pid_t hold_userns(void *stack, int ends[2])
+{
+	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
-	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
+	pid_t pid = clone(hold, stack, CLONE_NEWUSER | CLONE_VM | SIGCHLD, ends);
 	int e = errno;
 
-	if (pid == 0) {
-		char c;
-
-		close(hold[1]);
-		while (read(hold[0], &c, 1) < 0 && errno == EINTR)
-			;
-		_exit(EXIT_SUCCESS);
-	}
-	close(hold[0]);
-	if (pid < 0) {
-		close(hold[1]);
-		return -e;
-	}
-	*ret_pipe = hold[1];
-	return pid;
+	close(ends[0]);
+	if (pid < 0)
+		close(ends[1]);
+	return pid < 0 ? -e : pid;
 }
 
 int lx_userns_open(uint32_t base, uint32_t size, struct lx_err *err)
 {
 	char path[64];
-	int hold = -1, fd = -1;
-	pid_t pid = hold_userns(&hold);
+	int ends[2], fd = -1;
+	void *stack = new_stack();
+	pid_t pid = stack ? hold_userns(stack, ends) : -ENOMEM;
 
-	if (pid < 0)
+	if (pid < 0) {
+		free_stack(stack);
 		return lx_err_errno(err, pid, "cannot make a user namespace");
+	}
 	int r = write_map(pid, "uid_map", base, size);
 
 	if (r == 0)
@@ -83,8 +107,10 @@ int lx_userns_open(uint32_t base, uint32_t size, struct lx_err *err)
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		r = fd < 0 ? -errno : 0;
 	}
-	close(hold);
-	waitpid(pid, NULL, 0);
+	close(ends[1]);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	free_stack(stack);
 	return r < 0 ? lx_err_errno(err, r, "cannot map ids %u to %u", base, base + size - 1) : fd;
 }
 
@@ -154,44 +180,45 @@ int lx_guest_enter(const struct lx_job *job, struct lx_err *err)
 
 /* ------------------------------------------------------------------ in a child */
 
-struct outcome {
+struct work {
+	int root_fd, userns_fd;
+	int (*fn)(void *arg, struct lx_err *err);
+	void *arg;
 	int r;
-	struct lx_err err;
+	struct lx_err *err;
 };
+
+static int work(void *arg)
+{
+	struct work *w = arg;
+	int r = enter_tree(w->root_fd, w->userns_fd, w->err);
+
+	/* After the change of user, which takes it back. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	w->r = r < 0 ? r : w->fn(w->arg, w->err);
+	return EXIT_SUCCESS;
+}
 
 int lx_guest_run(int root_fd, int userns_fd, int (*fn)(void *arg, struct lx_err *err), void *arg,
 		 struct lx_err *err)
 {
-	struct outcome *out =
-		mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct work w = { root_fd, userns_fd, fn, arg, -EIO, err };
+	void *stack = new_stack();
 
-	if (out == MAP_FAILED)
+	if (!stack)
 		return lx_err_oom(err);
-	/* What stands when the child dies before it can say anything. */
-	out->r = lx_err_set(&out->err, LX_INTERNAL, "a process working in the guest's files died");
-	pid_t pid = fork();
-	int r;
+	/* We stand still until it has ended: the memory is its own for so long. */
+	pid_t pid = clone(work, stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &w);
+	int r = pid < 0 ? -errno : 0, status = 0;
 
-	if (pid == 0) {
-		struct lx_err e = LX_ERR_INIT;
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		r = enter_tree(root_fd, userns_fd, &e);
-		if (r == 0)
-			r = fn(arg, &e);
-		out->err = e;
-		out->r = r;
-		_exit(EXIT_SUCCESS);
-	}
-	if (pid < 0) {
-		r = lx_err_errno(err, errno, "cannot start a process");
-	} else {
-		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-			;
-		r = out->r;
-		if (r < 0 && err)
-			*err = out->err;
-	}
-	munmap(out, sizeof(*out));
-	return r;
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	free_stack(stack);
+	/* The kernel takes it from all who share the memory of one that becomes somebody else. */
+	prctl(PR_SET_DUMPABLE, 1);
+	if (r < 0)
+		return lx_err_errno(err, r, "cannot start a process");
+	if (!WIFEXITED(status))
+		return lx_err_set(err, LX_INTERNAL, "a process working in the guest's files died");
+	return w.r;
 }

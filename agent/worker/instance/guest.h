@@ -20,7 +20,7 @@ int lx_guest_enter(const struct lx_job *job, struct lx_err *err);
 
 /*
  * Runs `fn` in a child that is root of the (stopped) guest whose file system `root_fd` is.
- * The child gets everything by copy; only its error comes back.
+ * The child works in our memory, while this process waits: descriptors, directory and ids are its own.
  */
 int lx_guest_run(int root_fd, int userns_fd, int (*fn)(void *arg, struct lx_err *err), void *arg,
 		 struct lx_err *err);

@@ -170,7 +170,7 @@ int lx_run_save(const struct lx_job *job, pid_t init, char **veths, size_t n_vet
 	int r = lx_mkdir_p(job->run_dir, 0700, err);
 
 	if (r == 0)
-		r = lx_write_file_atomic(path, data.data, data.len, 0600, err);
+		r = lx_write_file_volatile(path, data.data, data.len, 0600, err);
 	if (r < 0)
 		return r;
 	*ret = run;
