@@ -52,6 +52,7 @@ LDFLAGS  += $(SAN) -pie -Wl,-z,relro -Wl,--as-needed -Wl,--gc-sections -pthread
 src = $(sort $(wildcard $(addsuffix /*.c,$(1))))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 nomain = $(filter-out %/main.c,$(1))
+comma := ,
 
 PROTOS   := $(sort $(wildcard proto/lxmgr/v1/*.proto proto/grpc/reflection/v1alpha/*.proto))
 PROTO_C  := $(patsubst proto/%.proto,$(BUILD)/gen/%.pb-c.c,$(PROTOS))
@@ -68,6 +69,9 @@ SRC_migration := $(call src,migration)
 SRC_agent    := $(call src,agent agent/instance agent/network agent/storage agent/image agent/move)
 SRC_manager  := $(call src,lxmgr lxmgr/api lxmgr/operations lxmgr/cluster lxmgr/auth lxmgr/scheduler)
 SRC_cli      := $(call src,cli)
+# The command line is linked twice (cli/remote.h): each program leaves the other's file out.
+ONLY_LXMGR   := cli/remote_exec.c
+ONLY_REMOTE  := cli/remote_tls.c
 # Workers: short-lived helpers of the agent. common/ is shared, each other folder is a program.
 SRC_worker   := $(call src,agent/worker)
 SRC_iworker  := $(call src,agent/worker/instance)
@@ -84,11 +88,16 @@ ar = $(BUILD)/lib/liblx_$(1).a
 PROGRAMS := $(BUILD)/bin/lxmgr $(BUILD)/bin/lxmgrd $(BUILD)/bin/lxagentd
 WORKERS  := $(BUILD)/libexec/lx-instance-worker $(BUILD)/libexec/lx-image-worker $(BUILD)/libexec/lx-move-worker \
             $(BUILD)/libexec/lx-criu-hook
+# Programs that people do not call, nor agents.
+HELPERS  := $(BUILD)/libexec/lxmgr-remote
 
 .PHONY: all
-all: $(PROGRAMS) $(WORKERS)
+all: $(PROGRAMS) $(WORKERS) $(HELPERS)
 
-$(BUILD)/bin/lxmgr: $(call obj,$(SRC_cli)) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
+$(BUILD)/bin/lxmgr: $(call obj,$(filter-out $(ONLY_REMOTE),$(SRC_cli))) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
+	$(call link,$(PKGS_CLI) $(filter-out openssl,$(PKGS_RPC)))
+
+$(BUILD)/libexec/lxmgr-remote: $(call obj,$(filter-out $(ONLY_LXMGR),$(SRC_cli))) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_CLI) $(PKGS_RPC))
 
 $(BUILD)/bin/lxmgrd: $(call obj,$(SRC_manager)) $(call ar,images) $(call ar,profiles) $(call ar,store) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
@@ -97,8 +106,9 @@ $(BUILD)/bin/lxmgrd: $(call obj,$(SRC_manager)) $(call ar,images) $(call ar,prof
 $(BUILD)/bin/lxagentd: $(call obj,$(SRC_agent)) $(call ar,worker) $(call ar,migration) $(call ar,images) $(call ar,profiles) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_AGENT) $(PKGS_RPC) jansson)
 
+# Bound while it waits for its job: what it binds later, liblxc's monitor would bind again, and keep in memory.
 $(BUILD)/libexec/lx-instance-worker: $(call obj,$(SRC_iworker)) $(call ar,worker) $(call ar,profiles) $(call ar,migration) $(call ar,proto) $(call ar,lib)
-	$(call link,$(PKGS_LXC))
+	$(call link,$(PKGS_LXC),-Wl$(comma)-z$(comma)now)
 
 $(BUILD)/libexec/lx-image-worker: $(call obj,$(SRC_mworker)) $(call ar,worker) $(call ar,images) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_IMAGES) libprotobuf-c)
@@ -116,7 +126,7 @@ $(BUILD)/libexec/lx-criu-hook: $(call obj,migration/hook/main.c migration/hook_a
 define link
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
-	@$(CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDFLAGS) $(call pkglibs,$(1))
+	@$(CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDFLAGS) $(2) $(call pkglibs,$(1))
 endef
 
 # Archives: one per layer, so that a program can only link the layers below it.

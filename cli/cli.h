@@ -134,6 +134,8 @@ struct cli {
 
 	const char *socket; /* manager's unix socket, or NULL when remote is set */
 	const char *remote; /* host:port over TLS */
+	int (*dial_remote)(struct cli *cli, struct lx_err *err); /* NULL: calls go to `socket` */
+	char **argv;                                             /* as it was typed */
 
 	void *loop; /* uv_loop_t, made by the first call */
 	struct lx_channel *channel;

@@ -15,8 +15,6 @@
 #include "lib/fs.h"
 #include "proto/pb.h"
 
-#define PEM_MAX (256u << 10)
-
 uv_loop_t *cli_loop(const struct cli *cli)
 {
 	return cli->loop;
@@ -36,47 +34,6 @@ void *cli_pb_new(const ProtobufCMessageDescriptor *type)
 	return msg;
 }
 
-/* --NAME, else the environment. */
-static int read_pem(const struct cli *cli, const char *option, const char *env, struct lx_buf *out,
-		    struct lx_err *err)
-{
-	const char *path = cli_opt(cli, option);
-
-	if (!path)
-		path = getenv(env);
-	if (lx_str_empty(path)) {
-		int r = lx_err_set(err, LX_INVALID_ARGUMENT, "connecting to %s needs --%s", cli->remote,
-				   option);
-		lx_err_hint(err, "Give --cert, --key and --ca, or set LXMGR_CERT, LXMGR_KEY and LXMGR_CA.");
-		return r;
-	}
-	return lx_read_file(path, PEM_MAX, out, err);
-}
-
-static int dial_remote(struct cli *cli, struct lx_err *err)
-{
-	lx_autobuf struct lx_buf cert = { 0 }, key = { 0 }, ca = { 0 };
-	int r = read_pem(cli, "cert", "LXMGR_CERT", &cert, err);
-
-	if (r == 0)
-		r = read_pem(cli, "key", "LXMGR_KEY", &key, err);
-	if (r == 0)
-		r = read_pem(cli, "ca", "LXMGR_CA", &ca, err);
-	if (r < 0)
-		return r;
-	const struct lx_tls_config tls = {
-		.cert_pem = lx_buf_str(&cert),
-		.key_pem = lx_buf_str(&key),
-		.ca_pem = lx_buf_str(&ca),
-		.expect_org_unit = "manager",
-	};
-	const struct lx_channel_options opt = { .tls = &tls, .keepalive = true };
-	r = lx_channel_create(cli->loop, cli->remote, &opt, &cli->channel, err);
-	if (key.data)
-		explicit_bzero(key.data, key.len);
-	return r;
-}
-
 static int dial_unix(struct cli *cli, struct lx_err *err)
 {
 	const struct lx_channel_options opt = { 0 };
@@ -84,7 +41,7 @@ static int dial_unix(struct cli *cli, struct lx_err *err)
 
 	if (!target)
 		return lx_err_oom(err);
-	return lx_channel_create(cli->loop, target, &opt, &cli->channel, err);
+	return lx_channel_create_unix(cli->loop, target, &opt, &cli->channel, err);
 }
 
 int cli_connect(struct cli *cli, struct lx_err *err)
@@ -103,7 +60,7 @@ int cli_connect(struct cli *cli, struct lx_err *err)
 		cli->loop = loop;
 	}
 	cli->dialled = true;
-	return cli->remote ? dial_remote(cli, err) : dial_unix(cli, err);
+	return cli->dial_remote ? cli->dial_remote(cli, err) : dial_unix(cli, err);
 }
 
 void cli_disconnect(struct cli *cli)

@@ -10,7 +10,9 @@
 
 #include "cli/cli.h"
 #include "cli/connection.h"
+#include "cli/remote.h"
 #include "lib/log.h"
+#include "lib/str.h"
 
 #define NAME_MAX_WORDS 128 /* length of a verb's name as typed */
 
@@ -71,6 +73,11 @@ static int find_verb(struct cli *cli, int argc, char **argv, int *ret_at, struct
 	return *name ? cli_help_noun(name, out) : cli_help_all(out);
 }
 
+static bool is_local(const struct cli_verb *v)
+{
+	return lx_starts_with(v->name, "dev ");
+}
+
 static int run_verb(struct cli *cli, int argc, char **argv, struct lx_err *err)
 {
 	const struct cli_verb *v = cli->verb;
@@ -91,6 +98,12 @@ static int run_verb(struct cli *cli, int argc, char **argv, struct lx_err *err)
 	cli->args.operands = argv + rest;
 	cli->args.n_operands = argc - rest;
 	take_globals(cli);
+	/* What brings a cluster up on this machine has nothing to ask elsewhere. */
+	if (cli->remote && !is_local(v)) {
+		r = cli_remote_begin(cli, err);
+		if (r < 0)
+			return r;
+	}
 	if (cli->args.n_operands < v->min)
 		return cli_usage(cli, err,
 				 cli->args.n_operands ? "lxmgr %s needs more arguments"
@@ -118,6 +131,10 @@ int main(int argc, char **argv)
 	struct lx_err err = LX_ERR_INIT;
 	int at = 0, r;
 
+	/* Options are sorted to the front below. */
+	cli.argv = malloc(((size_t)argc + 1) * sizeof(*argv));
+	if (cli.argv)
+		memcpy(cli.argv, argv, ((size_t)argc + 1) * sizeof(*argv));
 	setlocale(LC_CTYPE, "");
 	signal(SIGPIPE, SIG_IGN);
 	r = find_verb(&cli, argc, argv, &at, &err);
@@ -133,5 +150,6 @@ int main(int argc, char **argv)
 	code = flush_output(code);
 	cli_disconnect(&cli);
 	cli_args_release(&cli.args);
+	free(cli.argv);
 	return code;
 }

@@ -24,7 +24,7 @@ install: all man
 	    $(DESTDIR)$(MANDIR)/man8 \
 	    $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERS) $(DESTDIR)$(BASHCOMP)
 	install -m 0755 $(PROGRAMS) $(DESTDIR)$(BINDIR)
-	install -m 0755 $(WORKERS) $(DESTDIR)$(LIBEXECDIR)
+	install -m 0755 $(WORKERS) $(HELPERS) $(DESTDIR)$(LIBEXECDIR)
 	install -m 0644 $(filter %.1,$(MANPAGES)) $(DESTDIR)$(MANDIR)/man1
 	install -m 0644 $(filter %.7,$(MANPAGES)) $(DESTDIR)$(MANDIR)/man7
 	install -m 0644 $(filter %.8,$(MANPAGES)) $(DESTDIR)$(MANDIR)/man8

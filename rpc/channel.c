@@ -14,7 +14,6 @@
 #include "lib/str.h"
 #include "rpc/address.h"
 #include "rpc/channel.h"
-#include "rpc/tls.h"
 
 static void tell(struct lx_channel *ch, enum lx_channel_state state, const struct lx_err *err)
 {
@@ -24,7 +23,8 @@ static void tell(struct lx_channel *ch, enum lx_channel_state state, const struc
 
 static void channel_free(struct lx_channel *ch)
 {
-	lx_tls_free(ch->tls);
+	if (ch->tls)
+		ch->free_tls(ch->tls);
 	free(ch->target);
 	free(ch->authority);
 	free(ch);
@@ -93,7 +93,8 @@ int lx_channel_conn(struct lx_channel *ch, struct lx_conn **ret, struct lx_err *
 	int r;
 
 	if (!ch->conn || ch->conn->failed) {
-		r = lx_conn_create(ch->loop, &channel_owner, ch, ch->tls, ch->target, &ch->conn, err);
+		r = lx_conn_create(ch->loop, &channel_owner, ch, ch->transport, ch->tls, ch->target,
+				   &ch->conn, err);
 		if (r < 0) {
 			ch->conn = NULL;
 			return r;
@@ -116,16 +117,11 @@ void lx_channel_retire(struct lx_channel *ch)
 
 /* ------------------------------------------------------------------ life */
 
-int lx_channel_create(uv_loop_t *loop, const char *target, const struct lx_channel_options *opt,
-		      struct lx_channel **ret, struct lx_err *err)
+int lx_channel_new(uv_loop_t *loop, const char *target, const char *authority,
+		   const struct lx_channel_options *opt, struct lx_channel **ret, struct lx_err *err)
 {
-	struct lx_channel *ch;
-	int r;
+	struct lx_channel *ch = calloc(1, sizeof(*ch));
 
-	r = lx_dial_check(target, opt && opt->tls, err);
-	if (r < 0)
-		return r;
-	ch = calloc(1, sizeof(*ch));
 	if (!ch)
 		return lx_err_oom(err);
 	TAILQ_INIT(&ch->conns);
@@ -133,17 +129,23 @@ int lx_channel_create(uv_loop_t *loop, const char *target, const struct lx_chann
 	if (opt)
 		ch->opt = *opt;
 	ch->opt.tls = NULL;
+	ch->transport = &lx_transport_plain;
 	ch->target = strdup(target);
-	ch->authority = strdup(opt && opt->tls ? target : "localhost");
-	r = ch->target && ch->authority ? 0 : lx_err_oom(err);
-	if (r == 0 && opt && opt->tls)
-		r = lx_tls_create(opt->tls, false, &ch->tls, err);
-	if (r < 0) {
+	ch->authority = strdup(authority);
+	if (!ch->target || !ch->authority) {
 		channel_free(ch);
-		return r;
+		return lx_err_oom(err);
 	}
 	*ret = ch;
 	return 0;
+}
+
+int lx_channel_create_unix(uv_loop_t *loop, const char *target, const struct lx_channel_options *opt,
+			   struct lx_channel **ret, struct lx_err *err)
+{
+	int r = lx_dial_check(target, false, err);
+
+	return r < 0 ? r : lx_channel_new(loop, target, "localhost", opt, ret, err);
 }
 
 const char *lx_channel_target(const struct lx_channel *ch)

@@ -54,7 +54,8 @@ static void catch_sigpipe(void)
 }
 
 int lx_conn_create(uv_loop_t *loop, const struct lx_conn_owner *owner, void *owner_data,
-		   const struct lx_tls *tls, const char *target, struct lx_conn **ret, struct lx_err *err)
+		   const struct lx_transport *transport, const struct lx_tls *tls, const char *target,
+		   struct lx_conn **ret, struct lx_err *err)
 {
 	struct lx_conn *c = calloc(1, sizeof(*c));
 	int r;
@@ -66,7 +67,7 @@ int lx_conn_create(uv_loop_t *loop, const struct lx_conn_owner *owner, void *own
 	c->owner_data = owner_data;
 	c->server = !target;
 	c->state = c->server ? LX_CONN_HANDSHAKE : LX_CONN_DIALING;
-	c->transport = tls ? &lx_transport_tls : &lx_transport_plain;
+	c->transport = transport;
 	c->tls_context = tls;
 	c->name = target ? target : c->address;
 	TAILQ_INIT(&c->calls);

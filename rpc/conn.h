@@ -157,9 +157,13 @@ struct lx_conn {
 };
 
 /* conn.c */
-/* `tls` NULL: the plain transport. `target`: of a channel, borrowed; NULL makes it a server's. */
+/*
+ * `tls`: what lx_transport_tls works with; NULL for the plain one. `target`: of a channel, borrowed;
+ * NULL makes it a server's.
+ */
 int lx_conn_create(uv_loop_t *loop, const struct lx_conn_owner *owner, void *owner_data,
-		   const struct lx_tls *tls, const char *target, struct lx_conn **ret, struct lx_err *err);
+		   const struct lx_transport *transport, const struct lx_tls *tls, const char *target,
+		   struct lx_conn **ret, struct lx_err *err);
 /* The stream is connected: begins the handshake. Failures come through the owner's `ended`. */
 void lx_conn_start(struct lx_conn *c);
 /* Something is to be sent or told: run a turn. */

@@ -211,6 +211,9 @@ struct lx_channel_options {
  */
 int lx_channel_create(uv_loop_t *loop, const char *target, const struct lx_channel_options *opt,
 		      struct lx_channel **ret, struct lx_err *err);
+/* The same for unix sockets only: a program that calls no other is not linked with OpenSSL. */
+int lx_channel_create_unix(uv_loop_t *loop, const char *target, const struct lx_channel_options *opt,
+			   struct lx_channel **ret, struct lx_err *err);
 /* Cancels its calls (their `closed` still comes), then frees. NULL is fine. */
 void lx_channel_close(struct lx_channel *ch);
 const char *lx_channel_target(const struct lx_channel *ch);

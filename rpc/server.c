@@ -201,7 +201,8 @@ static const struct lx_conn_owner server_owner = {
 int lx_server_new_conn(struct lx_server *s, const struct lx_tls *tls, struct lx_conn **ret,
 		       struct lx_err *err)
 {
-	int r = lx_conn_create(s->loop, &server_owner, s, tls, NULL, ret, err);
+	const struct lx_transport *transport = tls ? &lx_transport_tls : &lx_transport_plain;
+	int r = lx_conn_create(s->loop, &server_owner, s, transport, tls, NULL, ret, err);
 
 	if (r < 0)
 		return r;

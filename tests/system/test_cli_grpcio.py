@@ -975,6 +975,17 @@ def test_remote_needs_a_certificate(lab):
     assert done.returncode == 1 and "connecting to 127.0.0.1:1 needs --cert" in done.stderr
 
 
+def test_the_program_for_remotes_is_missing(lab, tmp_path):
+    lab.run("--remote", "127.0.0.1:1", "list", code=1, env={"LXMGR_LIBEXEC": str(tmp_path)})
+    assert f"cannot start lxmgr-remote from {tmp_path}" in lab.said and "Hint: " in lab.said
+
+
+def test_a_socket_needs_no_openssl():
+    """Which takes longer to load than most commands take."""
+    linked = subprocess.run(["ldd", LXMGR], capture_output=True, text=True, check=True).stdout
+    assert "libnghttp2" in linked and "libcrypto" not in linked
+
+
 def test_output_that_cannot_be_written(two):
     with open("/dev/full", "w") as full:
         done = subprocess.run([LXMGR, "list"], env=two.env, stdout=full, stderr=subprocess.PIPE, text=True)
