@@ -52,7 +52,6 @@ LDFLAGS  += $(SAN) -pie -Wl,-z,relro -Wl,--as-needed -Wl,--gc-sections -pthread
 src = $(sort $(wildcard $(addsuffix /*.c,$(1))))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 nomain = $(filter-out %/main.c,$(1))
-comma := ,
 
 PROTOS   := $(sort $(wildcard proto/lxmgr/v1/*.proto proto/grpc/reflection/v1alpha/*.proto))
 PROTO_C  := $(patsubst proto/%.proto,$(BUILD)/gen/%.pb-c.c,$(PROTOS))
@@ -106,9 +105,8 @@ $(BUILD)/bin/lxmgrd: $(call obj,$(SRC_manager)) $(call ar,images) $(call ar,prof
 $(BUILD)/bin/lxagentd: $(call obj,$(SRC_agent)) $(call ar,worker) $(call ar,migration) $(call ar,images) $(call ar,profiles) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_AGENT) $(PKGS_RPC) jansson)
 
-# Bound while it waits for its job: what it binds later, liblxc's monitor would bind again, and keep in memory.
 $(BUILD)/libexec/lx-instance-worker: $(call obj,$(SRC_iworker)) $(call ar,worker) $(call ar,profiles) $(call ar,migration) $(call ar,proto) $(call ar,lib)
-	$(call link,$(PKGS_LXC),-Wl$(comma)-z$(comma)now)
+	$(call link,$(PKGS_LXC))
 
 $(BUILD)/libexec/lx-image-worker: $(call obj,$(SRC_mworker)) $(call ar,worker) $(call ar,images) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_IMAGES) libprotobuf-c)
@@ -126,7 +124,7 @@ $(BUILD)/libexec/lx-criu-hook: $(call obj,migration/hook/main.c migration/hook_a
 define link
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
-	@$(CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDFLAGS) $(2) $(call pkglibs,$(1))
+	@$(CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDFLAGS) $(call pkglibs,$(1))
 endef
 
 # Archives: one per layer, so that a program can only link the layers below it.

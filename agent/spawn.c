@@ -121,11 +121,15 @@ static bool is_proxy_variable(const char *variable)
 	return false;
 }
 
-static void environment(enum lx_worker_kind kind, char *envp[LX_ARRAY_SIZE(proxy_variables) + 2])
+static void environment(enum lx_worker_kind kind, char *envp[LX_ARRAY_SIZE(proxy_variables) + 3])
 {
 	size_t n = 0;
 
 	envp[n++] = (char *)(uintptr_t)("PATH=" WORKER_PATH);
+	/* Bound while it waits for its job: what is bound later, liblxc's monitor binds and keeps in memory.
+	 */
+	if (kind == LX_WORKER_INSTANCE)
+		envp[n++] = (char *)(uintptr_t) "LD_BIND_NOW=1";
 	for (char **e = environ; kind == LX_WORKER_IMAGE && *e; e++)
 		if (is_proxy_variable(*e) && n <= LX_ARRAY_SIZE(proxy_variables))
 			envp[n++] = *e;
@@ -137,7 +141,7 @@ static int spawn(const char *path, enum lx_worker_kind kind, const char *state_d
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	char *argv[] = { (char *)(uintptr_t)programs[kind], (char *)(uintptr_t)state_dir, NULL };
-	char *envp[LX_ARRAY_SIZE(proxy_variables) + 2];
+	char *envp[LX_ARRAY_SIZE(proxy_variables) + 3];
 	int r;
 
 	environment(kind, envp);

@@ -69,9 +69,8 @@ def in_parallel(work, items):
         yield from pool.map(work, items)
 
 
-def command(name, argv, timeout, again):
-    """A command that is one test."""
-    code, output = run(argv, timeout)
+def count(name, code, output, again):
+    """How a command ended that is one test."""
     if code == 0:
         tally.ok()
     else:
@@ -79,13 +78,13 @@ def command(name, argv, timeout, again):
 
 
 def house(stage):
-    command("layers", [sys.executable, "tests/layers.py"], 60, "tests/layers.py")
+    count("layers", *run([sys.executable, "tests/layers.py"], 60), "tests/layers.py")
     check_pytest.whole(tally, "house", ["tests/layers_test.py"], 120)
 
 
 def formatted(stage):
     files = sources(".c", ".h")
-    command(f"format of {len(files)} files", ["clang-format", "--dry-run", "-Werror", *files], 120, "make fmt")
+    count(f"format of {len(files)} files", *run(["clang-format", "--dry-run", "-Werror", *files], 120), "make fmt")
 
 
 def build(stage):
@@ -146,10 +145,14 @@ def fuzz(stage):
     if not make(stage, "clang builds the fuzz targets", "fuzz-bins"):
         tally.skip("fuzz targets", "they do not build")
         return
-    for target in targets:
-        stage.say(target)
+
+    def one(target):
         argv = [MAKE, f"BUILD={BUILD}", "check-fuzz", f"FUZZ_TARGETS={target}"]
-        command(target, argv, FUZZ_SECONDS, " ".join(argv))
+        return target, " ".join(argv), *run(argv, FUZZ_SECONDS)
+
+    for target, again, code, output in in_parallel(one, targets):
+        stage.say(target)
+        count(target, code, output, again)
 
 
 def system(stage):

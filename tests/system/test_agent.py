@@ -378,6 +378,11 @@ def test_launch_in_one_go(lab, name, watch):
     assert watch.status(name, "RUNNING").pid == report.pid
 
 
+def test_nothing_of_the_workers_environment_reaches_the_guest(lab, name):
+    lab.create(name)
+    assert "LD_BIND_NOW" not in lab.sh(name, "cat /proc/1/environ; env")
+
+
 def test_everything_can_be_asked_for_twice(lab, name):
     first = lab.create(name)
     assert lab.create(name).pid == first.pid

@@ -77,6 +77,7 @@ int main(int argc, char **argv)
 
 	lx_log_init("lx-instance-worker", LX_LOG_WARN);
 	umask(022);
+	unsetenv("LD_BIND_NOW"); /* the agent's wish for this program alone */
 	/* No program started from here, least of all in a guest, may inherit the agent's socket. */
 	if (fcntl(LX_WORKER_FD, F_SETFD, FD_CLOEXEC) < 0) {
 		lx_error("descriptor 3 is not open: this program is started by lxagentd", "");
