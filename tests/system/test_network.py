@@ -181,17 +181,25 @@ def test_address_changes_hands_while_the_old_lease_runs(lab, agent):
     assert (told.get("ip"), told.get("hostname")) == ("10.88.0.5", "web9")
 
 
+def faults_of_children(pid):
+    """Page faults of the programs it has started and that have ended: each has some."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return int(f.read().rpartition(")")[2].split()[8])
+
+
 def test_many_leases_are_cheap(lab, agent):
+    """No program is started for a lease."""
     up(agent)
-    leases, start = [], time.monotonic()
-    for i in range(200):
+    # "ip netns exec" has become the driver.
+    pid, leases = agent.process.pid, []
+    before, server = faults_of_children(pid), lab.dnsmasq(BR)
+    for i in range(50):
         leases.append((f"c{i}", f"02:00:00:00:01:{i:02x}", f"10.88.1.{i + 1}", ""))
         up(agent, *leases)
-    for i in range(200):
+    for i in range(50):
         leases.pop()
         up(agent, *leases)
-    seconds = time.monotonic() - start
-    assert seconds < 400 / 30, "400 changes of leases at less than 30 a second"
+    assert faults_of_children(pid) == before and lab.dnsmasq(BR) == server
 
 
 # ---------------------------------------------------------------- in and out

@@ -22,6 +22,7 @@ when something stays. What a killed test program left is swept by the next one, 
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -452,9 +453,16 @@ class Unavailable(Exception):
 _unavailable = {}
 
 
+def _cache_path(name):
+    """How an image is built is part of its file's name: another way makes another file."""
+    with open(os.path.join(TOP, "images", f"build_{name.split('/')[0]}.c"), "rb") as f:
+        how = hashlib.sha256(f.read()).hexdigest()[:8]
+    return os.path.join(CACHE, f"{name.replace('/', '-')}-{how}.tar.zst")
+
+
 def cached_image(name, make_in=None):
     """Path of a tarball of "busybox" or "debian/12", built once for all runs."""
-    path = os.path.join(CACHE, name.replace("/", "-") + ".tar.zst")
+    path = _cache_path(name)
     if name in _unavailable:
         raise Unavailable(_unavailable[name])
     if os.path.exists(path):
