@@ -1,7 +1,8 @@
 /*
  * Carries out one job, step by step:
  *
- *   accept    is it news? within the limits? keep it on disk, then make it what is wanted
+ *   accept    is it news? within the limits? keep it on disk,       -> a thread ends
+ *             then make it what is wanted
  *   decide    what each network shall be (decide.c)
  *   links     forwarding, bridges, lease files, tunnels: netlink and small files, at once
  *   rules     all changed tables in one nft transaction            -> a program ends
@@ -32,6 +33,8 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "proto/pb.h"
+
+#define KEEPING 2
 
 /* ------------------------------------------------------------------ answer */
 
@@ -394,7 +397,24 @@ static int list_leftovers(struct lx_network_ctx *ctx, struct lx_err *err)
 	return r;
 }
 
-/* Makes the job's intention the context's. Returns 1 when there is nothing to carry out. */
+static void carry_out(struct lx_network_ctx *ctx, int r);
+
+static void on_kept(const struct lx_err *err, void *arg)
+{
+	struct lx_network_ctx *ctx = arg;
+	struct lx_network_job *job = ctx->running;
+
+	if (err) {
+		job->err = *err;
+		answer(ctx);
+		return;
+	}
+	lx_pb_free(ctx->wanted);
+	ctx->wanted = lx_move_ptr(job->req);
+	carry_out(ctx, 0);
+}
+
+/* Makes the job's intention the context's. 1: there is nothing to carry out; KEEPING: on_kept() goes on. */
 static int accept_job(struct lx_network_ctx *ctx, struct lx_network_job *job, struct lx_err *err)
 {
 	int r = 0;
@@ -405,12 +425,8 @@ static int accept_job(struct lx_network_ctx *ctx, struct lx_network_job *job, st
 			return 1;
 		r = check_limits(job->req, err);
 		if (r == 0)
-			r = lx_keep_write(ctx->state_dir, job->req, err);
-		if (r < 0)
-			return r;
-		lx_pb_free(ctx->wanted);
-		ctx->wanted = lx_move_ptr(job->req);
-		break;
+			r = lx_keep_write(ctx->loop, ctx->state_dir, job->req, on_kept, ctx, err);
+		return r < 0 ? r : KEEPING;
 	case LX_JOB_LOAD:
 		if (!ctx->wanted)
 			r = lx_keep_read(ctx->state_dir, &ctx->wanted, err);
@@ -430,10 +446,9 @@ static int accept_job(struct lx_network_ctx *ctx, struct lx_network_job *job, st
 	return r;
 }
 
-void lx_network_run_job(struct lx_network_ctx *ctx)
+static void carry_out(struct lx_network_ctx *ctx, int r)
 {
 	struct lx_network_job *job = ctx->running;
-	int r = accept_job(ctx, job, &job->err);
 
 	if (r == 0) {
 		job->refused = calloc(ctx->wanted ? ctx->wanted->n_networks + 1 : 1, sizeof(*job->refused));
@@ -446,4 +461,12 @@ void lx_network_run_job(struct lx_network_ctx *ctx)
 	}
 	lx_network_decide(ctx, job);
 	links(ctx);
+}
+
+void lx_network_run_job(struct lx_network_ctx *ctx)
+{
+	int r = accept_job(ctx, ctx->running, &ctx->running->err);
+
+	if (r != KEEPING)
+		carry_out(ctx, r);
 }

@@ -503,15 +503,12 @@ def test_console_log(lab):
     assert got.instance == "web1" and got.lines == 20 and got.follow
 
 
-def test_exec_is_quick(lab):
-    """Measured properly by the benchmarks; this only catches what makes it slow by a lot."""
+def test_exec_is_cheap(lab):
+    """Page faults are most of what it costs: this catches a library too many."""
     Guest(lab, lambda guest: iter([guest.exit(0)]))
-    times = []
-    for _ in range(10):
-        began = time.monotonic()
-        lab.run("exec", "web1", "-n", "--", "true")
-        times.append(time.monotonic() - began)
-    assert min(times) < 0.1
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+    lab.run("exec", "web1", "-n", "--", "true")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before < 300
 
 
 def test_no_descriptors_needed_in_number(lab):

@@ -10,10 +10,12 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -332,16 +334,15 @@ def test_stop_all(two):
 def test_many_are_asked_for_at_once_over_one_connection(lab):
     peers = set()
     done = lab.manager.operation()
+    together = threading.Barrier(4)
 
     def stop(request, context):
         peers.add(context.peer())
-        time.sleep(0.5)
+        together.wait(15)  # raises when the others do not come
         return done(request, context)
 
     lab.manager.answers["InstanceService/Stop"] = stop
-    began = time.monotonic()
     lab.run("stop", *[f"c{i}" for i in range(16)])
-    assert time.monotonic() - began < 4
     assert len(lab.manager.requests("InstanceService/Stop")) == 16 and len(peers) == 1
 
 
@@ -1059,16 +1060,13 @@ echo "${{COMPREPLY[@]}}"
     assert done.stdout == "web1\n", done.stderr
 
 
-# ---------------------------------------------------------------- speed
+# ---------------------------------------------------------------- cost
 
 
-def test_list_of_200_is_quick(lab):
-    """Measured properly by the benchmarks; this only catches what makes it slow by a lot."""
+def test_list_of_200_is_cheap(lab):
+    """Page faults are most of what it costs: this catches a library too many, or memory by the instance."""
     many = lab.pb.ListInstancesResponse(instances=[instance(lab.pb, f"web{i}") for i in range(200)])
     lab.manager.answers["InstanceService/List"] = many
-    times = []
-    for _ in range(10):
-        began = time.monotonic()
-        lab.run("list")
-        times.append(time.monotonic() - began)
-    assert min(times) < 0.1
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+    lab.run("list")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before < 400
