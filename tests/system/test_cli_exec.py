@@ -508,7 +508,7 @@ def test_exec_is_cheap(lab):
     Guest(lab, lambda guest: iter([guest.exit(0)]))
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
     lab.run("exec", "web1", "-n", "--", "true")
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before < 300
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before < 250
 
 
 def test_no_descriptors_needed_in_number(lab):

@@ -1069,4 +1069,4 @@ def test_list_of_200_is_cheap(lab):
     lab.manager.answers["InstanceService/List"] = many
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
     lab.run("list")
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before < 400
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before < 320
