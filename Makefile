@@ -29,7 +29,7 @@ PKGS_STORE  := sqlite3 libuv
 PKGS_IMAGES := libarchive zlib openssl yaml-0.1
 PKGS_CLI    := smartcols jansson yaml-0.1
 PKGS_AGENT  := libnl-3.0 libnl-route-3.0 libseccomp
-PKGS_LXC    := lxc libseccomp libprotobuf-c
+PKGS_LXC    := lxc libseccomp libapparmor libprotobuf-c
 PKGS_MOVE   := libnl-3.0 libnl-route-3.0 libprotobuf-c
 
 # A machine that has not run scripts/install-deps yet has none of these: stay quiet, `deps` comes first.

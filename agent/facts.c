@@ -22,6 +22,9 @@
 /* How often watchers hear of free memory and disk. */
 #define FACTS_INTERVAL_MS 30000u
 
+/* What compiles AppArmor profiles. */
+#define APPARMOR_PARSER "/usr/sbin/apparmor_parser"
+
 struct lx_facts {
 	uv_loop_t *loop;
 	struct lx_facts_options opt;
@@ -95,7 +98,7 @@ static int collect(struct lx_facts *f)
 	    (r = lx_pb_set(&f->pb->cgroup_layout, f->opt.cgroups->layout)) < 0 ||
 	    (r = lx_pb_set(&f->pb->lsm, find_lsm())) < 0)
 		return r;
-	return 0;
+	return set_feature(f, "apparmor-parser", access(APPARMOR_PARSER, X_OK) == 0 ? "yes" : "no");
 }
 
 /* ------------------------------------------------------------------ what moves */
@@ -151,6 +154,8 @@ static void warn(struct lx_facts *f)
 	}
 	if (lx_streq(f->pb->lsm, "none"))
 		warn_of(f, "no AppArmor or SELinux: user namespaces and seccomp alone confine instances");
+	else if (lx_streq(f->pb->lsm, "apparmor") && access(APPARMOR_PARSER, X_OK) < 0)
+		warn_of(f, "no apparmor_parser (package apparmor): AppArmor confines no instance");
 	if (f->criu_known && lx_str_empty(f->pb->criu_version))
 		warn_of(f, "no CRIU: instances cannot move while they run");
 }

@@ -12,6 +12,7 @@
 	"net_broadcast,net_raw,setgid,setpcap,setuid,sys_admin,sys_boot,sys_chroot"
 
 static const struct lx_builtin_key hardened[] = {
+	{ "security.apparmor", "enforce" },
 	{ "security.capabilities.keep", SMALLEST_CAPABILITIES },
 	{ "security.no_new_privileges", "true" },
 	{ "security.syscalls.allow", "@guest" },

@@ -25,6 +25,7 @@
 #define MTU_MAX              65535
 
 static const char *const bools[] = { "true", "false", NULL };
+static const char *const apparmor[] = { "auto", "enforce", "complain", "unconfined", NULL };
 static const char *const none[] = { "none", NULL };
 static const char *const autostart[] = { "true", "false", "last-state", NULL };
 static const char *const root_paths[] = { "/", NULL };
@@ -79,6 +80,11 @@ static const struct lx_config_key keys[] = {
 	    "Processes and threads", .min = 1, .max = PROCESSES_MAX),
 	KEY(INSTANCE, LIVE, "placement.labels", "labels", "", labels,
 	    "Labels of nodes it may be put on, all of them (disk=ssd,gpu); acts when it is placed"),
+	KEY(INSTANCE, RESTART, "raw.apparmor", "rules", "", apparmor_rules,
+	    "Rules put at the end of the instance's AppArmor profile, one a line"),
+	KEY(INSTANCE, RESTART, "security.apparmor", "lsm", "auto", apparmor,
+	    "enforce, complain, unconfined, auto (enforce where there is AppArmor), or a profile of the node's",
+	    .values = apparmor),
 	KEY(INSTANCE, RESTART, "security.capabilities.drop", "capabilities", "", capabilities,
 	    "Capabilities no process of it may ever have, besides the default ones (net_raw,sys_ptrace)"),
 	KEY(INSTANCE, RESTART, "security.capabilities.keep", "capabilities", "", capabilities,
@@ -87,6 +93,8 @@ static const struct lx_config_key keys[] = {
 	    "Make it fit for containers inside: Docker, podman, LXC", .values = bools),
 	KEY(INSTANCE, RESTART, "security.no_new_privileges", "bool", "false", bool,
 	    "Programs inside gain nothing from being setuid or having file capabilities", .values = bools),
+	KEY(INSTANCE, RESTART, "security.selinux.context", "label", "", selinux,
+	    "SELinux context its processes run in (USER:ROLE:TYPE:LEVEL); only where there is SELinux"),
 	KEY(INSTANCE, RESTART, "security.syscalls.allow", "syscalls", "", syscalls_allowed,
 	    "Only these system calls: names, and @guest for what a full guest needs; others do not exist"),
 	KEY(INSTANCE, RESTART, "security.syscalls.deny", "syscalls", "", syscalls,

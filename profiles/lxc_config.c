@@ -211,6 +211,8 @@ static void put_security(struct gen *g)
 	}
 	if (in->apparmor)
 		put(g, "lxc.apparmor.profile", in->apparmor_profile ? in->apparmor_profile : "unconfined");
+	if (in->selinux_context)
+		put(g, "lxc.selinux.context", in->selinux_context);
 }
 
 /* ------------------------------------------------------------------ from the configuration */

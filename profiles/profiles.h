@@ -146,6 +146,7 @@ struct lx_lxc_input {
 	size_t n_knobs;
 	bool apparmor;                /* the host has it (and so must the container name a profile) */
 	const char *apparmor_profile; /* a loaded one; NULL: unconfined, the user namespace alone bounds it */
+	const char *selinux_context;  /* NULL: none */
 	bool systemd;                 /* the guest's init is systemd */
 };
 

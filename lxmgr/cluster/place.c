@@ -11,6 +11,7 @@
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
 #include "lxmgr/scheduler/score.h"
+#include "profiles/apparmor.h"
 #include "profiles/value.h"
 #include "proto/pb.h"
 
@@ -56,6 +57,24 @@ static void read_demand(const Lxmgr__V1__Instance *pb, struct lx_demand *ret)
 	ret->min_cpus = cpus.count ? 0 : cpus.highest + 1;
 }
 
+/* The security module that its confinement cannot do without. */
+static void read_lsm(const Lxmgr__V1__Instance *pb, struct lx_wanted *want)
+{
+	const char *value = expanded(pb, "security.apparmor");
+	struct lx_map config;
+
+	lx_map_init(&config, NULL);
+	if (!lx_str_empty(value) && lx_map_set(&config, "security.apparmor", (char *)(uintptr_t)value) == 0) {
+		enum lx_apparmor_mode mode = lx_apparmor_mode(&config);
+
+		want->lsm = lx_apparmor_demanded(mode) ? "apparmor" : NULL;
+		want->needs_compiler = want->lsm && mode != LX_APPARMOR_NAMED;
+	}
+	if (!lx_str_empty(expanded(pb, "security.selinux.context")))
+		want->lsm = "selinux";
+	lx_map_release(&config);
+}
+
 static void describe(struct lx_manager *m, const struct lx_node *n, const char *fingerprint,
 		     struct lx_candidate *c)
 {
@@ -78,6 +97,8 @@ static void describe(struct lx_manager *m, const struct lx_node *n, const char *
 	c->memory = f->memory_bytes;
 	c->disk = f->disk_bytes;
 	c->disk_free = f->disk_free_bytes;
+	c->lsm = f->lsm;
+	c->compiles_policy = lx_streq(lx_pb_map_get(f->n_features, f->features, "apparmor-parser"), "yes");
 }
 
 static void add_loads(struct lx_manager *m, struct survey *s)
@@ -124,6 +145,7 @@ static int survey(struct lx_manager *m, struct survey *s, const Lxmgr__V1__Insta
 	if (pb) {
 		read_demand(pb, &s->want.demand);
 		s->want.labels = expanded(pb, "placement.labels");
+		read_lsm(pb, &s->want);
 		if (!image)
 			s->want.architecture = pb->architecture;
 	}
@@ -132,6 +154,26 @@ static int survey(struct lx_manager *m, struct survey *s, const Lxmgr__V1__Insta
 }
 
 /* ------------------------------------------------------------------ the answer in words */
+
+static bool confined_somewhere(const struct survey *s)
+{
+	bool found = !s->want.lsm;
+
+	for (size_t i = 0; i < s->n; i++)
+		found = found || (s->candidates[i].online && lx_streq(s->candidates[i].lsm, s->want.lsm) &&
+				  (!s->want.needs_compiler || s->candidates[i].compiles_policy));
+	return found;
+}
+
+/* How to get what its confinement demands, or around it. */
+static void hint_lsm(const struct lx_wanted *want, struct lx_err *err)
+{
+	if (lx_streq(want->lsm, "selinux"))
+		lx_err_hint(err, "Boot a node with SELinux, or do without security.selinux.context.");
+	else
+		lx_err_hint(err, "Boot a node with AppArmor and its package apparmor, or ask for less: "
+				 "-c security.apparmor=auto confines by it where it is there.");
+}
 
 static void nowhere(const struct lx_manager *m, const struct survey *s, struct lx_err *err)
 {
@@ -164,6 +206,8 @@ static void nowhere(const struct lx_manager *m, const struct survey *s, struct l
 		lx_err_hint(err, "Start lxagentd on a node; lxmgr node list shows when it is back.");
 	else if (cordoned == online)
 		lx_err_hint(err, "Take the cordon off a node: lxmgr node uncordon NODE");
+	else if (!confined_somewhere(s))
+		hint_lsm(&s->want, err);
 	else
 		lx_err_hint(err, "Ask for less, make room, or choose a node yourself: --target NODE is not "
 				 "held against its room and labels.");
@@ -181,8 +225,13 @@ static void not_there(const struct survey *s, const struct lx_node *n, struct lx
 		lx_err_hint(err, "Choose another node, or start lxagentd there.");
 	} else {
 		lx_err_set(err, LX_FAILED_PRECONDITION, "node %s %s", target, reason);
-		lx_err_hint(err, "lxmgr node list and lxmgr image show tell which nodes there are, and which "
-				 "have the image.");
+		if (s->want.lsm && strstr(reason, " demands"))
+			hint_lsm(&s->want, err);
+		else
+			lx_err_hint(
+				err,
+				"lxmgr node list and lxmgr image show tell which nodes there are, and which "
+				"have the image.");
 	}
 }
 

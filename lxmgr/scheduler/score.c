@@ -104,6 +104,20 @@ static bool disk_fits(const struct lx_wanted *want, const struct lx_candidate *c
 		  lx_format_size(need, asked, sizeof(asked)));
 }
 
+/* It would be refused there: not even who asks for the node by name gets it. */
+static bool confines(const struct lx_wanted *want, const struct lx_candidate *c, struct lx_ranked *r)
+{
+	bool apparmor = lx_streq(want->lsm, "apparmor");
+
+	if (!want->lsm)
+		return true;
+	if (!lx_streq(want->lsm, c->lsm))
+		return no(r, "has no %s, which %s demands", apparmor ? "AppArmor" : "SELinux",
+			  apparmor ? "security.apparmor" : "security.selinux.context");
+	return !want->needs_compiler || c->compiles_policy ||
+	       no(r, "has no apparmor_parser, which security.apparmor demands");
+}
+
 static bool can_run(const struct lx_wanted *want, const struct lx_candidate *c, struct lx_ranked *r)
 {
 	if (!c->online)
@@ -114,7 +128,7 @@ static bool can_run(const struct lx_wanted *want, const struct lx_candidate *c, 
 		return no(r, "is %s, the image is for %s", c->architecture, want->architecture);
 	if (want->needs_image && !c->has_image && !c->can_get_image)
 		return no(r, "does not have the image, and no node that has it is online");
-	return true;
+	return confines(want, c, r);
 }
 
 static bool fits(const struct lx_wanted *want, const struct lx_candidate *c, struct lx_ranked *r)

@@ -3,7 +3,8 @@
  * it can be tested, and explained to people word by word.
  *
  * A node is out of the question when it is away, cordoned, of another architecture, without a
- * label that is asked for, cannot get the image, or has not enough left of what is asked for.
+ * label or the security module that is asked for, cannot get the image, or has not enough left of
+ * what is asked for.
  * Of the rest the one with the most room left is the best; having the image already counts
  * like a little more room.
  *
@@ -56,6 +57,8 @@ struct lx_candidate {
 	uint64_t memory, disk, disk_free;
 	bool has_image, can_get_image;
 	struct lx_load load;
+	const char *lsm;      /* "apparmor", "selinux", "none" */
+	bool compiles_policy; /* it has what compiles AppArmor profiles */
 	size_t n_labels;
 	const struct lx_pb_entry *const *labels; /* map<string, string> */
 };
@@ -64,6 +67,8 @@ struct lx_wanted {
 	struct lx_demand demand;
 	const char *architecture; /* NULL or "": any */
 	const char *labels;       /* as placement.labels; NULL: none */
+	const char *lsm;          /* security module it must run under, as the candidate's; NULL: any */
+	bool needs_compiler;      /* and have a profile of its own there */
 	uint64_t image_bytes;     /* unpacked; 0: no image is needed */
 	bool needs_image;
 	const char *target;  /* this node, whatever its room, labels and cordon; NULL: the best one */

@@ -182,6 +182,46 @@ def test_keys_are_told_with_their_range(cluster):
                                         "help": keys["security.nesting"]["help"]}
 
 
+# ---------------------------------------------------------------- security modules
+
+HAS_APPARMOR = os.path.exists("/sys/module/apparmor")
+without_apparmor = pytest.mark.skipif(HAS_APPARMOR, reason="this kernel has AppArmor: tests/vm looks at what it does")
+
+
+@without_apparmor
+def test_what_demands_apparmor_is_not_put_where_there_is_none(cluster):
+    for options_ in (["-p", "default", "-p", "hardened"], ["-c", "security.apparmor=complain"],
+                     ["-c", "security.apparmor=my-own", "--target", cluster.node]):
+        done = cluster.cli("launch", "busybox", "c1", *options_)
+        assert done.returncode == 1 and "has no AppArmor, which security.apparmor demands" in done.stderr
+        assert "security.apparmor=auto" in done.stderr
+    done = cluster.cli("launch", "busybox", "c1", "-c", "security.selinux.context=system_u:system_r:container_t:s0")
+    assert "has no SELinux" in done.stderr and "Boot a node with SELinux" in done.stderr
+    assert not cluster.instances()
+    assert "no AppArmor or SELinux" in cluster.ok("node", "show", cluster.node)
+
+
+@without_apparmor
+def test_hardened_with_less_asked(cluster):
+    launch(cluster, "c1", "security.apparmor=auto", more=("-p", "default", "-p", "hardened"))
+    assert_strict(cluster, "c1")
+
+
+@without_apparmor
+def test_start_is_refused_where_confinement_is_missing(cluster):
+    """Demanded later: what runs goes on, the next start does not happen with less than asked."""
+    launch(cluster, "c1")
+    for key, lack in (("security.apparmor=enforce", "has a kernel without it"),
+                      ("security.selinux.context=u:r:t", "kernel has no SELinux")):
+        assert "takes effect when c1 is restarted" in cluster.cli("config", "set", "c1", key).stderr
+        cluster.ok("stop", "--force", "c1")
+        done = cluster.cli("start", "c1")
+        assert done.returncode == 1 and lack in done.stderr and "Hint:" in done.stderr
+        assert cluster.status("c1") == "STOPPED"
+        cluster.ok("config", "unset", "c1", key.split("=")[0])
+        cluster.ok("start", "c1")
+
+
 # ---------------------------------------------------------------- a whole guest, and a move
 
 

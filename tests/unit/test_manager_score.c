@@ -76,6 +76,27 @@ static void test_what_rules_a_node_out(void **state)
 	assert_null(refused(&large, c));
 }
 
+/* Not even by name: it would be refused there. */
+static void test_demanded_security_module(void **state)
+{
+	struct lx_wanted want = anything;
+	struct lx_candidate c = node("a");
+
+	want.lsm = "apparmor";
+	want.target = "a";
+	assert_string_equal(refused(&want, c), "has no AppArmor, which security.apparmor demands");
+	c.lsm = "none";
+	assert_non_null(refused(&want, c));
+	c.lsm = "apparmor";
+	assert_null(refused(&want, c));
+	want.needs_compiler = true;
+	assert_string_equal(refused(&want, c), "has no apparmor_parser, which security.apparmor demands");
+	c.compiles_policy = true;
+	assert_null(refused(&want, c));
+	want.lsm = "selinux";
+	assert_string_equal(refused(&want, c), "has no SELinux, which security.selinux.context demands");
+}
+
 static void test_memory_asked_for_must_be_left(void **state)
 {
 	struct lx_wanted want = anything;
@@ -289,6 +310,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_rules_a_node_out),
+		cmocka_unit_test(test_demanded_security_module),
 		cmocka_unit_test(test_memory_asked_for_must_be_left),
 		cmocka_unit_test(test_cpus_may_be_promised_several_times),
 		cmocka_unit_test(test_labels),

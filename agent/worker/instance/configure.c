@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/instance/lsm.h"
 #include "agent/worker/instance/rootfs.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
@@ -60,16 +61,6 @@ static void limit_console_log(int root_fd)
 
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > CONSOLE_LOG_MAX)
 		(void)!ftruncate(fd, 0);
-}
-
-/* ------------------------------------------------------------------ the node */
-
-static bool has_apparmor(void)
-{
-	char line[8];
-
-	return lx_read_line("/sys/module/apparmor/parameters/enabled", line, sizeof(line)) == 0 &&
-	       line[0] == 'Y';
 }
 
 /* ------------------------------------------------------------------ the files */
@@ -121,8 +112,11 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 	char rootfs[LX_JOB_PATH_MAX], seccomp[LX_JOB_PATH_MAX], log[LX_JOB_PATH_MAX];
 	struct lx_knob knobs[LX_KNOBS_MAX];
 	struct lx_host_facts facts;
+	struct lx_lsm lsm;
 	int r = lx_cgroups_facts(cg, &facts, err);
 
+	if (r == 0)
+		r = lx_lsm_prepare(job, config, &lsm, err);
 	if (r < 0)
 		return r;
 	int n_knobs = lx_limits_plan(config, &facts, knobs, err);
@@ -145,7 +139,9 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 		.config = config,
 		.knobs = knobs,
 		.n_knobs = (size_t)n_knobs,
-		.apparmor = has_apparmor(),
+		.apparmor = lsm.apparmor,
+		.apparmor_profile = *lsm.profile ? lsm.profile : NULL,
+		.selinux_context = lsm.selinux,
 		.systemd = init->systemd,
 	};
 

@@ -1,0 +1,32 @@
+/*
+ * The security module's part of an instance's confinement: what its configuration asks for,
+ * against what this node's kernel has. Of AppArmor the instance's own profile is compiled and
+ * loaded here, before every start and before a restore.
+ */
+#ifndef LX_WORKER_LSM_H
+#define LX_WORKER_LSM_H
+
+#include "agent/worker/instance/job.h"
+#include "lib/map.h"
+#include "profiles/apparmor.h"
+
+struct lx_lsm {
+	bool apparmor;                      /* the kernel has it: liblxc must be told a profile */
+	char profile[LX_APPARMOR_NAME_MAX]; /* a loaded one; "" for unconfined */
+	const char *selinux;                /* context, the configuration's; NULL: none */
+};
+
+/*
+ * FAILED_PRECONDITION, with the cure, when the node lacks what is demanded; INVALID_ARGUMENT when
+ * the profile does not compile. Never less confinement than asked.
+ */
+int lx_lsm_prepare(const struct lx_job *job, const struct lx_map *config, struct lx_lsm *ret,
+		   struct lx_err *err);
+/* Nothing of it runs any more: its profile leaves the kernel. */
+void lx_lsm_forget(const struct lx_job *job);
+
+/* apparmor_compile.c: compiles `text` to the file `binary`, or only checks it when that is NULL. */
+int lx_apparmor_compile(const struct lx_buf *text, const char *dir, const char *binary, struct lx_err *err);
+bool lx_apparmor_can_compile(void);
+
+#endif

@@ -1,0 +1,277 @@
+/*
+ * Writing an instance's AppArmor profile.
+ *
+ * What it is for: a guest is root in a user namespace of its own and bounded by capabilities and
+ * a system call filter. The profile is the layer behind these. It knows paths: the parts of /proc
+ * and /sys that speak for the whole machine cannot be written whatever the kernel would let
+ * pass; file systems are mounted from a list, so that no other driver of the kernel's is in the
+ * guest's reach; signals and tracing end at the instance.
+ */
+#include "profiles/apparmor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/str.h"
+#include "profiles/profiles.h"
+
+/* For AppArmor's mount rules; "in": each alone and all together. */
+#define MOUNT_FLAGS "ro,rw,nosuid,nodev,noexec,sync,dirsync,noatime,nodiratime,relatime,strictatime,silent"
+
+enum lx_apparmor_mode lx_apparmor_mode(const struct lx_map *config)
+{
+	static const struct {
+		const char *value;
+		enum lx_apparmor_mode mode;
+	} modes[] = {
+		{ "auto", LX_APPARMOR_AUTO },
+		{ "enforce", LX_APPARMOR_ENFORCE },
+		{ "complain", LX_APPARMOR_COMPLAIN },
+		{ "unconfined", LX_APPARMOR_UNCONFINED },
+	};
+	const char *value = lx_config_get(config, "security.apparmor");
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(modes); i++)
+		if (lx_streq(modes[i].value, value))
+			return modes[i].mode;
+	return LX_APPARMOR_NAMED;
+}
+
+bool lx_apparmor_demanded(enum lx_apparmor_mode mode)
+{
+	return mode == LX_APPARMOR_ENFORCE || mode == LX_APPARMOR_COMPLAIN || mode == LX_APPARMOR_NAMED;
+}
+
+void lx_apparmor_name(const char *cgroup_root, const char *instance, char out[LX_APPARMOR_NAME_MAX])
+{
+	snprintf(out, LX_APPARMOR_NAME_MAX, "%s-%s", cgroup_root, instance);
+	/* A name with a slash at its beginning would attach to programs, others read badly. */
+	for (char *p = out; *p; p++)
+		if (*p == '/')
+			*p = '.';
+}
+
+/* ------------------------------------------------------------------ all but */
+
+static bool begins(const char *name, const char *prefix, size_t n)
+{
+	return strncmp(name, prefix, n) == 0 && strlen(name) >= n;
+}
+
+/* The characters that come next in those allowed names that begin as the first n of `prefix`. */
+static size_t next_characters(const char *const *allowed, const char *prefix, size_t n, char *out)
+{
+	size_t found = 0;
+
+	out[0] = '\0';
+	for (; *allowed; allowed++) {
+		char c = begins(*allowed, prefix, n) ? (*allowed)[n] : '\0';
+
+		if (!c || c == '*' || strchr(out, c))
+			continue;
+		out[found++] = c;
+		out[found] = '\0';
+	}
+	return found;
+}
+
+/* Whether such a name ends there, and whether anything may follow. */
+static bool ends_there(const char *const *allowed, const char *prefix, size_t n, bool *ret_any)
+{
+	bool ends = false;
+
+	*ret_any = false;
+	for (; *allowed; allowed++) {
+		if (!begins(*allowed, prefix, n))
+			continue;
+		if ((*allowed)[n] == '*')
+			*ret_any = true;
+		ends = ends || (*allowed)[n] == '\0';
+	}
+	return ends;
+}
+
+/* Has the same prefix been dealt with for a name before this one? */
+static bool seen(const char *const *allowed, size_t i, size_t n)
+{
+	for (size_t j = 0; j < i; j++)
+		if (begins(allowed[j], allowed[i], n))
+			return true;
+	return false;
+}
+
+static int deny_at(struct lx_buf *out, const char *dir, const char *const *allowed, const char *prefix,
+		   size_t n, const char *perms)
+{
+	char next[64];
+	bool any;
+	bool ends = ends_there(allowed, prefix, n, &any);
+
+	if (any)
+		return 0;
+	next_characters(allowed, prefix, n, next);
+	/* Behind a whole name only "/" goes on: below it is allowed, beside it is not. */
+	return lx_buf_printf(out, "  deny %s/%.*s[^%s%s]{,**} %s,\n", dir, (int)n, prefix, next,
+			     ends ? "/" : "", perms);
+}
+
+int lx_apparmor_deny_others(struct lx_buf *out, const char *dir, const char *const *allowed,
+			    const char *perms)
+{
+	int r = 0;
+
+	for (size_t i = 0; allowed[i] && r == 0; i++)
+		for (size_t n = 0; n <= strlen(allowed[i]) && r == 0; n++)
+			if (allowed[i][n] != '*' && (n == 0 || allowed[i][n - 1] != '*') &&
+			    !seen(allowed, i, n))
+				r = deny_at(out, dir, allowed, allowed[i], n, perms);
+			else if (allowed[i][n] == '*')
+				break;
+	return r;
+}
+
+/* ------------------------------------------------------------------ parts */
+
+static const char basics[] = "  # Files by the ids they belong to, the network by its own namespace, "
+			     "capabilities by their bounding set.\n"
+			     "  file,\n"
+			     "  network,\n"
+			     "  capability,\n"
+			     "  unix,\n"
+			     "  dbus,\n"
+			     "  deny capability mac_admin,\n"
+			     "  deny capability mac_override,\n"
+			     "  deny capability sys_module,\n"
+			     "  deny capability sys_rawio,\n"
+			     "  deny capability sys_time,\n";
+
+/* The node's own programs are unconfined: they stop it, look at it and dump it. */
+static int put_peers(struct lx_buf *out, const char *name)
+{
+	return lx_buf_printf(out,
+			     "\n  # Among its own processes; the node's may signal, look at and dump them.\n"
+			     "  signal peer=\"%s\",\n"
+			     "  signal (receive) peer=unconfined,\n"
+			     "  ptrace peer=\"%s\",\n"
+			     "  ptrace (readby, tracedby) peer=unconfined,\n",
+			     name, name);
+}
+
+static const char mounts[] =
+	"\n  # File systems, from a list; proc and sysfs where a guest and its services have theirs.\n"
+	"  umount,\n"
+	"  pivot_root,\n"
+	"  mount fstype=(tmpfs, ramfs, devpts, mqueue, overlay, fuse, fuseblk),\n"
+	"  mount fstype=fuse.*,\n"
+	"  mount fstype=proc -> /proc/,\n"
+	"  mount fstype=sysfs -> /sys/,\n"
+	"  mount fstype=(proc, sysfs) -> /run/systemd/{unit-root,mount-rootfs}/{proc,sys}/,\n"
+	"  mount fstype=cgroup2 -> /sys/fs/cgroup/{,**},\n"
+	"  mount fstype=cgroup2 -> /run/systemd/{unit-root,mount-rootfs}/sys/fs/cgroup/{,**},\n"
+	"  mount fstype=binfmt_misc -> /proc/sys/fs/binfmt_misc/,\n"
+	"\n  # Parts of the tree elsewhere, but not of /proc and /sys: rules below go by their paths.\n"
+	"  mount options in (bind,rbind," MOUNT_FLAGS ") /{,[^ps]**,p[^r]**,s[^y]**} -> /**,\n"
+	"  mount options in (bind,rbind," MOUNT_FLAGS ") /proc/** -> /proc/**,\n"
+	"  mount options in (bind,rbind," MOUNT_FLAGS ") /sys/** -> /sys/**,\n"
+	"  mount options in (bind,rbind," MOUNT_FLAGS
+	") /{proc,sys}/** -> /run/systemd/{unit-root,mount-rootfs}/{proc,sys}/**,\n"
+	"  mount options in (rw,silent,move) /{[^ps]**,p[^r]**,s[^y]**} -> /{,**},\n"
+	"  mount options in (remount,bind," MOUNT_FLAGS ") -> /{,**},\n"
+	"  mount options in (rw,silent,make-private,make-rprivate) -> /{,**},\n"
+	"  mount options in (rw,silent,make-slave,make-rslave) -> /{,**},\n"
+	"  mount options in (rw,silent,make-shared,make-rshared) -> /{,**},\n"
+	"  mount options in (rw,silent,make-unbindable,make-runbindable) -> /{,**},\n";
+
+static const char nested_mounts[] =
+	"\n  # Containers inside: their root file systems lie anywhere, and each has its own proc and "
+	"sysfs.\n"
+	"  mount fstype=(proc, sysfs, cgroup2) -> /**,\n"
+	"  mount options in (bind,rbind," MOUNT_FLAGS ") /{proc,sys}/{,**} -> /**,\n"
+	"  deny /dev/.lxmgr/{proc,sys}/** rwklx,\n";
+
+static int put_proc(struct lx_buf *out)
+{
+	static const char *const sys[] = { "net", "kernel", "user", "fs", NULL };
+	static const char *const kernel[] = { "hostname", "domainname", "shm*", "sem*", "msg*", NULL };
+	static const char *const fs[] = { "binfmt_misc", NULL };
+	int r = lx_buf_puts(out, "\n  # What speaks for the whole machine.\n"
+				 "  deny /proc/{kcore,sysrq-trigger} rwklx,\n"
+				 "  deny /proc/{acpi,bus}/** rwklx,\n");
+
+	if (r == 0)
+		r = lx_apparmor_deny_others(out, "/proc/sys", sys, "wklx");
+	if (r == 0)
+		r = lx_apparmor_deny_others(out, "/proc/sys/kernel", kernel, "wklx");
+	return r == 0 ? lx_apparmor_deny_others(out, "/proc/sys/fs", fs, "wklx") : r;
+}
+
+static int put_sys(struct lx_buf *out)
+{
+	static const struct {
+		const char *dir;
+		const char *allowed[4];
+	} dirs[] = {
+		{ "/sys", { "class", "devices", "fs" } },
+		{ "/sys/class", { "net" } },
+		{ "/sys/devices", { "virtual" } },
+		{ "/sys/devices/virtual", { "net" } },
+		{ "/sys/fs", { "cgroup" } },
+	};
+	int r = lx_buf_puts(out, "  deny /sys/kernel/{debug,tracing,config,security}/** rwklx,\n"
+				 "  deny /sys/firmware/efi/efivars/** rwklx,\n");
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(dirs) && r == 0; i++)
+		r = lx_apparmor_deny_others(out, dirs[i].dir, dirs[i].allowed, "wklx");
+	return r;
+}
+
+static int put_raw(struct lx_buf *out, const char *rules)
+{
+	if (lx_str_empty(rules))
+		return 0;
+	return lx_buf_printf(out, "\n  # raw.apparmor\n%s%s", rules, lx_ends_with(rules, "\n") ? "" : "\n");
+}
+
+static int put_all(const struct lx_apparmor_input *in, bool nesting, const char *raw, struct lx_buf *out)
+{
+	int r = lx_buf_printf(out,
+			      "abi <abi/3.0>,\n\n"
+			      "profile \"%s\" flags=(attach_disconnected,mediate_deleted%s) {\n",
+			      in->name, in->complain ? ",complain" : "");
+
+	if (r == 0)
+		r = lx_buf_puts(out, basics);
+	if (r == 0)
+		r = put_peers(out, in->name);
+	if (r == 0)
+		r = lx_buf_puts(out, mounts);
+	if (r == 0 && nesting)
+		r = lx_buf_puts(out, nested_mounts);
+	if (r == 0)
+		r = put_proc(out);
+	if (r == 0)
+		r = put_sys(out);
+	if (r == 0)
+		r = put_raw(out, raw);
+	return r == 0 ? lx_buf_puts(out, "}\n") : r;
+}
+
+int lx_apparmor_policy(const struct lx_apparmor_input *in, struct lx_buf *out, struct lx_err *err)
+{
+	static const char *const keys[] = { "security.nesting", "raw.apparmor" };
+	lx_autobuf struct lx_buf text = { 0 };
+	bool nesting = false;
+	int r = 0;
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(keys) && r == 0; i++)
+		r = lx_config_check(keys[i], lx_config_get(in->config, keys[i]), err);
+	if (r < 0)
+		return r;
+	lx_parse_bool(lx_config_get(in->config, keys[0]), &nesting);
+	if (put_all(in, nesting, lx_config_get(in->config, keys[1]), &text) < 0 ||
+	    lx_buf_append(out, text.data, text.len) < 0)
+		return lx_err_oom(err);
+	return 0;
+}

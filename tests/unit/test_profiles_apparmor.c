@@ -1,0 +1,166 @@
+/*
+ * The text of AppArmor profiles. Where apparmor_parser is installed it also has to compile: the
+ * kernel need not have AppArmor for that.
+ */
+#include "test_profiles.h"
+
+#include <unistd.h>
+
+#include "profiles/apparmor.h"
+
+#define PARSER   "/usr/sbin/apparmor_parser"
+#define FEATURES "/etc/apparmor.d/abi/3.0"
+
+static void policy(struct lx_map config, bool complain, struct lx_buf *out)
+{
+	const struct lx_apparmor_input in = { .name = "lxmgr-web1", .complain = complain, .config = &config };
+	struct lx_err err = LX_ERR_INIT;
+
+	if (lx_apparmor_policy(&in, out, &err) < 0)
+		fail_msg("%s", err.msg);
+	lx_map_release(&config);
+}
+
+static bool has(const struct lx_buf *text, const char *line)
+{
+	return strstr(lx_buf_str(text), line) != NULL;
+}
+
+static void reads_modes(void **state)
+{
+	static const struct {
+		const char *value;
+		enum lx_apparmor_mode mode;
+		bool demanded;
+	} modes[] = {
+		{ "", LX_APPARMOR_AUTO, false },
+		{ "auto", LX_APPARMOR_AUTO, false },
+		{ "enforce", LX_APPARMOR_ENFORCE, true },
+		{ "complain", LX_APPARMOR_COMPLAIN, true },
+		{ "unconfined", LX_APPARMOR_UNCONFINED, false },
+		{ "my-own", LX_APPARMOR_NAMED, true },
+	};
+	for (size_t i = 0; i < LX_ARRAY_SIZE(modes); i++) {
+		lx_automap struct lx_map config = map_of("security.apparmor", modes[i].value, NULL);
+
+		assert_int_equal(lx_apparmor_mode(&config), modes[i].mode);
+		assert_int_equal(lx_apparmor_demanded(modes[i].mode), modes[i].demanded);
+	}
+}
+
+static void names_profiles(void **state)
+{
+	char name[LX_APPARMOR_NAME_MAX];
+
+	lx_apparmor_name("lxmgr", "web1", name);
+	assert_string_equal(name, "lxmgr-web1");
+	lx_apparmor_name("/test/node1", "web1", name);
+	assert_string_equal(name, ".test.node1-web1");
+}
+
+static void denies_all_but(void **state)
+{
+	static const char *const two[] = { "net", "user", NULL };
+	static const char *const near[] = { "shm*", "sem", "a", NULL };
+	lx_autobuf struct lx_buf out = { 0 };
+
+	assert_int_equal(lx_apparmor_deny_others(&out, "/d", two, "w"), 0);
+	assert_string_equal(lx_buf_str(&out), "  deny /d/[^nu]{,**} w,\n"
+					      "  deny /d/n[^e]{,**} w,\n"
+					      "  deny /d/ne[^t]{,**} w,\n"
+					      "  deny /d/net[^/]{,**} w,\n"
+					      "  deny /d/u[^s]{,**} w,\n"
+					      "  deny /d/us[^e]{,**} w,\n"
+					      "  deny /d/use[^r]{,**} w,\n"
+					      "  deny /d/user[^/]{,**} w,\n");
+	lx_buf_release(&out);
+	out = (struct lx_buf){ 0 };
+	assert_int_equal(lx_apparmor_deny_others(&out, "/d", near, "w"), 0);
+	assert_string_equal(lx_buf_str(&out), "  deny /d/[^sa]{,**} w,\n"
+					      "  deny /d/s[^he]{,**} w,\n"
+					      "  deny /d/sh[^m]{,**} w,\n"
+					      "  deny /d/se[^m]{,**} w,\n"
+					      "  deny /d/sem[^/]{,**} w,\n"
+					      "  deny /d/a[^/]{,**} w,\n");
+}
+
+static void writes_what_is_asked(void **state)
+{
+	lx_autobuf struct lx_buf plain = { 0 }, more = { 0 };
+
+	policy(EMPTY_MAP, false, &plain);
+	assert_true(has(&plain, "profile \"lxmgr-web1\" flags=(attach_disconnected,mediate_deleted) {\n"));
+	assert_true(has(&plain, "  signal peer=\"lxmgr-web1\",\n"));
+	assert_true(has(&plain, "  mount fstype=proc -> /proc/,\n"));
+	assert_true(has(&plain, "  deny /proc/{kcore,sysrq-trigger} rwklx,\n"));
+	assert_false(has(&plain, "  mount,\n"));
+	assert_false(has(&plain, "(proc, sysfs, cgroup2) -> /**"));
+	assert_false(has(&plain, "raw.apparmor"));
+	policy(map_of("security.nesting", "true", "raw.apparmor", "deny /etc/shadow w,", NULL), true, &more);
+	assert_true(has(&more, "mediate_deleted,complain) {\n"));
+	assert_true(has(&more, "(proc, sysfs, cgroup2) -> /**"));
+	assert_true(has(&more, "\n  # raw.apparmor\ndeny /etc/shadow w,\n}\n"));
+}
+
+static void refuses_rules_that_break_out(void **state)
+{
+	static const char *const bad[] = { "}\nprofile other {\n  file,", "deny /x w,\n}", "  {",
+					   "a \x1b[0m" };
+	static const char *const good[] = { "deny /etc/{shadow,gshadow} w,", "# } all\nnetwork,",
+					    "deny \"/a } b\" w," };
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(bad); i++)
+		if (lx_config_check("raw.apparmor", bad[i], NULL) != -EINVAL)
+			fail_msg("\"%s\" was accepted", bad[i]);
+	for (size_t i = 0; i < LX_ARRAY_SIZE(good); i++)
+		if (lx_config_check("raw.apparmor", good[i], NULL) != 0)
+			fail_msg("\"%s\" was refused", good[i]);
+}
+
+/* ------------------------------------------------------------------ the compiler */
+
+static int compile(const struct lx_buf *text)
+{
+	FILE *p = popen(PARSER " --quiet -Q -K -O no-expr-simplify --kernel-features " FEATURES " 2>&1", "w");
+
+	assert_non_null(p);
+	assert_int_equal(fwrite(text->data, 1, text->len, p), text->len);
+	return pclose(p);
+}
+
+static void compiles(void **state)
+{
+	static const char *const nesting[] = { "false", "true" };
+
+	if (access(PARSER, X_OK) < 0 || access(FEATURES, R_OK) < 0) {
+		print_message("needs apparmor_parser\n");
+		skip();
+	}
+	for (int i = 0; i < 4; i++) {
+		lx_autobuf struct lx_buf text = { 0 };
+
+		policy(map_of("security.nesting", nesting[i & 1], "raw.apparmor", "deny /etc/shadow w,",
+			      NULL),
+		       i & 2, &text);
+		if (compile(&text) != 0)
+			fail_msg("it does not compile:\n%s", lx_buf_str(&text));
+	}
+	lx_autobuf struct lx_buf wrong = { 0 };
+
+	policy(map_of("raw.apparmor", "deny /etc/shadow w", NULL), false, &wrong);
+	assert_int_not_equal(compile(&wrong), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reads_modes),
+		cmocka_unit_test(names_profiles),
+		cmocka_unit_test(denies_all_but),
+		cmocka_unit_test(writes_what_is_asked),
+		cmocka_unit_test(refuses_rules_that_break_out),
+		cmocka_unit_test(compiles),
+	};
+
+	return cmocka_run_group_tests_name("profiles: AppArmor", tests, NULL, NULL);
+}
