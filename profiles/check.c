@@ -127,6 +127,18 @@ int lx_check_memory(const struct lx_config_key *key, const char *name, const cha
 	return r;
 }
 
+int lx_check_rate(const struct lx_config_key *key, const char *name, const char *value, struct lx_err *err)
+{
+	uint64_t rate = 0;
+	int r = lx_value_rate(value, &rate);
+
+	if (r == 0 && rate >= key->min && rate <= key->max)
+		return 0;
+	r = refuse(err, name, value, r == -EINVAL ? "is no rate" : "is out of range");
+	lx_err_hint(err, "Use bits a second with their unit, 64kbit to 16Gbit (100Mbit).");
+	return r;
+}
+
 int lx_check_swap(const struct lx_config_key *key, const char *name, const char *value, struct lx_err *err)
 {
 	uint64_t v = 0;

@@ -44,7 +44,7 @@ static int unknown_option(const char *name, enum lx_key_subject subject, const c
 	size_t n, m = 0;
 	const struct lx_config_key *keys = lx_config_keys(&n);
 	const char *names[OPTIONS_MAX];
-	char all[256] = "";
+	char all[512] = "";
 	int r = lx_err_set(err, LX_INVALID_ARGUMENT, "device %s: a %s has no option %s", name, type,
 			   lx_value_show(&shown, option));
 

@@ -20,6 +20,8 @@
 #define PROCESSES_MAX        4194304 /* the kernel's PID_MAX_LIMIT */
 #define SHUTDOWN_TIMEOUT_MAX 86400
 #define NOFILE_MAX           1073741816 /* fs.nr_open cannot be set higher */
+#define RATE_MIN             8000       /* bytes a second: 64 kbit */
+#define RATE_MAX             2000000000 /* what tc's token bucket takes */
 #define RLIMIT_MAX           INT64_MAX
 #define MTU_MIN              1280 /* IPv6 */
 #define MTU_MAX              65535
@@ -127,6 +129,20 @@ static const struct lx_config_key keys[] = {
 	    "Fixed IPv6 address, or none; default: a lease"),
 	KEY(NIC, RESTART, "mtu", "integer", "", integer,
 	    "MTU; default: the network's", .min = MTU_MIN, .max = MTU_MAX),
+	KEY(NIC, LIVE, "limits.egress", "rate", "", rate,
+	    "Bits a second that the guest may send (100Mbit)", .min = RATE_MIN, .max = RATE_MAX),
+	KEY(NIC, LIVE, "limits.ingress", "rate", "", rate,
+	    "Bits a second that the guest receives", .min = RATE_MIN, .max = RATE_MAX),
+	KEY(NIC, LIVE, "limits.max", "rate", "", rate,
+	    "Both directions, where they have no smaller bound of their own", .min = RATE_MIN, .max = RATE_MAX),
+	KEY(NIC, LIVE, "security.ipv4_filtering", "bool", "true", bool,
+	    "Drop IPv4 and ARP of addresses that are not its own, and DHCP server answers", .values = bools),
+	KEY(NIC, LIVE, "security.ipv6_filtering", "bool", "true", bool,
+	    "The same for IPv6, neighbour and router advertisements (lease, link-local by MAC)", .values = bools),
+	KEY(NIC, LIVE, "security.mac_filtering", "bool", "true", bool,
+	    "Drop frames from other MAC addresses than its own", .values = bools),
+	KEY(NIC, LIVE, "security.port_isolation", "bool", "false", bool,
+	    "Do not let it reach other cards on its machine that have this too", .values = bools),
 };
 /* clang-format on */
 

@@ -50,6 +50,37 @@ int lx_value_amount(const char *s, struct lx_amount *ret)
 	return r;
 }
 
+int lx_value_rate(const char *s, uint64_t *ret)
+{
+	static const struct {
+		const char *unit;
+		uint64_t bits;
+	} units[] = {
+		{ "kbit", 1000 },     { "Mbit", 1000000 },  { "Gbit", 1000000000 }, { "Kibit", 1 << 10 },
+		{ "Mibit", 1 << 20 }, { "Gibit", 1 << 30 }, { "bit", 1 },
+	};
+	char number[24];
+	uint64_t v;
+
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		size_t n = strlen(s), u = strlen(units[i].unit);
+
+		if (n <= u || strcmp(s + n - u, units[i].unit) != 0)
+			continue;
+		if (!copy(number, sizeof(number), s, n - u))
+			return -EINVAL;
+		int r = lx_parse_u64(number, &v);
+
+		if (r < 0)
+			return r;
+		if (__builtin_mul_overflow(v, units[i].bits, &v))
+			return -ERANGE;
+		*ret = v / 8;
+		return 0;
+	}
+	return -EINVAL;
+}
+
 /* ------------------------------------------------------------------ CPUs */
 
 /* A CPU's number at *s; moves behind it. */

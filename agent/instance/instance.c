@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/instance/cards.h"
 #include "agent/instance/monitor.h"
 #include "agent/instance/task.h"
 #include "lib/cleanup.h"
@@ -139,6 +140,8 @@ void lx_instance_move(struct lx_instance *inst, enum lx_instance_state to, const
 	}
 	free(inst->reason);
 	inst->reason = copy;
+	if (to == LX_STOPPED)
+		lx_cards_gone(inst);
 	lx_watch_instance(inst->agent, inst);
 }
 

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/instance/cards.h"
 #include "agent/instance/task.h"
 #include "agent/loop.h"
 #include "lib/clock.h"
@@ -150,6 +151,8 @@ bool lx_monitor_find_init(struct lx_instance *inst)
 	inst->init = init;
 	inst->init_gone = false;
 	inst->started_at_ns = start_time(init);
+	/* It may be new to us, and after a reboot inside its cards' host ends are new in any case. */
+	lx_cards_adopt(inst);
 	return true;
 }
 

@@ -3,6 +3,7 @@
  * instance first when it is new. What a start that failed has left, its worker has removed;
  * when the worker died as well, settle.c does.
  */
+#include "agent/instance/cards.h"
 #include "agent/instance/monitor.h"
 #include "agent/instance/task.h"
 
@@ -26,7 +27,8 @@ void lx_task_boot(struct lx_task *t)
 
 	/* Wanted running from now on; the worker stores it. */
 	inst->spec->started = true;
-	if (lx_task_job(t, LX_JOB_WORK, lx_job_message(inst->spec, LXMGR__V1__WORKER_JOB__JOB_START, NULL),
+	if (lx_cards_guard(inst, &err) < 0 ||
+	    lx_task_job(t, LX_JOB_WORK, lx_job_message(inst->spec, LXMGR__V1__WORKER_JOB__JOB_START, NULL),
 			on_started, &err) < 0)
 		lx_task_settle(t, &err);
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/instance/cards.h"
 #include "agent/instance/monitor.h"
 #include "agent/loop.h"
 #include "lib/cleanup.h"
@@ -290,6 +291,7 @@ static void remove_instance(struct lx_instance *inst)
 		answer(t, &err);
 		lx_task_free(t);
 	}
+	lx_cards_gone(inst);
 	lx_map_del(&inst->agent->instances, inst->name);
 }
 

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "agent/instance/cards.h"
 #include "agent/instance/task.h"
 #include "proto/pb.h"
 
@@ -16,8 +17,10 @@ static void on_done(struct lx_task *t, const struct lx_job_end *end)
 	    lx_pb_strv_copy(&t->n_needs_restart, &t->needs_restart, end->result->n_needs_restart,
 			    end->result->needs_restart) < 0)
 		lx_err_oom(&err);
-	if (err.code == LX_OK && lx_instance_set_spec(inst, t->spec, &err) == 0)
+	if (err.code == LX_OK && lx_instance_set_spec(inst, t->spec, &err) == 0) {
 		lx_watch_instance(inst->agent, inst);
+		(void)lx_cards_update(inst, &err);
+	}
 	lx_task_end(t, &err);
 }
 

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/instance/cards.h"
 #include "agent/instance/monitor.h"
 #include "agent/move/move.h"
 #include "lib/cleanup.h"
@@ -211,8 +212,10 @@ static void on_received(struct lx_task *t, const struct lx_job_end *end)
 
 static void on_progress(struct lx_task *t, const Lxmgr__V1__ImageProgress *p)
 {
-	if (lx_streq(p->phase, "thawed"))
-		announce_here(t->inst);
+	if (!lx_streq(p->phase, "thawed"))
+		return;
+	lx_cards_plugged(t->inst);
+	announce_here(t->inst);
 }
 
 /* The move is committed here and its worker has gone: from what is there. */
@@ -226,7 +229,7 @@ static void finish_it(struct lx_task *t)
 	job.mode = m->rec->mode;
 	job.again = true;
 	t->progress = on_progress;
-	if (t->attempts++ < ATTEMPTS &&
+	if (t->attempts++ < ATTEMPTS && lx_cards_guard(t->inst, &err) == 0 &&
 	    lx_task_job(t, LX_JOB_MOVE,
 			lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_RECEIVE, &job.base),
 			on_received, &err) == 0)
@@ -259,6 +262,11 @@ static int start_worker(struct lx_task *t, struct lx_call *call, struct lx_err *
 	job.operation = m->rec->operation;
 	job.mode = m->rec->mode;
 	t->progress = on_progress;
+	r = lx_cards_guard(t->inst, err);
+	if (r < 0) {
+		lx_worker_fds_close(&fds);
+		return r;
+	}
 	return lx_task_job_fds(t, LX_JOB_MOVE,
 			       lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_RECEIVE, &job.base),
 			       &fds, on_received, err);

@@ -23,6 +23,7 @@
 #include "agent/network/child.h"
 #include "agent/network/context.h"
 #include "agent/network/firewall.h"
+#include "agent/network/guard.h"
 #include "agent/network/keep.h"
 #include "agent/network/nft.h"
 #include "agent/network/overlay.h"
@@ -266,14 +267,18 @@ static int collect_rules(struct lx_network *n, struct lx_buf *text)
 	lx_autobuf struct lx_buf rules = { 0 };
 	int r;
 
-	if (!n->spec)
-		return lx_nft_remove(text, n->name);
+	if (!n->spec) {
+		r = lx_nft_remove(text, n->name);
+		return r < 0 ? r : lx_guard_remove_table(text, n->name);
+	}
 	if (!n->usable)
 		return 0;
 	r = lx_nft_set(&rules, &n->config);
 	if (r < 0 || lx_streq(n->rules, lx_buf_str(&rules)))
 		return r;
 	r = lx_buf_puts(text, lx_buf_str(&rules));
+	if (r == 0)
+		r = lx_guard_text(n, text);
 	if (r < 0)
 		return r;
 	free(n->rules);

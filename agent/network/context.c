@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/network/bridge.h"
+#include "agent/network/guard.h"
 #include "agent/network/nft.h"
 #include "agent/network/nl.h"
 #include "lib/cleanup.h"
@@ -194,6 +195,17 @@ static struct lx_network *find_by_interface(const struct lx_network_ctx *ctx, co
 	return lx_network_find(ctx, name);
 }
 
+/* The network whose table it was. */
+static struct lx_network *find_by_table(const struct lx_network_ctx *ctx, const char *name)
+{
+	static const char *const prefixes[] = { LX_NFT_TABLE_PREFIX, LX_GUARD_TABLE_PREFIX };
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(prefixes); i++)
+		if (lx_starts_with(name, prefixes[i]))
+			return lx_network_find(ctx, name + strlen(prefixes[i]));
+	return NULL;
+}
+
 static void on_change(enum lx_watch_event event, const char *name, void *arg)
 {
 	struct lx_network_ctx *ctx = arg;
@@ -212,9 +224,7 @@ static void on_change(enum lx_watch_event event, const char *name, void *arg)
 			n->name, name);
 		break;
 	case LX_WATCH_TABLE_DELETED:
-		if (!lx_starts_with(name, LX_NFT_TABLE_PREFIX))
-			return;
-		n = lx_network_find(ctx, name + strlen(LX_NFT_TABLE_PREFIX));
+		n = find_by_table(ctx, name);
 		if (!n || !n->spec)
 			return;
 		lx_warn("firewall rules were deleted by someone, setting them again", "network=%s", n->name);
@@ -235,6 +245,8 @@ static void context_free(struct lx_network_ctx *ctx)
 	lx_pb_free(ctx->wanted);
 	lx_pb_free(ctx->status);
 	nl_socket_free(ctx->nl);
+	nl_socket_free(ctx->netfilter);
+	lx_map_release(&ctx->guards);
 	if (ctx->announce_fd >= 0)
 		close(ctx->announce_fd);
 	free(ctx->state_dir);
@@ -256,13 +268,16 @@ int lx_network_open(uv_loop_t *loop, const char *state_dir, const char *run_dir,
 	TAILQ_INIT(&ctx->jobs);
 	ctx->state_dir = strdup(state_dir);
 	ctx->run_dir = lx_path_join(run_dir, "network");
+	lx_map_init(&ctx->guards, free);
 	r = ctx->state_dir && ctx->run_dir ? 0 : lx_err_oom(err);
 	if (r == 0)
 		r = lx_mkdir_p(ctx->state_dir, 0711, err);
 	if (r == 0)
 		r = lx_mkdir_p(ctx->run_dir, 0755, err);
 	if (r == 0)
-		r = lx_nl_open(&ctx->nl, err);
+		r = lx_nl_open(NETLINK_ROUTE, &ctx->nl, err);
+	if (r == 0)
+		r = lx_nl_open(NETLINK_NETFILTER, &ctx->netfilter, err);
 	if (r == 0)
 		r = lx_watch_open(loop, on_change, ctx, &ctx->watch, err);
 	if (r < 0) {

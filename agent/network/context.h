@@ -21,6 +21,7 @@
 #include "agent/network/plan.h"
 #include "agent/network/tunnel.h"
 #include "agent/network/watch.h"
+#include "lib/buf.h"
 #include "lib/list.h"
 
 struct lx_network {
@@ -74,7 +75,9 @@ struct lx_network_ctx {
 	char *state_dir;
 	char *run_dir; /* the networks' own: <run_dir>/network */
 	struct nl_sock *nl;
-	int announce_fd; /* -1: not needed yet */
+	struct nl_sock *netfilter;
+	struct lx_map guards; /* host end -> struct lx_guard * (guard.c) */
+	int announce_fd;      /* -1: not needed yet */
 	struct lx_watch *watch;
 
 	Lxmgr__V1__ApplyNetworksRequest *wanted;  /* NULL: nothing was asked for yet */
@@ -102,6 +105,9 @@ void lx_network_drop(struct lx_network *n);
 void lx_network_note(struct lx_err *first, const struct lx_err *err);
 /* The running job is over: the next one may start. */
 void lx_network_job_over(struct lx_network_ctx *ctx);
+
+/* guard.c: the network's guard table with its cards, for nft. 0 or -ENOMEM. */
+int lx_guard_text(const struct lx_network *n, struct lx_buf *out);
 
 /* decide.c: what each network of ctx->wanted shall be, and what not. */
 void lx_network_decide(struct lx_network_ctx *ctx, struct lx_network_job *job);

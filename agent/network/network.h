@@ -24,6 +24,7 @@
 #ifndef LX_AGENT_NETWORK_NETWORK_H
 #define LX_AGENT_NETWORK_NETWORK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <uv.h>
@@ -96,6 +97,37 @@ int lx_network_here(struct lx_network_ctx *ctx, const char *network, const char 
  */
 int lx_network_away(struct lx_network_ctx *ctx, const char *network, const char *hwaddr, const char *ipv4,
 		    const char *ipv6, const char *node, struct lx_err *err);
+
+/* What a card is freed of, and bounded to; {0}: every check, no bound. */
+struct lx_network_port_options {
+	bool free_mac, free_v4, free_v6; /* may have other source addresses than its own */
+	bool isolated;                   /* does not reach others that are isolated too */
+	uint64_t ingress, egress;        /* bytes a second to and from the guest; 0: as many as come */
+};
+
+/* An instance's card as its network sees it. Texts are borrowed. */
+struct lx_network_port {
+	const char *network, *instance, *host_name, *hwaddr;
+	const char *ipv4, *ipv6; /* without prefix length; "" or NULL for none */
+	struct lx_network_port_options options;
+};
+
+/*
+ * From now on the card may say what its addresses and options allow, and nothing else (guard.h).
+ * Call it before its host end exists, and again when options change. Survives whatever happens
+ * to the packet filter, until lx_network_unguard(). NOT_FOUND when this node has no such network,
+ * FAILED_PRECONDITION when its packet filter is not in place: the card must not be used then.
+ */
+int lx_network_guard(struct lx_network_ctx *ctx, const struct lx_network_port *port, struct lx_err *err);
+/*
+ * The card's host end is in its bridge: what belongs to the interface itself is set (port.h). For
+ * cards of lx_network_guard() only; others, and host ends that are not there, are left alone.
+ */
+int lx_network_plugged(struct lx_network_ctx *ctx, const char *host_name, struct lx_err *err);
+/* Whether the card is one of lx_network_guard(). */
+bool lx_network_guards(const struct lx_network_ctx *ctx, const char *host_name);
+/* None of the instance's cards is there any more. NULL for ctx is fine. */
+void lx_network_unguard(struct lx_network_ctx *ctx, const char *instance);
 
 /* The networks last asked for, in that order; names are borrowed until the loop runs again. */
 size_t lx_network_count(const struct lx_network_ctx *ctx);

@@ -7,17 +7,17 @@
 
 #include <netlink/errno.h>
 
-int lx_nl_open(struct nl_sock **ret, struct lx_err *err)
+int lx_nl_open(int protocol, struct nl_sock **ret, struct lx_err *err)
 {
 	struct nl_sock *sock = nl_socket_alloc();
 
 	if (!sock)
 		return lx_err_oom(err);
-	int nle = nl_connect(sock, NETLINK_ROUTE);
+	int nle = nl_connect(sock, protocol);
 
 	if (nle < 0) {
 		nl_socket_free(sock);
-		return lx_nl_err(err, nle, "cannot open a route netlink socket");
+		return lx_nl_err(err, nle, "cannot open a netlink socket");
 	}
 	*ret = sock;
 	return 0;

@@ -1,4 +1,4 @@
-/* Route netlink through libnl: one socket for requests, errors in our form. */
+/* Netlink through libnl: a socket for requests, errors in our form. */
 #ifndef LX_AGENT_NETWORK_NL_H
 #define LX_AGENT_NETWORK_NL_H
 
@@ -8,7 +8,8 @@
 #include "agent/network/subnet.h"
 #include "lib/err.h"
 
-int lx_nl_open(struct nl_sock **ret, struct lx_err *err);
+/* `protocol`: NETLINK_ROUTE, NETLINK_NETFILTER. */
+int lx_nl_open(int protocol, struct nl_sock **ret, struct lx_err *err);
 
 /* Fills an error from one of libnl's (negative NLE_*). Returns a negative errno. */
 int lx_nl_err(struct lx_err *err, int nle, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

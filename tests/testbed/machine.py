@@ -136,7 +136,7 @@ def tables(prefix, inside=()):
     if not out:
         return []
     all_tables = [x["table"] for x in json.loads(out)["nftables"] if "table" in x]
-    return [(t["family"], t["name"]) for t in all_tables if t["name"].startswith(f"lxmgr_{prefix}")]
+    return [(t["family"], t["name"]) for t in all_tables if t["name"].startswith((f"lxmgr_{prefix}", f"lxguard_{prefix}"))]
 
 
 def leftovers(directory, cgroup_root, prefix):

@@ -7,7 +7,9 @@ static void accepts_good_devices(void **state)
 	lx_automap struct lx_map nic = map_of("type", "nic", "network", "lxbr0", NULL);
 	lx_automap struct lx_map full =
 		map_of("type", "nic", "network", "lxbr0", "name", "enp3s0", "hwaddr", "00:16:3e:Aa:bb:0c",
-		       "ipv4.address", "10.88.0.7", "ipv6.address", "fd42::7", "mtu", "1400", NULL);
+		       "ipv4.address", "10.88.0.7", "ipv6.address", "fd42::7", "mtu", "1400", "limits.max",
+		       "64kbit", "limits.ingress", "16Gbit", "limits.egress", "1Mibit",
+		       "security.mac_filtering", "false", NULL);
 	lx_automap struct lx_map bare = map_of("type", "nic", "network", "a", "ipv4.address", "none",
 					       "ipv6.address", "none", "mtu", "", NULL);
 	lx_automap struct lx_map none = map_of("type", "none", NULL);
@@ -62,7 +64,7 @@ static void refuses_options(void **state)
 	       "device eth0: a nic has no option \"netwrok\"", "Did you mean network?");
 	refuse("eth0", map_of("type", "nic", "network", "lxbr0", "\xff", "1", NULL),
 	       "device eth0: a nic has no option",
-	       "It has type, network, name, hwaddr, ipv4.address, ipv6.address, mtu.");
+	       "It has type, network, name, hwaddr, ipv4.address, ipv6.address, mtu, limits.egress,");
 }
 
 static void refuses_values(void **state)
@@ -88,6 +90,11 @@ static void refuses_values(void **state)
 		  { "fd42::7/64", "::", "::1", "ff02::1", "fe80::1", "::ffff:10.0.0.1", "10.0.0.1",
 		    "fd42:::7" } },
 		{ "mtu", "1280 to 65535", { "1279", "65536", "-1", "big", "1500.0" } },
+		{ "limits.egress",
+		  "100Mbit",
+		  { "100", "Mbit", "63kbit", "17Gbit", "-1Mbit", "100MB", "1.5Mbit", "100 Mbit",
+		    "18446744073709551616bit", "18446744073709551615Gbit" } },
+		{ "security.mac_filtering", "true", { "maybe", "2" } },
 	};
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(bad); i++) {

@@ -1,0 +1,57 @@
+/*
+ * What a guest's network card may say: frames from its own hardware address, packets from its own
+ * addresses, ARP and neighbour advertisements about those alone, nothing that only a router or a
+ * DHCP server says, and no more of it than its rate. The packet filter of a network has it as sets
+ * keyed by the card's host end (guard_table.c); a card is a few elements in them, set by one
+ * netlink transaction (guard_batch.c) before its host end exists: there is no moment in which it
+ * could say more, at a start, after a reboot inside, or at the end of a move.
+ */
+#ifndef LX_AGENT_NETWORK_GUARD_H
+#define LX_AGENT_NETWORK_GUARD_H
+
+#include <net/if.h>
+#include <netlink/netlink.h>
+
+#include "agent/network/config.h"
+#include "agent/network/network.h"
+#include "lib/buf.h"
+
+#define LX_GUARD_TABLE_PREFIX "lxguard_"
+#define LX_GUARD_OBJECT_MAX   48
+
+struct lx_guard {
+	char network[LX_NETWORK_NAME_MAX + 1];
+	char instance[LX_NAME_MAX + 1];
+	char host_name[IFNAMSIZ];
+	uint8_t hwaddr[LX_HWADDR_BYTES];
+	struct lx_subnet v4;    /* a subnet of one; family 0: none */
+	struct lx_subnet v6[2]; /* the lease, and the link-local one that follows from hwaddr */
+	struct lx_network_port_options options;
+};
+
+/* Decodes a card. INVALID_ARGUMENT names it. */
+int lx_guard_parse(const struct lx_network_port *port, struct lx_guard *out, struct lx_err *err);
+
+/*
+ * Appends commands for `nft -f -` that make the network's guard table what it should be, without
+ * touching what its sets hold. 0 or -ENOMEM. Pure.
+ */
+int lx_guard_table(struct lx_buf *out, const char *network);
+/* Appends the elements of one card. Pure. */
+int lx_guard_elements(struct lx_buf *out, const struct lx_guard *g);
+/* Appends commands that remove the table, if it is there. */
+int lx_guard_remove_table(struct lx_buf *out, const char *network);
+
+/* The name of the limit of what a card may send: another rate is another one. */
+const char *lx_guard_limit_name(const struct lx_guard *g, char out[LX_GUARD_OBJECT_MAX]);
+/* Bytes a card may send at once before its rate counts. */
+uint64_t lx_guard_burst(uint64_t bytes_per_second);
+
+/*
+ * Adds a card's elements (`now`), takes back those it had (`was`), both may be NULL, in one
+ * transaction. The kernel's -ENOENT means that the table is not there, or does not have `was`.
+ */
+int lx_guard_change(struct nl_sock *netfilter, const struct lx_guard *was, const struct lx_guard *now,
+		    struct lx_err *err);
+
+#endif

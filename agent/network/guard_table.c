@@ -1,0 +1,149 @@
+/*
+ * The guard table of a network, `bridge lxguard_<bridge>`:
+ *
+ *   from      every frame that comes in at a port of any bridge; not a guest's: passes. A guest's
+ *             must keep to its rate, and be from its own hardware address; then by protocol
+ *   arp_from  speaks of its own address, or asks whether somebody else has it (RFC 5227)
+ *   v4_from   from its own address, or asks for one by DHCP
+ *   v6_from   the same
+ *   v6_icmp   and neighbour discovery: advertises itself alone (RFC 4861), routes nobody
+ *
+ * What is none of these protocols is dropped: it could carry any of them (802.1Q, PPPoE, 802.3).
+ * A card that is freed of a check is in a set that says so.
+ *
+ * Each frame costs the same however many cards there are: a lookup for the port, one for the
+ * pair of port and hardware address, one for that of port and address.
+ *
+ * Like nft.c, a table is declared, emptied of rules and given them again in one transaction.
+ * Flushing a table leaves its sets as they are.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "agent/network/guard.h"
+
+#define TABLE "bridge " LX_GUARD_TABLE_PREFIX "%s"
+
+/* In the order of a definition before its use. */
+static const char declarations[] =
+	"\tset ports { type ifname; }\n"
+	"\tset macs { type ifname . ether_addr; }\n"
+	"\tset v4 { type ifname . ipv4_addr; }\n"
+	"\tset v6 { type ifname . ipv6_addr; }\n"
+	/* The target of neighbour discovery, behind the message's first 8 bytes. */
+	"\tset nd { typeof iifname . @th,64,128; }\n"
+	"\tset free_mac { type ifname; }\n"
+	"\tset free_v4 { type ifname; }\n"
+	"\tset free_v6 { type ifname; }\n"
+	"\tmap egress { type ifname : limit; }\n"
+	"\tchain arp_from { }\n"
+	"\tchain v4_from { }\n"
+	"\tchain v6_icmp { }\n"
+	"\tchain v6_from { }\n"
+	/* Before the rules between machines: those let a guest's frames pass. */
+	"\tchain from { type filter hook prerouting priority filter - 10; "
+	"policy accept; }\n";
+
+static const struct {
+	const char *chain, *rule;
+} rules[] = {
+	{ "arp_from", "iifname . arp saddr ether != @macs iifname != @free_mac counter drop" },
+	{ "arp_from", "iifname @free_v4 accept" },
+	{ "arp_from", "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 iifname . arp saddr ip @v4 accept" },
+	{ "arp_from", "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation request "
+		      "arp saddr ip 0.0.0.0 iifname . arp daddr ip @v4 accept" },
+	{ "arp_from", "counter drop" },
+
+	{ "v4_from", "iifname @free_v4 accept" },
+	{ "v4_from", "udp sport 67 counter drop" },
+	{ "v4_from", "udp dport 68 counter drop" },
+	{ "v4_from", "iifname . ip saddr @v4 accept" },
+	{ "v4_from", "ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept" },
+	{ "v4_from", "counter drop" },
+
+	{ "v6_icmp", "icmpv6 type { nd-router-advert, nd-redirect } counter drop" },
+	{ "v6_icmp", "icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @nd counter drop" },
+	{ "v6_icmp", "iifname . ip6 saddr @v6 accept" },
+	/* Before it has an address: is it free (RFC 4862)? And who listens to it (RFC 3810). */
+	{ "v6_icmp", "ip6 saddr :: icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @nd accept" },
+	{ "v6_icmp", "ip6 saddr :: ip6 daddr ff02::16 icmpv6 type mld2-listener-report accept" },
+	{ "v6_icmp", "counter drop" },
+
+	{ "v6_from", "iifname @free_v6 accept" },
+	{ "v6_from", "meta l4proto ipv6-icmp goto v6_icmp" },
+	{ "v6_from", "udp sport 547 counter drop" },
+	{ "v6_from", "udp dport 546 counter drop" },
+	{ "v6_from", "iifname . ip6 saddr @v6 accept" },
+	{ "v6_from", "counter drop" },
+
+	{ "from", "iifname != @ports accept" },
+	{ "from", "limit name iifname map @egress counter drop" },
+	{ "from", "iifname . ether saddr != @macs iifname != @free_mac counter drop" },
+	{ "from", "ether type vmap { arp : goto arp_from, ip : goto v4_from, ip6 : goto v6_from }" },
+	{ "from", "iifname @free_v4 iifname @free_v6 accept" },
+	{ "from", "counter drop" },
+};
+
+int lx_guard_table(struct lx_buf *out, const char *network)
+{
+	int r = lx_buf_printf(out, "table " TABLE " {\n%s}\nflush table " TABLE "\n", network, declarations,
+			      network);
+
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]) && r == 0; i++)
+		r = lx_buf_printf(out, "add rule " TABLE " %s %s\n", network, rules[i].chain, rules[i].rule);
+	return r;
+}
+
+static int element(struct lx_buf *out, const struct lx_guard *g, const char *set, const char *value)
+{
+	return lx_buf_printf(out, "add element " TABLE " %s { \"%s\"%s%s }\n", g->network, set, g->host_name,
+			     *value ? " . " : "", value);
+}
+
+/* An address as the number that nft shows where it knows no type. */
+static const char *hex(const struct lx_subnet *a, char out[2 * 16 + 3])
+{
+	char *at = out + snprintf(out, 3, "0x");
+
+	for (size_t i = 0; i < lx_subnet_bytes(a->family); i++)
+		at += snprintf(at, 3, "%02x", a->addr[i]);
+	return out;
+}
+
+int lx_guard_elements(struct lx_buf *out, const struct lx_guard *g)
+{
+	char text[LX_SUBNET_TEXT], mac[LX_HWADDR_TEXT], number[2 * 16 + 3], limit[LX_GUARD_OBJECT_MAX];
+	int r = element(out, g, "macs", lx_hwaddr_format(g->hwaddr, mac));
+
+	if (r == 0 && g->v4.family != 0)
+		r = element(out, g, "v4", lx_subnet_format_host(&g->v4, text));
+	for (size_t i = 0; i < 2 && r == 0; i++) {
+		if (g->v6[i].family == 0)
+			continue;
+		r = element(out, g, "v6", lx_subnet_format_host(&g->v6[i], text));
+		if (r == 0)
+			r = element(out, g, "nd", hex(&g->v6[i], number));
+	}
+	if (r == 0 && g->options.free_mac)
+		r = element(out, g, "free_mac", "");
+	if (r == 0 && g->options.free_v4)
+		r = element(out, g, "free_v4", "");
+	if (r == 0 && g->options.free_v6)
+		r = element(out, g, "free_v6", "");
+	if (r == 0 && g->options.egress != 0) {
+		lx_guard_limit_name(g, limit);
+		r = lx_buf_printf(out,
+				  "add limit " TABLE " %s { rate over %" PRIu64 " bytes/second burst %" PRIu64
+				  " bytes; }\n"
+				  "add element " TABLE " egress { \"%s\" : \"%s\" }\n",
+				  g->network, limit, g->options.egress, lx_guard_burst(g->options.egress),
+				  g->network, g->host_name, limit);
+	}
+	return r < 0 ? r : element(out, g, "ports", "");
+}
+
+int lx_guard_remove_table(struct lx_buf *out, const char *network)
+{
+	/* Declared first, so that deleting what is not there is no failure. */
+	return lx_buf_printf(out, "table " TABLE "\ndelete table " TABLE "\n", network, network);
+}

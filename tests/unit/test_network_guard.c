@@ -1,0 +1,111 @@
+/* The guard's text for nft, and what a card becomes in it. The kernel's view: test_attack_*.py. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "agent/network/guard.h"
+#include "lib/cleanup.h"
+
+static const struct lx_network_port card = {
+	.network = "lxbr0",
+	.instance = "web1",
+	.host_name = "lx0123abcdn0",
+	.hwaddr = "00:16:3e:12:34:56",
+	.ipv4 = "10.88.0.7",
+	.ipv6 = "fd42::7",
+};
+
+static void table(void **state)
+{
+	lx_autobuf struct lx_buf out = { 0 };
+
+	assert_int_equal(lx_guard_table(&out, "lxbr0"), 0);
+	const char *text = lx_buf_str(&out), *flush = strstr(text, "flush table bridge lxguard_lxbr0\n");
+
+	/* Declared, then emptied of rules, then filled: sets are never flushed. */
+	assert_non_null(flush);
+	assert_true(strstr(text, "set macs") < flush);
+	assert_true(strstr(text, "add rule") > flush);
+	assert_null(strstr(text, "flush set"));
+}
+
+static void elements(void **state)
+{
+	lx_autobuf struct lx_buf out = { 0 };
+	struct lx_guard g;
+
+	assert_int_equal(lx_guard_parse(&card, &g, NULL), 0);
+	assert_int_equal(lx_guard_elements(&out, &g), 0);
+	const char *text = lx_buf_str(&out);
+
+	assert_non_null(strstr(text, "macs { \"lx0123abcdn0\" . 00:16:3e:12:34:56 }"));
+	assert_non_null(strstr(text, "v4 { \"lx0123abcdn0\" . 10.88.0.7 }"));
+	assert_non_null(strstr(text, "v6 { \"lx0123abcdn0\" . fd42::7 }"));
+	assert_non_null(strstr(text, "v6 { \"lx0123abcdn0\" . fe80::216:3eff:fe12:3456 }"));
+	assert_non_null(strstr(text, "nd { \"lx0123abcdn0\" . 0xfd420000000000000000000000000007 }"));
+	assert_non_null(strstr(text, "ports { \"lx0123abcdn0\" }"));
+	assert_null(strstr(text, "free_"));
+	assert_null(strstr(text, "egress"));
+}
+
+static void freed_and_bounded(void **state)
+{
+	lx_autobuf struct lx_buf out = { 0 };
+	struct lx_network_port p = card;
+	struct lx_guard g;
+
+	p.ipv4 = "";
+	p.options = (struct lx_network_port_options){ .free_v4 = true, .egress = 1250000 };
+	assert_int_equal(lx_guard_parse(&p, &g, NULL), 0);
+	assert_int_equal(lx_guard_elements(&out, &g), 0);
+	const char *text = lx_buf_str(&out);
+
+	assert_non_null(strstr(text, "free_v4 { \"lx0123abcdn0\" }"));
+	assert_null(strstr(text, " v4 {"));
+	assert_null(strstr(text, "free_mac"));
+	assert_non_null(
+		strstr(text, "lx0123abcdn0-1250000 { rate over 1250000 bytes/second burst 156250 bytes"));
+	assert_non_null(strstr(text, "egress { \"lx0123abcdn0\" : \"lx0123abcdn0-1250000\" }"));
+}
+
+/* Names go into the text as they are. */
+static void bad_cards(void **state)
+{
+	static const char *const names[] = { "", "a\"; drop", "lx*", "lx0 ", "longer-than-an-interface" };
+	struct lx_network_port p = card;
+	struct lx_err err = LX_ERR_INIT;
+	struct lx_guard g;
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(names); i++) {
+		p.host_name = names[i];
+		assert_true(lx_guard_parse(&p, &g, &err) < 0);
+		assert_int_equal(err.code, LX_INVALID_ARGUMENT);
+	}
+	p = card;
+	p.hwaddr = "00:16:3e";
+	assert_true(lx_guard_parse(&p, &g, NULL) < 0);
+	p = card;
+	p.ipv4 = "fd42::7";
+	assert_true(lx_guard_parse(&p, &g, NULL) < 0);
+}
+
+static void bursts(void **state)
+{
+	assert_int_equal(lx_guard_burst(8000), 128 << 10);
+	assert_int_equal(lx_guard_burst(125000000), 15625000);
+	assert_int_equal(lx_guard_burst(UINT64_MAX), 256 << 20);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(table),     cmocka_unit_test(elements), cmocka_unit_test(freed_and_bounded),
+		cmocka_unit_test(bad_cards), cmocka_unit_test(bursts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
