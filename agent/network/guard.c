@@ -19,10 +19,6 @@
 #include "agent/network/port.h"
 #include "lib/log.h"
 
-/* A second's eighth; and never less than two of the largest frames a guest can send (GSO). */
-#define BURST_MIN (128u << 10)
-#define BURST_MAX (256u << 20)
-
 /* ------------------------------------------------------------------ pure */
 
 /* The link-local address every interface gives itself (RFC 4291, appendix A). */
@@ -63,13 +59,6 @@ const char *lx_guard_limit_name(const struct lx_guard *g, char out[LX_GUARD_OBJE
 {
 	snprintf(out, LX_GUARD_OBJECT_MAX, "%s-%" PRIu64, g->host_name, g->options.egress);
 	return out;
-}
-
-uint64_t lx_guard_burst(uint64_t rate)
-{
-	uint64_t burst = rate / 8;
-
-	return burst < BURST_MIN ? BURST_MIN : burst > BURST_MAX ? BURST_MAX : burst;
 }
 
 /* ------------------------------------------------------------------ the context's cards */

@@ -44,8 +44,11 @@ int lx_guard_remove_table(struct lx_buf *out, const char *network);
 
 /* The name of the limit of what a card may send: another rate is another one. */
 const char *lx_guard_limit_name(const struct lx_guard *g, char out[LX_GUARD_OBJECT_MAX]);
-/* Bytes a card may send at once before its rate counts. */
-uint64_t lx_guard_burst(uint64_t bytes_per_second);
+/*
+ * Bytes a card may send at once before its rate counts, besides a second's worth, which the kernel
+ * always grants (nft_limit): two of the largest frames there are (GSO), however small the rate.
+ */
+#define LX_GUARD_BURST (128u << 10)
 
 /*
  * Adds a card's elements (`now`), takes back those it had (`was`), both may be NULL, in one

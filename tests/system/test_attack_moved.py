@@ -40,6 +40,8 @@ def guarded(cluster, i, host_name):
 def test_a_live_move_takes_the_guard_along(two):
     two.ok("launch", "busybox", "victim", "--target", two.node_names[1])
     moved = moving.Guest(two, "mallory")
+    two.ok("config", "device", "override", "mallory", "eth0")
+    two.ok("config", "device", "set", "mallory", "eth0", "limits.max=200Mbit")
     mallory, victim = wire.Guest(two, "mallory"), wire.Guest(two, "victim")
     tried = attacks(mallory, victim, gateway(two))
     for what, attack, twin in tried[:8]:  # over the overlay
@@ -51,6 +53,8 @@ def test_a_live_move_takes_the_guard_along(two):
     moved.check_passenger()
     wait_for(lambda: not guarded(two, 0, mallory.host_name), 10, why="nothing of it is left at its old home")
     assert guarded(two, 1, mallory.host_name)
+    assert "rate 200Mbit" in two.ns_exec(1, "tc", "qdisc", "show", "dev", mallory.host_name).stdout
+    assert guarded(two, 1, f"{mallory.host_name}-25000000"), "its rate came along"
     for what, attack, twin in tried:  # on one bridge
         wire.try_it(what, mallory, victim, attack, twin)
     for name, other in (("mallory", victim), ("victim", mallory)):

@@ -25,6 +25,7 @@
 
 #include <lxc/lxccontainer.h>
 
+#include "agent/worker/instance/device_filter.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/rootfs.h"
 #include "agent/worker/instance/run.h"
@@ -46,6 +47,8 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 		return lx_err_set(err, LX_FAILED_PRECONDITION, "%s is running already", job->name);
 	if (r == 0)
 		r = lx_instance_wipe(job, cg, err);
+	if (r == 0)
+		r = lx_device_filter_set(job, cg, spec, err);
 	if (r == 0)
 		r = lx_image_check(job, spec->image_fingerprint, err);
 	if (r == 0)

@@ -21,6 +21,7 @@
 
 #include <lxc/lxccontainer.h>
 
+#include "agent/worker/instance/device_filter.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/run.h"
 #include "agent/worker/instance/veth.h"
@@ -107,6 +108,8 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 	lx_autoclose int root = -1;
 	int r = lx_instance_wipe(job, cg, err);
 
+	if (r == 0)
+		r = lx_device_filter_set(job, cg, spec, err);
 	for (size_t i = 0; i < spec->n_nics && r == 0; i++)
 		r = check_card(job, spec->nics[i], err);
 	if (r == 0)

@@ -119,13 +119,13 @@ def heard(ear, what):
     return [bytes.fromhex(line) for line in out.split()]
 
 
-def try_it(what, attacker, victim, attack, twin, through=False):
-    """Whether `attack(mark)` reaches the victim; twin(mark) always must."""
+def try_it(what, attacker, victim, attack, twin, through=False, twin_from=None):
+    """Whether `attack(mark)` reaches the victim; twin(mark) always must, by the attacker unless said."""
     bad, good = os.urandom(8)[:6], os.urandom(8)[:6]
     ear = victim.hear(good, bad)
     try:
         attacker.send(attack(bad))
-        attacker.send(twin(good))
+        (twin_from or attacker).send(twin(good))
         frames = heard(ear, what)
     finally:
         ear.kill()
