@@ -139,6 +139,20 @@ int lx_check_rate(const struct lx_config_key *key, const char *name, const char 
 	return r;
 }
 
+int lx_check_disk_rate(const struct lx_config_key *key, const char *name, const char *value,
+		       struct lx_err *err)
+{
+	uint64_t rate = 0;
+	bool iops;
+	int r = lx_value_disk_rate(value, &iops, &rate);
+
+	if (r == 0 && (iops || rate >= key->min))
+		return 0;
+	r = refuse(err, name, value, r == -EINVAL ? "is no rate" : "is out of range");
+	lx_err_hint(err, "Use bytes a second from 64KiB up (20MB), or operations a second (500iops).");
+	return r;
+}
+
 int lx_check_swap(const struct lx_config_key *key, const char *name, const char *value, struct lx_err *err)
 {
 	uint64_t v = 0;

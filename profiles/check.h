@@ -18,6 +18,7 @@ LX_CHECK(autostart);        /* bool or one of key->values */
 LX_CHECK(integer);          /* key->min to key->max */
 LX_CHECK(duration);         /* the same in seconds */
 LX_CHECK(memory);           /* size, at least key->min, or percentage */
+LX_CHECK(disk_rate);        /* bytes or operations a second */
 LX_CHECK(rate);             /* bits a second */
 LX_CHECK(swap);             /* bool or size */
 LX_CHECK(cpus);             /* count or set */

@@ -20,6 +20,7 @@
 #define PROCESSES_MAX        4194304 /* the kernel's PID_MAX_LIMIT */
 #define SHUTDOWN_TIMEOUT_MAX 86400
 #define NOFILE_MAX           1073741816 /* fs.nr_open cannot be set higher */
+#define DISK_RATE_MIN        65536      /* bytes a second */
 #define RATE_MIN             8000       /* bytes a second: 64 kbit */
 #define RATE_MAX             2000000000 /* what tc's token bucket takes */
 #define RLIMIT_MAX           INT64_MAX
@@ -114,6 +115,12 @@ static const struct lx_config_key keys[] = {
 	    "disk: a file system", .values = disk, .required = true),
 	KEY(DISK, RESTART, "path", "path", "", enum,
 	    "Where it is in the guest: / is the root file system", .values = root_paths, .required = true),
+	KEY(DISK, LIVE, "limits.max", "disk-rate", "", disk_rate,
+	    "Reading and writing alike, where they have no bound of their own", .min = DISK_RATE_MIN),
+	KEY(DISK, LIVE, "limits.read", "disk-rate", "", disk_rate,
+	    "Bytes (20MB) or operations (500iops) a second that are read from the disk", .min = DISK_RATE_MIN),
+	KEY(DISK, LIVE, "limits.write", "disk-rate", "", disk_rate,
+	    "The same written to it (with cgroup v1: direct and synchronous writes)", .min = DISK_RATE_MIN),
 
 	KEY(NIC, RESTART, "type", "enum", "", enum,
 	    "nic: a network card", .values = nic, .required = true),
@@ -200,6 +207,10 @@ const char *lx_config_key_range(const struct lx_config_key *key, struct lx_key_r
 		range_of_values(key->values, r);
 	else if (strcmp(key->type, "size") == 0 && key->min > 0)
 		range_of_sizes(key, r);
+	else if (strcmp(key->type, "rate") == 0)
+		snprintf(r->text, sizeof(r->text), "64kbit to 16Gbit");
+	else if (strcmp(key->type, "disk-rate") == 0)
+		snprintf(r->text, sizeof(r->text), "64KiB or more, or operations: 500iops");
 	else if (strcmp(key->type, "size") != 0 && key->max == RLIMIT_MAX)
 		snprintf(r->text, sizeof(r->text), "%llu or more, unlimited", (unsigned long long)key->min);
 	else if (strcmp(key->type, "size") != 0 && key->max > 0)

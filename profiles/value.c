@@ -81,6 +81,26 @@ int lx_value_rate(const char *s, uint64_t *ret)
 	return -EINVAL;
 }
 
+int lx_value_disk_rate(const char *s, bool *iops, uint64_t *ret)
+{
+	char number[24];
+	uint64_t v;
+	bool operations = lx_ends_with(s, "iops");
+
+	if (operations && !copy(number, sizeof(number), s, strlen(s) - strlen("iops")))
+		return -EINVAL;
+	int r = operations ? lx_parse_u64(number, &v) : lx_parse_size(s, &v);
+
+	if (r < 0)
+		return r;
+	/* v1 keeps operations in 32 bits. */
+	if (v == 0 || (operations && v >= UINT32_MAX))
+		return -ERANGE;
+	*iops = operations;
+	*ret = v;
+	return 0;
+}
+
 /* ------------------------------------------------------------------ CPUs */
 
 /* A CPU's number at *s; moves behind it. */

@@ -47,6 +47,9 @@ int lx_value_allowance(const char *s, struct lx_allowance *ret);
 /* "100Mbit", "1Gbit": bits a second, by 1000 or (Kibit, Mibit, Gibit) by 1024; in bytes a second. */
 int lx_value_rate(const char *s, uint64_t *ret);
 
+/* "20MB", bytes a second, or "500iops": operations a second. Neither may be 0. */
+int lx_value_disk_rate(const char *s, bool *iops, uint64_t *ret);
+
 /* "1024", "1024:4096", "unlimited". */
 struct lx_rlimit {
 	uint64_t soft, hard; /* LX_RLIMIT_UNLIMITED: none */

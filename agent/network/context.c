@@ -223,6 +223,10 @@ static void on_change(enum lx_watch_event event, const char *name, void *arg)
 		lx_warn("an interface was deleted by someone, making it again", "network=%s interface=%s",
 			n->name, name);
 		break;
+	case LX_WATCH_LINK_PLUGGED:
+	case LX_WATCH_LINK_LOOSE:
+		lx_guard_seen(ctx, name, event == LX_WATCH_LINK_PLUGGED);
+		return;
 	case LX_WATCH_TABLE_DELETED:
 		n = find_by_table(ctx, name);
 		if (!n || !n->spec)

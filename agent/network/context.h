@@ -109,6 +109,12 @@ void lx_network_job_over(struct lx_network_ctx *ctx);
 /* guard.c: the network's guard table with its cards, for nft. 0 or -ENOMEM. */
 int lx_guard_text(const struct lx_network *n, struct lx_buf *out);
 
+/*
+ * guard.c: an interface has changed. A guarded card's host end is set up as soon as it is seen in
+ * its bridge: liblxc makes it anew, and late, when its guest reboots.
+ */
+void lx_guard_seen(struct lx_network_ctx *ctx, const char *host_name, bool plugged);
+
 /* decide.c: what each network of ctx->wanted shall be, and what not. */
 void lx_network_decide(struct lx_network_ctx *ctx, struct lx_network_job *job);
 

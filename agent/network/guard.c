@@ -132,9 +132,29 @@ int lx_network_guard(struct lx_network_ctx *ctx, const struct lx_network_port *p
 
 int lx_network_plugged(struct lx_network_ctx *ctx, const char *host_name, struct lx_err *err)
 {
-	const struct lx_guard *g = lx_map_get(&ctx->guards, host_name);
+	struct lx_guard *g = lx_map_get(&ctx->guards, host_name);
 
-	return g ? lx_port_set(ctx->nl, g, err) : 0;
+	if (!g)
+		return 0;
+	unsigned index = if_nametoindex(host_name);
+	int r = lx_port_set(ctx->nl, g, err);
+
+	g->port = r == 0 ? index : 0;
+	return r < 0 ? r : 0;
+}
+
+void lx_guard_seen(struct lx_network_ctx *ctx, const char *host_name, bool plugged)
+{
+	struct lx_guard *g = lx_map_get(&ctx->guards, host_name);
+	struct lx_err err = LX_ERR_INIT;
+
+	if (!g)
+		return;
+	if (!plugged)
+		g->port = 0;
+	else if (g->port != if_nametoindex(host_name) && lx_network_plugged(ctx, host_name, &err) < 0)
+		lx_warn("a network card is not set up", "instance=%s card=%s error=\"%s\"", g->instance,
+			host_name, err.msg);
 }
 
 bool lx_network_guards(const struct lx_network_ctx *ctx, const char *host_name)

@@ -27,6 +27,7 @@ struct lx_guard {
 	struct lx_subnet v4;    /* a subnet of one; family 0: none */
 	struct lx_subnet v6[2]; /* the lease, and the link-local one that follows from hwaddr */
 	struct lx_network_port_options options;
+	unsigned port; /* index of the host end that was set up as a port (port.h); 0: none */
 };
 
 /* Decodes a card. INVALID_ARGUMENT names it. */

@@ -121,7 +121,7 @@ static void limit(struct batch *b, int type, const struct lx_guard *g)
 		    nla_put_u32(msg, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_LIMIT)) == 0 &&
 		    (data = nla_nest_start(msg, NFTA_OBJ_DATA | NLA_F_NESTED)) &&
 		    put_be64(msg, NFTA_LIMIT_RATE, rate) == 0 && put_be64(msg, NFTA_LIMIT_UNIT, 1) == 0 &&
-		    nla_put_u32(msg, NFTA_LIMIT_BURST, htonl((uint32_t)lx_guard_burst(rate))) == 0 &&
+		    nla_put_u32(msg, NFTA_LIMIT_BURST, htonl(LX_GUARD_BURST)) == 0 &&
 		    nla_put_u32(msg, NFTA_LIMIT_TYPE, htonl(NFT_LIMIT_PKT_BYTES)) == 0 &&
 		    nla_put_u32(msg, NFTA_LIMIT_FLAGS, htonl(NFT_LIMIT_F_INV)) == 0;
 

@@ -133,11 +133,11 @@ int lx_guard_elements(struct lx_buf *out, const struct lx_guard *g)
 	if (r == 0 && g->options.egress != 0) {
 		lx_guard_limit_name(g, limit);
 		r = lx_buf_printf(out,
-				  "add limit " TABLE " %s { rate over %" PRIu64 " bytes/second burst %" PRIu64
-				  " bytes; }\n"
+				  "add limit " TABLE " %s { rate over %" PRIu64
+				  " bytes/second burst %u bytes; }\n"
 				  "add element " TABLE " egress { \"%s\" : \"%s\" }\n",
-				  g->network, limit, g->options.egress, lx_guard_burst(g->options.egress),
-				  g->network, g->host_name, limit);
+				  g->network, limit, g->options.egress, LX_GUARD_BURST, g->network,
+				  g->host_name, limit);
 	}
 	return r < 0 ? r : element(out, g, "ports", "");
 }

@@ -18,6 +18,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <netlink/msg.h>
+#include <netlink/route/link.h>
 
 #include "agent/network/fdb.h"
 #include "agent/network/nl.h"
@@ -57,9 +58,22 @@ static void own_queue(const char *name)
 		(void)ioctl(fd, SIOCETHTOOL, &req);
 }
 
+/* 0: there is no such interface, or it is in no bridge. */
+static unsigned find_port(struct nl_sock *route, const char *name)
+{
+	struct rtnl_link *link = NULL;
+
+	if (rtnl_link_get_kernel(route, 0, name, &link) < 0)
+		return 0;
+	int index = rtnl_link_get_master(link) != 0 ? rtnl_link_get_ifindex(link) : 0;
+
+	rtnl_link_put(link);
+	return (unsigned)index;
+}
+
 int lx_port_set(struct nl_sock *route, const struct lx_guard *g, struct lx_err *err)
 {
-	unsigned index = if_nametoindex(g->host_name);
+	unsigned index = find_port(route, g->host_name);
 	struct lx_fdb_entry own = { 0 };
 	int r, nle;
 
@@ -74,5 +88,5 @@ int lx_port_set(struct nl_sock *route, const struct lx_guard *g, struct lx_err *
 	if (r == 0)
 		r = lx_rate_set(route, (int)index, g->options.ingress, err);
 	own_queue(g->host_name);
-	return r < 0 && if_nametoindex(g->host_name) != index ? 1 : r;
+	return r < 0 && find_port(route, g->host_name) != index ? 1 : r;
 }

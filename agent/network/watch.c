@@ -45,17 +45,16 @@ struct lx_watch {
 
 /* ------------------------------------------------------------------ messages */
 
-/* The attribute as text; NULL when it is not there, or not text. */
-static const char *find_text(const void *attrs, size_t len, unsigned type)
+/* NULL when it is not there. */
+static const struct nlattr *find(const void *attrs, size_t len, unsigned type)
 {
 	const struct nlattr *a = attrs;
 
 	while (len >= NLA_HDRLEN && a->nla_len >= NLA_HDRLEN && a->nla_len <= len) {
-		const char *value = (const char *)a + NLA_HDRLEN;
-		size_t n = a->nla_len - NLA_HDRLEN, step = NLA_ALIGN(a->nla_len);
+		size_t step = NLA_ALIGN(a->nla_len);
 
 		if ((a->nla_type & NLA_TYPE_MASK) == type)
-			return n > 0 && value[n - 1] == '\0' ? value : NULL;
+			return a;
 		if (step >= len)
 			break;
 		a = (const struct nlattr *)(const void *)((const char *)a + step);
@@ -65,11 +64,21 @@ static const char *find_text(const void *attrs, size_t len, unsigned type)
 }
 
 /* The attributes after a family header of `size` bytes. */
-static const char *message_text(const struct nlmsghdr *h, size_t size, unsigned type)
+static const struct nlattr *message_attr(const struct nlmsghdr *h, size_t size, unsigned type)
 {
 	size_t skip = NLMSG_SPACE(size);
 
-	return h->nlmsg_len > skip ? find_text((const char *)h + skip, h->nlmsg_len - skip, type) : NULL;
+	return h->nlmsg_len > skip ? find((const char *)h + skip, h->nlmsg_len - skip, type) : NULL;
+}
+
+/* The attribute as text; NULL when it is not there, or not text. */
+static const char *message_text(const struct nlmsghdr *h, size_t size, unsigned type)
+{
+	const struct nlattr *a = message_attr(h, size, type);
+	const char *value = a ? (const char *)a + NLA_HDRLEN : NULL;
+	size_t n = a ? a->nla_len - NLA_HDRLEN : 0;
+
+	return n > 0 && value[n - 1] == '\0' ? value : NULL;
 }
 
 static void look_at_route(struct lx_watch *w, const struct nlmsghdr *h)
@@ -88,6 +97,10 @@ static void look_at_route(struct lx_watch *w, const struct nlmsghdr *h)
 		name = message_text(h, sizeof(*link), IFLA_IFNAME);
 		if (h->nlmsg_type == RTM_DELLINK && name)
 			w->cb(LX_WATCH_LINK_DELETED, name, w->arg);
+		else if (name)
+			w->cb(message_attr(h, sizeof(*link), IFLA_MASTER) ? LX_WATCH_LINK_PLUGGED
+									  : LX_WATCH_LINK_LOOSE,
+			      name, w->arg);
 		return;
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:

@@ -12,6 +12,8 @@
 enum lx_watch_event {
 	LX_WATCH_UPLINK,        /* the default route, or the interface given to lx_watch_uplink() */
 	LX_WATCH_LINK_DELETED,  /* `name` is the interface's */
+	LX_WATCH_LINK_PLUGGED,  /* `name` is an interface that is in a bridge, and something of it changed */
+	LX_WATCH_LINK_LOOSE,    /* the same of one that is in none */
 	LX_WATCH_TABLE_DELETED, /* `name` is the table's */
 	LX_WATCH_LOST,          /* the kernel dropped notifications: anything may have changed */
 };

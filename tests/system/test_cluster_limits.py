@@ -142,3 +142,37 @@ def test_what_survives_a_restart_of_the_agent(cluster):
     cluster.restart("agent")
     cluster.ok("config", "set", "c1", "limits.memory=64MiB")
     assert memory_limit(cluster, "c1") == str(64 * MIB)
+
+
+def disk_rates(cluster, name):
+    """What the kernel bounds, by direction: bytes a second."""
+    v2 = os.path.join("/sys/fs/cgroup", cluster.cgroup_root, name, "payload", "io.max")
+    if os.path.exists(v2):
+        with open(v2, encoding="ascii") as f:
+            said = dict(w.split("=") for w in f.read().split()[1:])
+        return {"read": said.get("rbps", "max"), "write": said.get("wbps", "max")}
+    found = {}
+    for way in ("read", "write"):
+        text = cgroup_file(cluster, name, ("blkio", f"blkio.throttle.{way}_bps_device"))
+        found[way] = text.split()[1] if text else "max"
+    return found
+
+
+def test_disk_rates(cluster):
+    cluster.ok("launch", "busybox", "c1")
+    cluster.ok("config", "device", "override", "c1", "root")
+    done = cluster.cli("config", "device", "set", "c1", "root", "limits.write=10MiB")
+    if "no single disk" in done.stderr:
+        pytest.skip("this machine's file system is on no single disk")
+    assert done.returncode == 0, done.stderr
+    assert disk_rates(cluster, "c1") == {"read": "max", "write": str(10 * MIB)}
+    cluster.ok("restart", "c1", "--force")
+    assert disk_rates(cluster, "c1") == {"read": "max", "write": str(10 * MIB)}
+    cluster.ok("config", "device", "set", "c1", "root", "limits.max=20MiB")
+    assert disk_rates(cluster, "c1") == {"read": str(20 * MIB), "write": str(10 * MIB)}
+    cluster.ok("config", "device", "unset", "c1", "root", "limits.write")
+    cluster.ok("config", "device", "unset", "c1", "root", "limits.max")
+    assert disk_rates(cluster, "c1") == {"read": "max", "write": "max"}
+    for bad in ("fast", "1kB", "0iops", "-1MB"):
+        assert cluster.cli("config", "device", "set", "c1", "root", f"limits.read={bad}").returncode != 0
+    assert disk_rates(cluster, "c1") == {"read": "max", "write": "max"}

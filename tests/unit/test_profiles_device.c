@@ -57,7 +57,8 @@ static void refuses_options(void **state)
 	refuse("data", map_of("type", "disk", "path", "/srv", NULL), "device data: path: \"/srv\" is not",
 	       "It may be /.");
 	refuse("root", map_of("type", "disk", "path", "/", "pool", "default", NULL),
-	       "device root: a disk has no option \"pool\"", "It has type, path.");
+	       "device root: a disk has no option \"pool\"",
+	       "It has type, path, limits.max, limits.read, limits.write.");
 	refuse("eth0", map_of("type", "nic", NULL), "device eth0: a nic needs the option network",
 	       "network:");
 	refuse("eth0", map_of("type", "nic", "netwrok", "lxbr0", NULL),

@@ -17,6 +17,7 @@
 
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/lsm.h"
+#include "agent/worker/instance/root_disk.h"
 #include "agent/worker/instance/rootfs.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
@@ -110,7 +111,7 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 		      const struct lx_guest_init *init, const struct lx_cgroups *cg, struct lx_err *err)
 {
 	char rootfs[LX_JOB_PATH_MAX], seccomp[LX_JOB_PATH_MAX], log[LX_JOB_PATH_MAX];
-	struct lx_knob knobs[LX_KNOBS_MAX];
+	struct lx_knob knobs[LX_KNOBS_MAX + LX_DISK_KNOBS_MAX];
 	struct lx_host_facts facts;
 	struct lx_lsm lsm;
 	int r = lx_cgroups_facts(cg, &facts, err);
@@ -123,6 +124,10 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 
 	if (n_knobs < 0)
 		return n_knobs;
+	r = lx_root_disk_knobs(job, &facts, spec, knobs + n_knobs, err);
+	if (r < 0)
+		return r;
+	n_knobs += r;
 	lx_job_path(job, rootfs, "rootfs");
 	lx_job_path(job, seccomp, "seccomp");
 	lx_job_path(job, log, "lxc.log");

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/instance/root_disk.h"
 #include "agent/worker/instance/run.h"
 
 /* ------------------------------------------------------------------ knobs */
@@ -61,8 +62,8 @@ static int refused(const struct lx_job *job, const struct lx_knob *knob, int err
 int lx_instance_limits_apply(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec,
 			     struct lx_err *err)
 {
-	struct lx_knob knobs[LX_KNOBS_MAX];
-	bool pending[LX_KNOBS_MAX];
+	struct lx_knob knobs[LX_KNOBS_MAX + LX_DISK_KNOBS_MAX];
+	bool pending[LX_KNOBS_MAX + LX_DISK_KNOBS_MAX];
 	struct lx_host_facts facts;
 	struct lx_map config;
 	int r = lx_cgroups_facts(cg, &facts, err);
@@ -75,7 +76,13 @@ int lx_instance_limits_apply(const struct lx_job *job, const struct lx_cgroups *
 	lx_map_release(&config);
 	if (r < 0)
 		return r;
-	size_t n = (size_t)r, left = n, before, failed = 0;
+	size_t n = (size_t)r;
+
+	r = lx_root_disk_knobs(job, &facts, spec, knobs + n, err);
+	if (r < 0)
+		return r;
+	n += (size_t)r;
+	size_t left = n, before, failed = 0;
 	int errnum = 0;
 
 	memset(pending, true, sizeof(pending));
