@@ -120,17 +120,24 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 	add(ret, "%s", d->cgroup);
 	add_all(ret, common, LX_ARRAY_SIZE(common));
 	add_all(ret, dump_only, LX_ARRAY_SIZE(dump_only));
+	if (d->lazy) {
+		add(ret, "--lazy-pages");
+		add(ret, "--ps-socket");
+		add(ret, "%d", LX_CRIU_PAGES_FD);
+	}
 	if (complete(ret))
 		return 0;
 	lx_criu_args_release(ret);
 	return lx_err_oom(err);
 }
 
-int lx_criu_restore_options(const char *cgroup, struct lx_buf *out, struct lx_err *err)
+int lx_criu_restore_options(const char *cgroup, bool lazy, struct lx_buf *out, struct lx_err *err)
 {
 	/* liblxc names the v2 hierarchy by a controller that is not there: this is for all it has not named.
 	 */
 	if (lx_buf_printf(out, "--cgroup-root\n%s\n", cgroup) < 0)
+		return lx_err_oom(err);
+	if (lazy && lx_buf_puts(out, "--lazy-pages\n") < 0)
 		return lx_err_oom(err);
 	for (size_t i = 0; i < LX_ARRAY_SIZE(common); i++)
 		if (lx_buf_printf(out, "%s\n", common[i]) < 0)

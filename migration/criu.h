@@ -41,7 +41,14 @@ struct lx_criu_dump {
 	const char *freezer; /* the payload's v2 cgroup directory, frozen by the caller */
 	const char *cgroup;  /* the payload's, below the mount points: "/lxmgr/web1/payload" */
 	const char *hook;    /* program */
+	/*
+	 * Private memory stays out of the images, and the lists of pages say so. CRIU then keeps
+	 * the pages until the socket that it has as LX_CRIU_PAGES_FD is closed at the other end.
+	 */
+	bool lazy;
 };
+
+#define LX_CRIU_PAGES_FD 3
 
 #define LX_CRIU_ARGS_MAX 64
 /* NULL-terminated; the strings are the list's: lx_criu_args_release(). */
@@ -53,9 +60,10 @@ struct lx_criu_args {
 int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, struct lx_err *err);
 /*
  * What a restore is told beyond liblxc's own options, separated by newlines. `cgroup`: the
- * payload's on this node; it may have had another one.
+ * payload's on this node; it may have had another one. `lazy`: what the dump says may be, is left
+ * to CRIU's daemon, which listens in the directory of the images.
  */
-int lx_criu_restore_options(const char *cgroup, struct lx_buf *out, struct lx_err *err);
+int lx_criu_restore_options(const char *cgroup, bool lazy, struct lx_buf *out, struct lx_err *err);
 void lx_criu_args_release(struct lx_criu_args *args);
 
 /*

@@ -10,6 +10,7 @@
  *      files as they are now       ------------>   written
  *      tree_end                    ------------>
  *                                  <------------   synced
+ *      memory, in rounds           ------------>   beside where the dump will be
  *   -- freeze ----------------------------------------------------------------
  *      guest                       ------------>   what no dump holds
  *      dump_file, dump_data ...    ------------>   into memory, never onto a disk

@@ -103,6 +103,7 @@ int lx_proc_status_parse(const char *text, struct lx_proc_status *ret)
 	ret->tracer = (pid_t)number_of(text, "TracerPid", 10);
 	ret->inside = last_of(text, "NSpid");
 	ret->session = last_of(text, "NSsid");
+	ret->anonymous = (uint64_t)number_of(text, "RssAnon", 10) * 1024;
 	return 0;
 }
 

@@ -20,6 +20,7 @@ struct lx_proc_status {
 	pid_t parent, tracer; /* as seen by who reads; 0: none, or not to be seen */
 	pid_t inside;         /* in the innermost PID namespace */
 	pid_t session;        /* there; 0: its leader is outside of it */
+	uint64_t anonymous;   /* bytes of private memory that are of no file, and in memory now */
 };
 
 /* 0, or -EBADMSG when a line that every kernel has is missing. */

@@ -98,6 +98,26 @@ def test_live_three_times_round(two, closing):
             assert limits(two, target, "m1") == before
 
 
+def test_large_memory_goes_ahead(two, closing):
+    """Most of it is copied while it runs and changes, and put in place when it runs again: none of it is wrong."""
+    guest = Guest(two, "m1", megabytes=96)
+    echo = closing(Echo.from_node(two, 0, guest.address))
+    for target in (1, 0, 1):
+        count = guest.status()[1]
+        op = succeeded(two, moving.move(two, "m1", target))
+        assert op.move.memory == two.api.pb.MOVE_MEMORY_PRE_COPY and op.move.rounds > 1
+        assert op.move.memory_bytes > 96 << 20
+        assert op.move.memory_frozen_bytes < 48 << 20, "what was copied ahead was copied again"
+        assert op.move.phases["memory-in-place"] > 0
+        home_is(guest, target)
+        # Its sum is looked at every 16th time.
+        wait_for(lambda: guest.status()[1] > count + 40, 30, why="it goes on")
+        guest.check_passenger()
+        echo.check()
+    with open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as f:
+        assert f.read() == "0\n"
+
+
 @pytest.mark.parametrize("how", ["near-live", "stateless"])
 def test_stop_and_start_there(two, how):
     guest = Guest(two, "m1")

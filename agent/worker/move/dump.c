@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,7 +39,19 @@ static const char pre_dump[] = "pre-dump", post_dump[] = "post-dump";
 
 /* ------------------------------------------------------------------ starting */
 
-static void become_criu(const struct lx_move *m, const struct lx_criu_args *args)
+/* A lazy dump holds on to the pages through pipes, of which it needs many. */
+static void allow_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* `pages`: CRIU's end of the connection for its pages, or -1. */
+static void become_criu(const struct lx_move *m, const struct lx_criu_args *args, int pages)
 {
 	lx_autofree char *hook = lx_asprintf(LX_MOVE_MARK "=%s/hook", m->dir);
 	lx_autofree char *words = lx_asprintf("%s/criu.err", m->dir);
@@ -52,16 +66,27 @@ static void become_criu(const struct lx_move *m, const struct lx_criu_args *args
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
-	syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
+	if (pages >= 0 && dup2(pages, LX_CRIU_PAGES_FD) < 0)
+		_exit(127);
+	syscall(SYS_close_range, pages >= 0 ? LX_CRIU_PAGES_FD + 1 : STDERR_FILENO + 1, ~0u, 0);
+	allow_files();
 	execve(args->v[0], args->v, env);
 	_exit(127);
 }
 
-static int spawn(struct lx_move *m, const struct lx_criu_args *args, struct lx_dump *d, struct lx_err *err)
+static int spawn(struct lx_move *m, const struct lx_criu_args *args, bool lazy, struct lx_dump *d,
+		 struct lx_err *err)
 {
+	int ends[2] = { -1, -1 };
+
+	if (lazy && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return lx_err_errno(err, errno, "cannot make a socket for CRIU");
+	d->pages = ends[0];
 	d->pid = fork();
 	if (d->pid == 0)
-		become_criu(m, args);
+		become_criu(m, args, ends[1]);
+	if (ends[1] >= 0)
+		close(ends[1]);
 	if (d->pid < 0) {
 		d->pid = 0;
 		return lx_err_errno(err, errno, "cannot start CRIU");
@@ -155,7 +180,7 @@ static int wait_for(struct lx_move *m, struct lx_dump *d, const char *action, st
 	}
 }
 
-int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_err *err)
+int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, struct lx_dump *d, struct lx_err *err)
 {
 	lx_autofree char *criu = lx_criu_find(m->libexec), *hook = lx_path_join(m->libexec, "lx-criu-hook");
 	lx_autofree char *socket = lx_path_join(m->dir, "hook");
@@ -175,14 +200,15 @@ int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_er
 					  .images = m->images,
 					  .freezer = m->payload,
 					  .cgroup = m->cgroup,
-					  .hook = hook };
+					  .hook = hook,
+					  .lazy = lazy };
 	int r = lx_hooks_open(socket, &d->hooks, err);
 
 	if (r == 0)
 		r = lx_criu_dump_args(&how, &args, err);
 	if (r < 0)
 		return r;
-	r = spawn(m, &args, d, err);
+	r = spawn(m, &args, lazy, d, err);
 	lx_criu_args_release(&args);
 	return r < 0 ? r : wait_for(m, d, pre_dump, err);
 }
@@ -201,11 +227,20 @@ int lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, vo
 
 /* ------------------------------------------------------------------ the end */
 
+/* What a lazy dump then waits for: that nobody wants its pages any more. */
+static void close_pages(struct lx_dump *d)
+{
+	if (d->pages >= 0)
+		close(d->pages);
+	d->pages = -1;
+}
+
 /* Waits for it, answering `code` at the steps on the way. */
 static void wait_exit(struct lx_dump *d, unsigned char code)
 {
 	struct pollfd p[] = { { .fd = d->pidfd, .events = POLLIN }, { .fd = d->hooks, .events = POLLIN } };
 
+	close_pages(d);
 	if (d->pid <= 0)
 		return;
 	for (;;) {
@@ -250,5 +285,6 @@ void lx_dump_release(struct lx_dump *d)
 		close(d->pidfd);
 	if (d->files >= 0)
 		close(d->files);
+	close_pages(d);
 	*d = LX_DUMP_NONE;
 }

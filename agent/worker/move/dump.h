@@ -25,11 +25,14 @@ struct lx_dump {
 	struct lx_hook held; /* the step that waits for our word */
 	pid_t pid;           /* 0: does not run */
 	int pidfd;
+	int pages; /* our end of the connection on which a lazy dump offers its pages; -1: none */
 };
 
-#define LX_DUMP_NONE ((struct lx_dump){ .hooks = -1, .files = -1, .held = { .fd = -1 }, .pidfd = -1 })
+#define LX_DUMP_NONE                                                                                         \
+	((struct lx_dump){ .hooks = -1, .files = -1, .held = { .fd = -1 }, .pidfd = -1, .pages = -1 })
 
-int lx_dump_start(struct lx_move *m, pid_t init, struct lx_dump *d, struct lx_err *err);
+/* `lazy`: private memory is left out of the images; somebody else has it (memory.h). */
+int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, struct lx_dump *d, struct lx_err *err);
 int lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg, struct lx_err *err);
 int lx_dump_kill(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
 void lx_dump_back(struct lx_dump *d);

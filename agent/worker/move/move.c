@@ -141,7 +141,8 @@ static int walk(const char *dir, unsigned depth, struct pids *p)
 	snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
 	r = add_pids(path, p);
 	for (struct dirent *e; d && r == 0 && depth < 32 && (e = readdir(d));) {
-		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+		/* liblxc puts what was attached to the guest into ".lxc". */
+		if (e->d_type != DT_DIR || lx_streq(e->d_name, ".") || lx_streq(e->d_name, ".."))
 			continue;
 		if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) < sizeof(path))
 			r = walk(path, depth + 1, p);

@@ -29,7 +29,6 @@
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
-#include "migration/criu.h"
 #include "migration/criu_kill.h"
 #include "migration/dump_dir.h"
 #include "migration/ghosts.h"
@@ -41,8 +40,6 @@
 #define COMMITTED LXMGR__V1__MOVE_STATE__MOVE_STATE_COMMITTED
 #define DONE      LXMGR__V1__MOVE_STATE__MOVE_STATE_DONE
 
-#define DUMP_NAME_MAX 200
-
 /* For what a killed worker has left at work: a restore of any guest takes less. */
 #define LEFT_ALONE_MS 20000ull
 #define LOOK_AGAIN_MS 20u
@@ -50,55 +47,6 @@
 static int say(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_err *err)
 {
 	return lx_talk_send(&rx->m.talk, frame, err);
-}
-
-/* ------------------------------------------------------------------ the dump */
-
-static int open_dump_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struct lx_err *err)
-{
-	if (rx->dump_file >= 0)
-		close(rx->dump_file);
-	rx->dump_file = -1;
-	if (*f->name == '\0' || *f->name == '.' || strlen(f->name) > DUMP_NAME_MAX || strchr(f->name, '/'))
-		return lx_err_set(err, LX_INVALID_ARGUMENT, "a dump has no file of that name");
-	const char *name = lx_streq(f->name, LX_CRIU_INVENTORY) ? LX_CRIU_INVENTORY_KEPT : f->name;
-
-	rx->dump_file =
-		openat(rx->dump_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (rx->dump_file < 0)
-		return lx_err_errno(err, errno, "cannot keep the dump's %s", f->name);
-	rx->dump_files++;
-	return 0;
-}
-
-static int write_dump(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struct lx_err *err)
-{
-	size_t at = 0;
-
-	if (rx->dump_file < 0)
-		return lx_err_set(err, LX_INVALID_ARGUMENT, "data of a dump came before its file");
-	while (at < d->data.len) {
-		ssize_t n =
-			pwrite(rx->dump_file, d->data.data + at, d->data.len - at, (off_t)(d->offset + at));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return lx_err_errno(err, n < 0 ? errno : EIO, "cannot keep the dump");
-		at += (size_t)n;
-	}
-	return 0;
-}
-
-static int end_dump(struct lx_receive *rx, const Lxmgr__V1__DumpEnd *end, struct lx_err *err)
-{
-	if (rx->dump_file >= 0)
-		close(rx->dump_file);
-	rx->dump_file = -1;
-	if (end->files == rx->dump_files && rx->guest)
-		return 0;
-	return lx_err_set(err, LX_INVALID_ARGUMENT, "the dump has %u files, %u came", end->files,
-			  rx->dump_files);
 }
 
 /* ------------------------------------------------------------------ taking in */
@@ -150,15 +98,18 @@ static int take(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_er
 	}
 	if (rx->mode == LIVE)
 		switch (frame->what_case) {
+		case LXMGR__V1__MOVE_FRAME__WHAT_MEMORY_AHEAD:
+			rx->lazy.on = lx_lazy_possible();
+			return 0;
 		case LXMGR__V1__MOVE_FRAME__WHAT_GUEST:
 			lx_move_phase(&rx->m, "until-frozen");
 			return take_guest(rx, frame, err);
 		case LXMGR__V1__MOVE_FRAME__WHAT_DUMP_FILE:
-			return open_dump_file(rx, frame->dump_file, err);
+			return lx_dump_take_file(rx, frame->dump_file, err);
 		case LXMGR__V1__MOVE_FRAME__WHAT_DUMP_DATA:
-			return write_dump(rx, frame->dump_data, err);
+			return lx_dump_take_data(rx, frame->dump_data, err);
 		case LXMGR__V1__MOVE_FRAME__WHAT_DUMP_END:
-			return end_dump(rx, frame->dump_end, err);
+			return lx_dump_take_end(rx, frame->dump_end, err);
 		default:
 			break;
 		}
@@ -254,6 +205,7 @@ static int receive(struct lx_receive *rx, struct lx_err *err)
 	if (r < 0)
 		return r;
 	welcome.version = LX_MOVE_VERSION;
+	welcome.memory_ahead = true;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_WELCOME;
 	frame.welcome = &welcome;
 	r = say(rx, &frame, err);
@@ -327,7 +279,7 @@ static int go_on(struct lx_receive *rx, struct lx_err *err)
 	if (r == 0)
 		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
 	lx_move_progress(&rx->m, "thawed", 0, 0);
-	return r;
+	return r < 0 ? r : lx_lazy_resume(&rx->m, err);
 }
 
 /* A CRIU that was killed did not, and the next one would stumble over them. */
@@ -347,6 +299,7 @@ static int restore_again(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = open_dump(rx, true, err);
 
+	rx->lazy.on = lx_lazy_wanted(&rx->m);
 	if (rx->hooks >= 0)
 		close(rx->hooks);
 	rx->hooks = -1;
@@ -372,15 +325,14 @@ static int bring_back(struct lx_receive *rx, bool again, struct lx_err *err)
 static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
 {
 	struct lx_err why = LX_ERR_INIT;
+	bool runs = again && has_come_through(rx);
 
-	if (again && has_come_through(rx))
-		return go_on(rx, err);
-	if (rx->mode != LIVE)
+	if (!runs && rx->mode != LIVE)
 		return rx->m.rec->start ? start_anew(rx, err) : 0;
-	int r = bring_back(rx, again, &why);
+	int r = runs ? go_on(rx, &why) : bring_back(rx, again, &why);
 
 	/* Until it is thawed nothing has happened that the images do not know. */
-	if (r < 0 && rx->thawed_ns == 0) {
+	if (r < 0 && !runs && rx->thawed_ns == 0) {
 		lx_warn("a moved instance is restored once more", "instance=%s error=\"%s\"", rx->m.job->name,
 			why.msg);
 		lx_restore_undo(rx);
@@ -442,6 +394,7 @@ static void release(struct lx_receive *rx)
 		close(rx->dump_file);
 	if (rx->hooks >= 0)
 		close(rx->hooks);
+	lx_lazy_end(&rx->m, &rx->lazy);
 	lx_pb_free(rx->guest);
 	lx_move_release(&rx->m);
 }
@@ -503,6 +456,7 @@ int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct l
 				 .upper = -1,
 				 .dump_dir = -1,
 				 .dump_file = -1,
+				 .lazy = LX_LAZY_NONE,
 				 .hooks = -1,
 				 .held = { .fd = -1 },
 				 .restore = LX_INSTANCE_JOB_NONE };

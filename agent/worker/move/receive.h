@@ -3,6 +3,7 @@
 #define LX_WORKER_MOVE_RECEIVE_H
 
 #include "agent/worker/move/instance_job.h"
+#include "agent/worker/move/lazy.h"
 #include "agent/worker/move/move.h"
 #include "migration/hooks.h"
 #include "migration/tree.h"
@@ -17,6 +18,7 @@ struct lx_receive {
 	Lxmgr__V1__GuestNetwork fresh; /* what a new network namespace is like here */
 	int dump_dir, dump_file;       /* -1: none open */
 	uint32_t dump_files;
+	struct lx_lazy lazy;
 
 	/* restore.c */
 	int hooks;
@@ -37,6 +39,11 @@ int lx_restore_finish(struct lx_receive *rx, struct lx_err *err);
 void lx_restore_undo(struct lx_receive *rx);
 /* While it is held: readable when CRIU gives up. */
 int lx_restore_fd(const struct lx_receive *rx);
+
+/* Frames of the dump, as they come (receive_dump.c). */
+int lx_dump_take_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struct lx_err *err);
+int lx_dump_take_data(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struct lx_err *err);
+int lx_dump_take_end(struct lx_receive *rx, const Lxmgr__V1__DumpEnd *end, struct lx_err *err);
 
 /* What the guest was like, kept beside the images for a restore that has to be done again. */
 int lx_guest_keep(const struct lx_receive *rx, struct lx_err *err);

@@ -229,7 +229,7 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 	}
 	if (!hook || !programs || !socket || !job_file)
 		return lx_err_oom(err);
-	int r = lx_criu_restore_options(rx->m.cgroup, &options, err);
+	int r = lx_criu_restore_options(rx->m.cgroup, rx->lazy.on, &options, err);
 
 	restore.images = rx->m.images;
 	restore.criu = criu;
@@ -247,6 +247,8 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 		r = keep_job(rx, &msg, err);
 	if (r == 0)
 		r = lx_hooks_open(socket, &rx->hooks, err);
+	if (r == 0 && rx->lazy.on)
+		r = lx_lazy_start(&rx->m, criu, &rx->lazy, err);
 	return r < 0 ? r : lx_instance_job_start(&rx->m, &msg, &rx->restore, err);
 }
 
@@ -266,9 +268,14 @@ int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err)
 
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 {
-	lx_hook_answer(&rx->held, 0);
-	int r = steps_until(rx, "post-restore", err);
+	int r = rx->lazy.on ? lx_lazy_go(&rx->m, &rx->lazy, err) : 0;
 
+	if (r == 0) {
+		lx_hook_answer(&rx->held, 0);
+		r = steps_until(rx, "post-restore", err);
+	}
+	if (r == 0 && rx->lazy.on)
+		r = lx_lazy_restored(&rx->m, &rx->lazy, err);
 	lx_move_phase(&rx->m, "restore");
 	if (r < 0)
 		lx_restore_undo(rx);
@@ -283,6 +290,10 @@ int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
 	if (r == 0)
 		r = lx_instance_job_wait(&rx->restore, NULL, err);
 	lx_move_phase(&rx->m, "monitor");
+	if (r == 0 && rx->lazy.on) {
+		r = lx_lazy_wait(&rx->m, &rx->lazy, err);
+		lx_move_phase(&rx->m, "memory-in-place");
+	}
 	return r;
 }
 
@@ -297,9 +308,11 @@ void lx_restore_undo(struct lx_receive *rx)
 		while (poll(p, LX_ARRAY_SIZE(p), UNDO_TIMEOUT_MS) > 0 && !p[1].revents)
 			if (lx_hooks_take(rx->hooks, &rx->held, NULL) == 1)
 				lx_hook_answer(&rx->held, 1);
+		lx_lazy_end(&rx->m, &rx->lazy);
 		lx_criu_end(rx->m.job->run_dir, rx->m.operation, p[1].revents ? UNDO_TIMEOUT_MS : 0);
 		(void)lx_instance_job_wait(&rx->restore, NULL, NULL);
 	}
+	lx_lazy_end(&rx->m, &rx->lazy);
 	(void)lx_instance_wipe(rx->m.job, &rx->m.cg, NULL);
 }
 

@@ -103,7 +103,7 @@ static void fill_report(struct lx_send *s)
 	r->mode = s->mode;
 	r->files = files->files_sent;
 	r->file_bytes = files->bytes_sent;
-	r->bytes_raw = s->dump_bytes + r->file_bytes;
+	r->bytes_raw = s->dump_bytes + s->memory.bytes + r->file_bytes;
 	r->bytes_sent = s->m.talk.sent;
 }
 
@@ -186,15 +186,29 @@ static int open_source(struct lx_send *s, struct lx_err *err)
 	return lx_tree_sender_open(&source, &out, &s->tree, err);
 }
 
+static int wait_welcome(struct lx_send *s, bool *ret_memory_ahead, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame *frame = NULL;
+	int r = lx_talk_expect(&s->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_WELCOME, &frame, err);
+
+	if (r == 0)
+		*ret_memory_ahead = frame->welcome->memory_ahead;
+	lx_pb_free(frame);
+	lx_move_phase(&s->m, "welcome");
+	return r;
+}
+
 static int go(struct lx_send *s, struct lx_err *err)
 {
+	bool memory_ahead = false;
 	int r = open_source(s, err);
 
 	if (r == 0)
-		r = lx_talk_expect(&s->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_WELCOME, NULL, err);
-	lx_move_phase(&s->m, "welcome");
+		r = wait_welcome(s, &memory_ahead, err);
 	if (r == 0 && s->mode == LIVE) {
-		r = send_files_ahead(s, err);
+		r = lx_send_live_plan(s, memory_ahead, err);
+		if (r == 0)
+			r = send_files_ahead(s, err);
 		if (r == 0)
 			r = lx_send_live(s, err);
 	} else if (r == 0) {
@@ -226,6 +240,7 @@ static void release(struct lx_send *s)
 			close(fd);
 	}
 	lx_dump_release(&s->dump);
+	lx_memory_release(&s->memory);
 	lx_map_release(&s->dump_sent);
 	lx_spec_free(s->spec);
 	lx_move_release(&s->m);

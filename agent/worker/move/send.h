@@ -3,6 +3,7 @@
 #define LX_WORKER_MOVE_SEND_H
 
 #include "agent/worker/move/dump.h"
+#include "agent/worker/move/memory.h"
 #include "lib/map.h"
 #include "migration/tree.h"
 
@@ -19,6 +20,7 @@ struct lx_send {
 
 	/* send_live.c */
 	struct lx_dump dump;
+	struct lx_memory memory;
 	bool dir;    /* the directory in memory is there */
 	bool frozen; /* by us: frozen, or cut off, or about to be */
 	bool committed;
@@ -31,6 +33,8 @@ struct lx_send {
 /* One pass over the instance's own files. */
 int lx_send_files(struct lx_send *s, bool last, struct lx_err *err);
 
+/* Before the files: whether memory is copied ahead; `can`: the destination takes it. */
+int lx_send_live_plan(struct lx_send *s, bool can, struct lx_err *err);
 /* From the freeze to the destination's "ready". */
 int lx_send_live(struct lx_send *s, struct lx_err *err);
 /* Before COMMIT: the guest runs on. */

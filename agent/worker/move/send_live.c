@@ -2,7 +2,7 @@
  * The live part of a source: from a running guest to one that the destination holds ready.
  *
  * What needs no standing guest is done before it is frozen: CRIU is started and waits, services
- * are put in order, slow parts of the network's state are read. Then
+ * are put in order, slow parts of the network's state are read, memory is copied (memory.h). Then
  *
  *      freeze, cut off from the bridge
  *      cgroups, links, addresses, routes           -> guest
@@ -119,7 +119,8 @@ static int send_ahead(void *arg, const char *name, struct lx_err *err)
 	lx_autoclose int dir = open(s->m.images, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char stamp[LX_DUMP_STAMP];
 
-	if (dir < 0 || name[0] == '.' || lx_ends_with(name, ".log") || file_stamp(dir, name, stamp) < 0)
+	if (dir < 0 || name[0] == '.' || lx_ends_with(name, ".log") || lx_memory_is_list(&s->memory, name) ||
+	    file_stamp(dir, name, stamp) < 0)
 		return 0;
 	char *copy = strdup(stamp);
 
@@ -142,10 +143,12 @@ static int send_dump(struct lx_send *s, struct lx_err *err)
 	lx_move_progress(&s->m, "dump", s->m.talk.sent, 0);
 	for (struct dirent *e; r == 0 && (e = readdir(d));) {
 		if (e->d_name[0] != '.' && !lx_ends_with(e->d_name, ".log") &&
-		    !is_sent(s, dirfd(d), e->d_name))
+		    !lx_memory_is_list(&s->memory, e->d_name) && !is_sent(s, dirfd(d), e->d_name))
 			r = send_dump_file(s, dirfd(d), e->d_name, err);
 	}
-	end.files = s->dump_files;
+	if (r == 0 && s->memory.on)
+		r = lx_memory_rest(&s->memory, dirfd(d), err);
+	end.files = s->dump_files + s->memory.files;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DUMP_END;
 	frame.dump_end = &end;
 	return r < 0 ? r : lx_talk_send(&s->m.talk, &frame, err);
@@ -221,8 +224,11 @@ static int freeze(struct lx_send *s, struct lx_err *err)
 
 static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
 {
+	uint64_t ahead = s->memory.bytes;
 	int r = freeze(s, err);
 
+	if (r == 0 && s->memory.on)
+		r = lx_memory_stand(&s->memory, err);
 	if (r == 0)
 		r = send_guest(s, guest, err);
 	lx_move_phase(&s->m, "guest");
@@ -234,7 +240,9 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 	if (r == 0)
 		r = send_dump(s, err);
 	lx_move_phase(&s->m, "send-dump");
-	s->m.report->memory_frozen_bytes = s->m.report->memory_bytes;
+	s->m.report->memory_frozen_bytes = s->m.report->memory_bytes + s->memory.bytes - ahead;
+	s->m.report->memory_bytes += s->memory.bytes;
+	s->m.report->rounds = s->memory.rounds;
 	if (r < 0)
 		return r;
 	uint64_t before = lx_tree_sender_stats(s->tree)->bytes_sent;
@@ -245,13 +253,30 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 	return r;
 }
 
+int lx_send_live_plan(struct lx_send *s, bool can, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__MemoryAhead nothing = LXMGR__V1__MEMORY_AHEAD__INIT;
+	int r = lx_memory_plan(&s->m, &s->memory, err);
+
+	/* An older version takes the dump alone. */
+	if (!can)
+		s->memory.on = false;
+	if (r < 0 || !s->memory.on)
+		return r;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_MEMORY_AHEAD;
+	frame.memory_ahead = &nothing;
+	return lx_talk_send(&s->m.talk, &frame, err);
+}
+
 int lx_send_live(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__GuestState *guest = NULL;
 	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
 	s->dir = r == 0;
-	s->m.report->memory = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	s->m.report->memory = s->memory.on ? LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_PRE_COPY
+					   : LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
 	if (r == 0)
 		r = lx_quiesce(s->run.init, s->m.payload, err);
 	if (r == 0)
@@ -259,8 +284,12 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	if (r == 0)
 		r = save_ahead(s, &guest, err);
 	if (r == 0)
-		r = lx_dump_start(&s->m, s->run.init, &s->dump, err);
+		r = lx_dump_start(&s->m, s->run.init, s->memory.on, &s->dump, err);
 	lx_move_phase(&s->m, "prepare");
+	if (r == 0 && s->memory.on) {
+		r = lx_memory_ahead(&s->memory, err);
+		lx_move_phase(&s->m, "memory");
+	}
 	if (r == 0)
 		r = standing(s, guest, err);
 	lx_pb_free(guest);

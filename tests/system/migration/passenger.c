@@ -4,7 +4,7 @@
  *   passenger FILE PORT MEGABYTES
  *
  * It becomes an orphan (so a child of the guest's init) and holds what a move has to carry: a
- * number in memory, as many megabytes without a pattern, a file that is deleted, a pair of
+ * number in memory, as many megabytes without a pattern that it goes on changing, a file that is deleted, a pair of
  * unix sockets, a terminal, and a TCP server that echoes. Again and again it looks at all of
  * it and writes into FILE:
  *
@@ -31,6 +31,7 @@
 
 #define TICK_MS     20
 #define CLIENTS_MAX 16
+#define CHANGES     200 /* of words in memory, a tick */
 #define HELD        "deleted, but held\n"
 
 static struct {
@@ -57,9 +58,28 @@ static uint64_t sum_up(void)
 		uint64_t word;
 
 		memcpy(&word, own.memory + i, sizeof(word));
-		sum = sum * 31 + word;
+		sum += word * (2 * i + 1);
 	}
 	return sum;
+}
+
+/* Other pages each time, also while they are being copied. The sum goes along. */
+static void change(uint64_t count)
+{
+	static uint64_t random = 88172645463325252u;
+
+	for (size_t n = 0; n < CHANGES && own.size > 0; n++) {
+		uint64_t old, word = count + n;
+
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		size_t i = random % (own.size / sizeof(old)) * sizeof(old);
+
+		memcpy(&old, own.memory + i, sizeof(old));
+		memcpy(own.memory + i, &word, sizeof(word));
+		own.sum += (word - old) * (2 * i + 1);
+	}
 }
 
 static void make_memory(size_t megabytes)
@@ -209,6 +229,7 @@ int main(int argc, char **argv)
 	make_memory(strtoul(argv[3], NULL, 10));
 	for (uint64_t count = 1;; count++) {
 		echo();
+		change(count);
 		if (strcmp(wrong, "well") == 0)
 			wrong = look(count);
 		tell(argv[1], count, wrong);

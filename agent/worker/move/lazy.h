@@ -1,0 +1,56 @@
+/*
+ * A guest that runs before all its memory is in place: its pages are in this node's memory
+ * already, as images, but to copy a large heap out of them takes longer than a guest may stand
+ * still. CRIU registers such memory with userfaultfd(2), and its daemon (criu lazy-pages) gives
+ * each page when it is first touched, and all others meanwhile.
+ *
+ * The source is not needed for any of this.
+ *
+ *   lx_lazy_start    before the freeze: the daemon has looked at the kernel and waits
+ *   lx_lazy_go       the dump is complete: the daemon listens for CRIU's restore
+ *   lx_lazy_restored CRIU has registered all
+ *   lx_lazy_wait     the guest runs; returns when all its memory is in place
+ *
+ * A daemon that ends before its time must not leave a guest that finds zeros where its memory
+ * was. Its descriptors are held here as well, so that the guest waits at such a page instead;
+ * and a worker that takes over a move finds no LAZY_DONE. Either way the guest is ended.
+ */
+#ifndef LX_WORKER_MOVE_LAZY_H
+#define LX_WORKER_MOVE_LAZY_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "agent/worker/move/move.h"
+
+#define LX_LAZY_FDS_MAX 4096
+
+struct lx_lazy {
+	bool on;
+	pid_t pid; /* of the process that waits for the daemon; 0: none */
+	int fds[LX_LAZY_FDS_MAX];
+	unsigned n; /* userfaultfds held */
+	int sysctl; /* while CRIU needs it; -1 */
+};
+
+#define LX_LAZY_NONE ((struct lx_lazy){ .sysctl = -1 })
+
+/* Whether this kernel has what it takes. */
+bool lx_lazy_possible(void);
+
+int lx_lazy_start(const struct lx_move *m, const char *criu, struct lx_lazy *lazy, struct lx_err *err);
+int lx_lazy_go(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
+int lx_lazy_restored(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
+int lx_lazy_wait(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
+/* At any time: the daemon is ended, unless it has done its work. */
+void lx_lazy_end(const struct lx_move *m, struct lx_lazy *lazy);
+/* A dump with rounds of memory is in the directory: of a worker before this one. */
+bool lx_lazy_wanted(const struct lx_move *m);
+
+/*
+ * For a worker that takes over a guest that runs: 0 when all its memory has come, or it had
+ * none to come; waits for a daemon that is at work. Negative: the guest must not go on.
+ */
+int lx_lazy_resume(const struct lx_move *m, struct lx_err *err);
+
+#endif

@@ -1,0 +1,295 @@
+/* Rounds of memory: who is looked at, what is sent, when it is enough. */
+#include "agent/worker/move/memory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/worker/move/memory_send.h"
+#include "lib/cleanup.h"
+#include "lib/fs.h"
+#include "lib/log.h"
+#include "lib/str.h"
+#include "migration/page_image.h"
+#include "migration/proc_text.h"
+
+/* Below that it is quicker to copy all while the guest stands still. */
+#define WORTH_IT_GUEST   (UINT64_C(32) << 20)
+#define WORTH_IT_PROCESS (UINT64_C(4) << 20)
+/* So much may be left for then: a few hundredths of a second. */
+#define LEFT_MAX (UINT64_C(4) << 20)
+/* A round that leaves more than three quarters of what the one before left will not be the last but one. */
+#define SHRINKS(now, before) ((now) < (before) / 4 * 3)
+#define ROUNDS_MAX           16u
+#define STATUS_MAX           8192u
+#define LIST_MAX             (256u << 20)
+#define LIST_PREFIX          "pagemap-"
+
+/* ------------------------------------------------------------------ which processes */
+
+static int read_status(pid_t pid, struct lx_proc_status *ret)
+{
+	char path[64];
+	lx_autobuf struct lx_buf text = { 0 };
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	int r = lx_read_file(path, STATUS_MAX, &text, NULL);
+
+	return r < 0 ? r : lx_proc_status_parse(lx_buf_str(&text), ret);
+}
+
+static struct lx_memory_process *find(struct lx_memory *mem, pid_t pid)
+{
+	for (size_t i = 0; i < mem->n; i++)
+		if (mem->p[i].pid == pid)
+			return &mem->p[i];
+	return NULL;
+}
+
+static int add(struct lx_memory *mem, pid_t pid, pid_t inside)
+{
+	struct lx_memory_process *grown = realloc(mem->p, (mem->n + 1) * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	mem->p = grown;
+	mem->p[mem->n++] = (struct lx_memory_process){
+		.pid = pid, .inside = inside, .pages_id = (uint32_t)mem->n, .track = LX_WRITE_TRACK_NONE
+	};
+	return 0;
+}
+
+/* Those that are large enough and not known yet; with `min` 0 all. Returns what all of them have. */
+static int look_for(struct lx_memory *mem, uint64_t min, uint64_t *ret_bytes, struct lx_err *err)
+{
+	lx_autofree pid_t *pids = NULL;
+	size_t n = 0;
+	int r = lx_move_pids(mem->m, &pids, &n, err);
+
+	*ret_bytes = 0;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct lx_proc_status status;
+
+		if (read_status(pids[i], &status) < 0 || status.anonymous < min)
+			continue;
+		*ret_bytes += status.anonymous;
+		if (!find(mem, pids[i]) && add(mem, pids[i], status.inside) < 0)
+			r = lx_err_oom(err);
+	}
+	return r;
+}
+
+/* Who cannot be watched is copied at the end, whole. */
+static void watch_all(struct lx_memory *mem)
+{
+	for (size_t i = 0; i < mem->n; i++) {
+		struct lx_memory_process *p = &mem->p[i];
+		struct lx_err why = LX_ERR_INIT;
+
+		if (p->track.uffd < 0 && lx_write_track_open(p->pid, &p->track, &why) < 0)
+			lx_debug("the memory of a process is not watched", "pid=%d why=\"%s\"", (int)p->pid,
+				 why.msg);
+	}
+}
+
+int lx_memory_plan(struct lx_move *m, struct lx_memory *ret, struct lx_err *err)
+{
+	uint64_t bytes = 0;
+
+	*ret = (struct lx_memory){ .m = m };
+	int r = look_for(ret, WORTH_IT_PROCESS, &bytes, err);
+
+	ret->on = r == 0 && bytes >= WORTH_IT_GUEST && lx_write_track_possible();
+	return r;
+}
+
+void lx_memory_release(struct lx_memory *mem)
+{
+	for (size_t i = 0; i < mem->n; i++) {
+		lx_write_track_close(&mem->p[i].track);
+		lx_page_runs_release(&mem->p[i].sent);
+		lx_page_runs_release(&mem->p[i].clean);
+	}
+	free(mem->p);
+	*mem = (struct lx_memory){ 0 };
+}
+
+/* ------------------------------------------------------------------ rounds */
+
+static int keep(struct lx_page_runs *of, struct lx_page_runs *with)
+{
+	lx_page_runs_release(of);
+	*of = *with;
+	*with = (struct lx_page_runs){ 0 };
+	return 0;
+}
+
+/* One process's part of a round: `pages`, or what of them is still there; with `all` they must be. */
+static int send_part(struct lx_memory *mem, struct lx_memory_process *p, const struct lx_page_runs *pages,
+		     bool all, struct lx_err *err)
+{
+	struct lx_page_runs got = { 0 }, sum = { 0 };
+	/* A reader wants to find a file, also an empty one. */
+	int r = pages->n || all ? lx_memory_send_pages(mem, p, pages, &got, err) : 0;
+
+	if (r == 0 && all && lx_page_runs_bytes(&got) != lx_page_runs_bytes(pages))
+		r = lx_err_set(err, LX_ABORTED, "the memory of process %d cannot be read", (int)p->inside);
+	if (r == 0)
+		r = lx_page_runs_union(&p->sent, &got, &sum) < 0 ? lx_err_oom(err) : keep(&p->sent, &sum);
+	lx_page_runs_release(&got);
+	lx_page_runs_release(&sum);
+	return r;
+}
+
+static int send_round(struct lx_memory *mem, uint64_t *ret_bytes, struct lx_err *err)
+{
+	struct lx_page_runs pages = { 0 };
+	uint64_t before = mem->bytes;
+	int r = 0;
+
+	mem->rounds++;
+	for (size_t i = 0; r == 0 && i < mem->n; i++) {
+		struct lx_memory_process *p = &mem->p[i];
+
+		/* One that is gone, or has become another program, has no part in it. */
+		if (p->track.uffd >= 0 && lx_write_track_take(&p->track, &pages, NULL) == 0)
+			r = send_part(mem, p, &pages, false, err);
+	}
+	lx_page_runs_release(&pages);
+	*ret_bytes = mem->bytes - before;
+	return r;
+}
+
+int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err)
+{
+	uint64_t before = UINT64_MAX, now = 0, bytes;
+	int r = 0;
+
+	while (r == 0 && mem->rounds < ROUNDS_MAX) {
+		lx_move_progress(mem->m, "memory", mem->m->talk.sent, 0);
+		r = look_for(mem, WORTH_IT_PROCESS, &bytes, err);
+		if (r < 0)
+			break;
+		watch_all(mem);
+		r = send_round(mem, &now, err);
+		if (now <= LEFT_MAX || !SHRINKS(now, before))
+			break;
+		before = now;
+	}
+	return r;
+}
+
+/* ------------------------------------------------------------------ standing still */
+
+static int find_clean(struct lx_memory_process *p, struct lx_page_runs *watched, struct lx_page_runs *written,
+		      struct lx_page_runs *kept)
+{
+	if (lx_write_track_look(&p->track, watched, written, NULL) < 0)
+		return 0;
+	lx_page_runs_clear(kept);
+	return lx_page_runs_common(&p->sent, watched, kept) < 0 ||
+			       lx_page_runs_without(kept, written, &p->clean) < 0
+		       ? -ENOMEM
+		       : 0;
+}
+
+int lx_memory_stand(struct lx_memory *mem, struct lx_err *err)
+{
+	struct lx_page_runs watched = { 0 }, written = { 0 }, kept = { 0 };
+	uint64_t bytes;
+	/* The small ones as well: their pages are sent with the rest. */
+	int r = look_for(mem, 0, &bytes, err);
+
+	for (size_t i = 0; r == 0 && i < mem->n; i++)
+		if (mem->p[i].track.uffd >= 0 && find_clean(&mem->p[i], &watched, &written, &kept) < 0)
+			r = lx_err_oom(err);
+	lx_page_runs_release(&watched);
+	lx_page_runs_release(&written);
+	lx_page_runs_release(&kept);
+	return r;
+}
+
+/* "pagemap-17.img": of the process that has that number inside. Shared memory has other names. */
+static pid_t list_of(const char *name)
+{
+	int inside = 0, end = 0;
+
+	return sscanf(name, LIST_PREFIX "%d.img%n", &inside, &end) == 1 && end > 0 && name[end] == '\0'
+		       ? inside
+		       : 0;
+}
+
+bool lx_memory_is_list(const struct lx_memory *mem, const char *name)
+{
+	return mem->on && list_of(name) > 0;
+}
+
+/* The last of that number: an earlier one has ended. */
+static struct lx_memory_process *find_inside(struct lx_memory *mem, pid_t inside)
+{
+	for (size_t i = mem->n; i-- > 0;)
+		if (mem->p[i].inside == inside)
+			return &mem->p[i];
+	return NULL;
+}
+
+static int send_lazy(struct lx_memory *mem, pid_t inside, const struct lx_page_runs *lazy, struct lx_err *err)
+{
+	struct lx_memory_process *p = find_inside(mem, inside);
+	struct lx_page_runs rest = { 0 };
+
+	if (!p)
+		return lx_err_set(err, LX_INTERNAL, "the dump has a process %d that the guest has not",
+				  (int)inside);
+	int r = lx_page_runs_without(lazy, &p->clean, &rest) < 0 ? lx_err_oom(err)
+								 : send_part(mem, p, &rest, true, err);
+
+	if (r == 0)
+		r = lx_memory_send_list(mem, p, lazy, err);
+	lx_page_runs_release(&rest);
+	return r;
+}
+
+static int send_one(struct lx_memory *mem, int dir, const char *name, struct lx_err *err)
+{
+	lx_autobuf struct lx_buf data = { 0 }, out = { 0 };
+	struct lx_page_image image = { 0 };
+	struct lx_page_runs lazy = { 0 };
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
+	int r = lx_read_file(path, LIST_MAX, &data, err);
+
+	if (r == 0)
+		r = lx_page_image_read(data.data, data.len, &image, err);
+	if (r == 0)
+		r = lx_page_image_lazy_to_parent(&image, &lazy, err);
+	if (r == 0)
+		r = lx_page_image_write(&image, &out, err);
+	if (r == 0)
+		r = send_lazy(mem, list_of(name), &lazy, err);
+	if (r == 0)
+		r = lx_memory_send_file(mem, false, name, &out, err);
+	lx_page_image_release(&image);
+	lx_page_runs_release(&lazy);
+	return r;
+}
+
+int lx_memory_rest(struct lx_memory *mem, int dir, struct lx_err *err)
+{
+	lx_autoclosedir DIR *d = fdopendir(dup(dir));
+	int r = d ? 0 : lx_err_errno(err, errno, "cannot read the dump");
+
+	mem->rounds++;
+	if (d)
+		rewinddir(d);
+	for (struct dirent *e; r == 0 && (e = readdir(d));)
+		if (list_of(e->d_name) > 0)
+			r = send_one(mem, dir, e->d_name, err);
+	return r;
+}

@@ -1,0 +1,54 @@
+/*
+ * Memory that is copied while the guest runs, so that little is left for when it stands still.
+ *
+ *   lx_memory_plan    looks whether it is worth it
+ *   lx_memory_ahead   rounds: all of it, then what has been written meanwhile, until that is
+ *                     little or does not get less
+ *   -- freeze --
+ *   lx_memory_stand   what has been written since the last round
+ *   -- CRIU dumps, without the memory itself --
+ *   lx_memory_rest    one more round: that, and what was not watched; and CRIU's own lists of
+ *                     pages, which from then on refer to what was sent
+ *
+ * A process's pages go into one file at the destination, at their addresses, each round over
+ * what the one before has put there. CRIU takes it as an image of a dump before this one
+ * (receive_dump.c, migration/page_image.h).
+ */
+#ifndef LX_WORKER_MOVE_MEMORY_H
+#define LX_WORKER_MOVE_MEMORY_H
+
+#include "agent/worker/move/move.h"
+#include "migration/page_runs.h"
+#include "migration/write_track.h"
+
+/* One process whose memory is worth it. */
+struct lx_memory_process {
+	pid_t pid, inside;
+	uint32_t pages_id; /* of its file */
+	struct lx_write_track track;
+	struct lx_page_runs sent;  /* by any round */
+	struct lx_page_runs clean; /* of that, what is still so: lx_memory_stand() */
+};
+
+struct lx_memory {
+	struct lx_move *m;
+	bool on; /* memory is copied ahead */
+	struct lx_memory_process *p;
+	size_t n;
+	uint32_t rounds;
+	uint32_t files; /* frames that began one */
+	uint64_t bytes; /* of pages */
+};
+
+int lx_memory_plan(struct lx_move *m, struct lx_memory *ret, struct lx_err *err);
+int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err);
+int lx_memory_stand(struct lx_memory *mem, struct lx_err *err);
+
+/* Whether this file of the dump is for lx_memory_rest() to send. */
+bool lx_memory_is_list(const struct lx_memory *mem, const char *name);
+/* All of them, out of the directory of the dump. */
+int lx_memory_rest(struct lx_memory *mem, int dir, struct lx_err *err);
+
+void lx_memory_release(struct lx_memory *mem);
+
+#endif

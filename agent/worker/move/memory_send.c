@@ -1,0 +1,140 @@
+/*
+ * Pages are read out of the process with process_vm_readv(2), a frame at a time. While the
+ * guest runs any of them may vanish: the call then ends before it, and goes on behind it.
+ */
+#include "agent/worker/move/memory_send.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+
+#include "lib/cleanup.h"
+#include "migration/migration.h"
+#include "migration/page_image.h"
+
+static int send_head(struct lx_memory *mem, bool ahead, const char *name, uint64_t size, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__DumpFile file = LXMGR__V1__DUMP_FILE__INIT;
+
+	file.name = (char *)(uintptr_t)name;
+	file.size = size;
+	file.ahead = ahead;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DUMP_FILE;
+	frame.dump_file = &file;
+	mem->files++;
+	return lx_talk_send(&mem->m->talk, &frame, err);
+}
+
+static int send_data(struct lx_memory *mem, uint64_t offset, const void *data, size_t len, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__DumpData d = LXMGR__V1__DUMP_DATA__INIT;
+
+	d.offset = offset;
+	d.data.data = (uint8_t *)(uintptr_t)data;
+	d.data.len = len;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DUMP_DATA;
+	frame.dump_data = &d;
+	return lx_talk_send(&mem->m->talk, &frame, err);
+}
+
+int lx_memory_send_file(struct lx_memory *mem, bool ahead, const char *name, const struct lx_buf *data,
+			struct lx_err *err)
+{
+	int r = send_head(mem, ahead, name, data->len, err);
+
+	for (size_t at = 0; r == 0 && at < data->len; at += LX_MOVE_CHUNK) {
+		size_t n = data->len - at < LX_MOVE_CHUNK ? data->len - at : LX_MOVE_CHUNK;
+
+		r = send_data(mem, at, (const char *)data->data + at, n, err);
+	}
+	return r;
+}
+
+/* ------------------------------------------------------------------ pages */
+
+/* Where the walk over the pages is. */
+struct cursor {
+	const struct lx_page_runs *pages;
+	size_t run;
+	uint64_t at; /* within it */
+};
+
+static bool at_end(const struct cursor *c)
+{
+	return c->run == c->pages->n;
+}
+
+static void step(struct cursor *c, uint64_t bytes)
+{
+	while (bytes > 0 && !at_end(c)) {
+		uint64_t left = c->pages->v[c->run].end - c->at;
+
+		if (bytes < left) {
+			c->at += bytes;
+			return;
+		}
+		bytes -= left;
+		if (++c->run < c->pages->n)
+			c->at = c->pages->v[c->run].start;
+	}
+}
+
+/* The next pages, as many as fit into one frame, without a gap. */
+static size_t next(const struct cursor *c)
+{
+	uint64_t left = c->pages->v[c->run].end - c->at;
+
+	return left < LX_MOVE_CHUNK ? left : LX_MOVE_CHUNK;
+}
+
+static int send_run(struct lx_memory *mem, uint64_t at, const void *data, size_t len,
+		    struct lx_page_runs *got, struct lx_err *err)
+{
+	mem->bytes += len;
+	return lx_page_runs_append(got, at, at + len) < 0
+		       ? lx_err_oom(err)
+		       : send_data(mem, lx_page_image_offset(at), data, len, err);
+}
+
+int lx_memory_send_pages(struct lx_memory *mem, const struct lx_memory_process *p,
+			 const struct lx_page_runs *pages, struct lx_page_runs *got, struct lx_err *err)
+{
+	lx_autofree char *buf = malloc(LX_MOVE_CHUNK);
+	struct cursor c = { .pages = pages, .at = pages->n ? pages->v[0].start : 0 };
+	char name[32];
+
+	snprintf(name, sizeof(name), "pages-%u.img", p->pages_id);
+	int r = buf ? send_head(mem, true, name, 0, err) : lx_err_oom(err);
+
+	while (r == 0 && !at_end(&c)) {
+		struct iovec local = { .iov_base = buf, .iov_len = next(&c) },
+			     remote = { .iov_base = (void *)(uintptr_t)c.at, .iov_len = local.iov_len };
+		ssize_t n = process_vm_readv(p->pid, &local, 1, &remote, 1, 0);
+
+		if (n < 0 && errno != EFAULT)
+			return errno == ESRCH
+				       ? 0 /* it has ended */
+				       : lx_err_errno(err, errno, "cannot read the memory of process %d",
+						      (int)p->inside);
+		n = n < 0 ? 0 : n - n % (ssize_t)LX_PAGE_SIZE;
+		if (n > 0)
+			r = send_run(mem, c.at, buf, (size_t)n, got, err);
+		step(&c, n > 0 ? (uint64_t)n : LX_PAGE_SIZE);
+	}
+	return r;
+}
+
+int lx_memory_send_list(struct lx_memory *mem, const struct lx_memory_process *p,
+			const struct lx_page_runs *pages, struct lx_err *err)
+{
+	lx_autobuf struct lx_buf out = { 0 };
+	char name[32];
+
+	snprintf(name, sizeof(name), "pagemap-%d.img", (int)p->inside);
+	int r = lx_page_image_sparse(p->pages_id, pages, &out, err);
+
+	return r < 0 ? r : lx_memory_send_file(mem, true, name, &out, err);
+}

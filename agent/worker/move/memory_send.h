@@ -1,0 +1,21 @@
+/* Frames of a round of memory. */
+#ifndef LX_WORKER_MOVE_MEMORY_SEND_H
+#define LX_WORKER_MOVE_MEMORY_SEND_H
+
+#include "agent/worker/move/memory.h"
+#include "lib/buf.h"
+
+/*
+ * The contents of `pages` of a process. What is not there any more is left out: `got` (empty)
+ * has what was sent.
+ */
+int lx_memory_send_pages(struct lx_memory *mem, const struct lx_memory_process *p,
+			 const struct lx_page_runs *pages, struct lx_page_runs *got, struct lx_err *err);
+/* Which of its pages count. */
+int lx_memory_send_list(struct lx_memory *mem, const struct lx_memory_process *p,
+			const struct lx_page_runs *pages, struct lx_err *err);
+/* A file out of memory, of what is copied ahead or of the dump itself. */
+int lx_memory_send_file(struct lx_memory *mem, bool ahead, const char *name, const struct lx_buf *data,
+			struct lx_err *err);
+
+#endif

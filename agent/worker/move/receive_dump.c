@@ -1,0 +1,79 @@
+/*
+ * The dump, as it comes: its files into memory, and beside them what was copied ahead. CRIU
+ * looks for pages that a dump leaves out in the directory "parent" of its images.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/worker/move/receive.h"
+#include "lib/str.h"
+#include "migration/criu.h"
+#include "migration/page_image.h"
+
+#define DUMP_NAME_MAX 200
+static void close_file(struct lx_receive *rx)
+{
+	if (rx->dump_file >= 0)
+		close(rx->dump_file);
+	rx->dump_file = -1;
+}
+
+static int make_parent(struct lx_receive *rx, struct lx_err *err)
+{
+	if (mkdirat(rx->dump_dir, LX_PAGES_PARENT_DIR, 0755) < 0 && errno != EEXIST)
+		return lx_err_errno(err, errno, "cannot make a directory for memory that comes ahead");
+	return 0;
+}
+
+int lx_dump_take_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struct lx_err *err)
+{
+	const char *name = lx_streq(f->name, LX_CRIU_INVENTORY) ? LX_CRIU_INVENTORY_KEPT : f->name;
+	char path[DUMP_NAME_MAX + sizeof(LX_PAGES_PARENT_DIR "/")];
+
+	close_file(rx);
+	if (*f->name == '\0' || *f->name == '.' || strlen(f->name) > DUMP_NAME_MAX || strchr(f->name, '/'))
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "a dump has no file of that name");
+	int r = f->ahead ? make_parent(rx, err) : 0;
+
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "%s%s", f->ahead ? LX_PAGES_PARENT_DIR "/" : "", name);
+	rx->dump_file = openat(rx->dump_dir, path,
+			       O_WRONLY | O_CREAT | (f->ahead ? 0 : O_TRUNC) | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (rx->dump_file < 0)
+		return lx_err_errno(err, errno, "cannot keep the dump's %s", f->name);
+	rx->dump_files++;
+	return 0;
+}
+
+int lx_dump_take_data(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struct lx_err *err)
+{
+	size_t at = 0;
+
+	if (rx->dump_file < 0)
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "data of a dump came before its file");
+	while (at < d->data.len) {
+		ssize_t n =
+			pwrite(rx->dump_file, d->data.data + at, d->data.len - at, (off_t)(d->offset + at));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return lx_err_errno(err, n < 0 ? errno : EIO, "cannot keep the dump");
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+int lx_dump_take_end(struct lx_receive *rx, const Lxmgr__V1__DumpEnd *end, struct lx_err *err)
+{
+	close_file(rx);
+	if (end->files == rx->dump_files && rx->guest)
+		return 0;
+	return lx_err_set(err, LX_INVALID_ARGUMENT, "the dump has %u files, %u came", end->files,
+			  rx->dump_files);
+}

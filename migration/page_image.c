@@ -1,0 +1,210 @@
+/* Reading and writing; nothing is trusted, although it comes from our own CRIU. */
+#include "migration/page_image.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lxmgr/v1/criu_image.pb-c.h"
+
+/* include/magic.h of CRIU: of all images, and of these. */
+#define MAGIC_COMMON  0x54564319u
+#define MAGIC_PAGEMAP 0x56084025u
+
+/* More than any process has, and than a message of a few numbers needs. */
+#define ENTRIES_MAX 16000000u
+#define MESSAGE_MAX 128u
+
+static int damaged(struct lx_err *err)
+{
+	return lx_err_set(err, LX_DATA_LOSS, "an image of the dump's pages is damaged");
+}
+
+struct reader {
+	const uint8_t *at;
+	size_t left;
+};
+
+static bool take_u32(struct reader *in, uint32_t *ret)
+{
+	if (in->left < sizeof(*ret))
+		return false;
+	memcpy(ret, in->at, sizeof(*ret));
+	*ret = le32toh(*ret);
+	in->at += sizeof(*ret);
+	in->left -= sizeof(*ret);
+	return true;
+}
+
+static const uint8_t *take_message(struct reader *in, uint32_t *len)
+{
+	const uint8_t *message;
+
+	if (!take_u32(in, len) || *len > MESSAGE_MAX || *len > in->left)
+		return NULL;
+	message = in->at;
+	in->at += *len;
+	in->left -= *len;
+	return message;
+}
+
+static int take_head(struct reader *in, struct lx_page_image *ret)
+{
+	uint32_t common, magic, len;
+	const uint8_t *message = take_u32(in, &common) && take_u32(in, &magic) && common == MAGIC_COMMON &&
+						 magic == MAGIC_PAGEMAP
+					 ? take_message(in, &len)
+					 : NULL;
+	Lxmgr__V1__CriuPagemapHead *head =
+		message ? lxmgr__v1__criu_pagemap_head__unpack(NULL, len, message) : NULL;
+
+	if (!head)
+		return -EBADMSG;
+	ret->pages_id = head->pages_id;
+	lxmgr__v1__criu_pagemap_head__free_unpacked(head, NULL);
+	return 0;
+}
+
+static int take_entry(struct reader *in, struct lx_page_entry *ret)
+{
+	uint32_t len;
+	const uint8_t *message = take_message(in, &len);
+	Lxmgr__V1__CriuPagemapEntry *e =
+		message ? lxmgr__v1__criu_pagemap_entry__unpack(NULL, len, message) : NULL;
+
+	if (!e)
+		return -EBADMSG;
+	uint64_t pages = e->nr_pages ? e->nr_pages : e->compat_nr_pages;
+
+	ret->start = e->vaddr;
+	ret->end = e->vaddr + pages * LX_PAGE_SIZE;
+	ret->flags = e->flags | (e->in_parent ? LX_PAGES_PARENT : 0);
+	bool ok = pages > 0 && pages < UINT64_MAX / LX_PAGE_SIZE && ret->end > ret->start;
+
+	lxmgr__v1__criu_pagemap_entry__free_unpacked(e, NULL);
+	return ok ? 0 : -EBADMSG;
+}
+
+int lx_page_image_read(const void *data, size_t len, struct lx_page_image *ret, struct lx_err *err)
+{
+	struct reader in = { .at = data, .left = len };
+	size_t room = 0;
+
+	*ret = (struct lx_page_image){ 0 };
+	int r = take_head(&in, ret);
+
+	while (r == 0 && in.left > 0) {
+		if (ret->n == room) {
+			room = room ? 2 * room : 64;
+			struct lx_page_entry *grown =
+				room <= 2 * ENTRIES_MAX ? realloc(ret->v, room * sizeof(*grown)) : NULL;
+
+			if (!grown) {
+				lx_page_image_release(ret);
+				return lx_err_oom(err);
+			}
+			ret->v = grown;
+		}
+		r = take_entry(&in, &ret->v[ret->n]);
+		/* By address, and not over each other. */
+		if (r == 0 && ret->n > 0 && ret->v[ret->n].start < ret->v[ret->n - 1].end)
+			r = -EBADMSG;
+		ret->n += r == 0;
+	}
+	if (r < 0)
+		lx_page_image_release(ret);
+	return r < 0 ? damaged(err) : 0;
+}
+
+void lx_page_image_release(struct lx_page_image *image)
+{
+	free(image->v);
+	*image = (struct lx_page_image){ 0 };
+}
+
+/* ------------------------------------------------------------------ writing */
+
+static int put_u32(struct lx_buf *out, uint32_t value)
+{
+	value = htole32(value);
+	return lx_buf_append(out, &value, sizeof(value));
+}
+
+static int put_message(struct lx_buf *out, const ProtobufCMessage *m)
+{
+	uint8_t packed[MESSAGE_MAX];
+	size_t len = protobuf_c_message_get_packed_size(m);
+
+	if (len > sizeof(packed) || put_u32(out, (uint32_t)len) < 0)
+		return -ENOMEM;
+	protobuf_c_message_pack(m, packed);
+	return lx_buf_append(out, packed, len);
+}
+
+static int put_entry(struct lx_buf *out, const struct lx_page_entry *entry)
+{
+	Lxmgr__V1__CriuPagemapEntry e = LXMGR__V1__CRIU_PAGEMAP_ENTRY__INIT;
+
+	e.vaddr = entry->start;
+	e.nr_pages = (entry->end - entry->start) / LX_PAGE_SIZE;
+	e.compat_nr_pages = (uint32_t)e.nr_pages;
+	e.flags = entry->flags;
+	return put_message(out, &e.base);
+}
+
+int lx_page_image_write(const struct lx_page_image *image, struct lx_buf *out, struct lx_err *err)
+{
+	Lxmgr__V1__CriuPagemapHead head = LXMGR__V1__CRIU_PAGEMAP_HEAD__INIT;
+
+	head.pages_id = image->pages_id;
+	int r = put_u32(out, MAGIC_COMMON) < 0 || put_u32(out, MAGIC_PAGEMAP) < 0 ||
+				put_message(out, &head.base) < 0
+			? -ENOMEM
+			: 0;
+
+	for (size_t i = 0; r == 0 && i < image->n; i++)
+		r = put_entry(out, &image->v[i]);
+	return r < 0 ? lx_err_oom(err) : 0;
+}
+
+/* ------------------------------------------------------------------ copied ahead */
+
+int lx_page_image_sparse(uint32_t pages_id, const struct lx_page_runs *pages, struct lx_buf *out,
+			 struct lx_err *err)
+{
+	struct lx_page_image image = { .pages_id = pages_id,
+				       .v = calloc(2 * pages->n + 1, sizeof(*image.v)) };
+	uint64_t at = LX_PAGE_SIZE;
+
+	if (!image.v)
+		return lx_err_oom(err);
+	for (size_t i = 0; i < pages->n; i++) {
+		const struct lx_page_run *run = &pages->v[i];
+
+		if (at < run->start)
+			image.v[image.n++] = (struct lx_page_entry){ at, run->start, LX_PAGES_PRESENT };
+		image.v[image.n++] =
+			(struct lx_page_entry){ run->start, run->end, LX_PAGES_LAZY | LX_PAGES_PRESENT };
+		at = run->end;
+	}
+	int r = lx_page_image_write(&image, out, err);
+
+	lx_page_image_release(&image);
+	return r;
+}
+
+int lx_page_image_lazy_to_parent(struct lx_page_image *image, struct lx_page_runs *ret, struct lx_err *err)
+{
+	for (size_t i = 0; i < image->n; i++) {
+		struct lx_page_entry *e = &image->v[i];
+
+		if (e->flags & LX_PAGES_PRESENT || !(e->flags & LX_PAGES_LAZY))
+			continue;
+		e->flags |= LX_PAGES_PARENT;
+		if (lx_page_runs_append(ret, e->start, e->end) < 0)
+			return lx_err_oom(err);
+	}
+	return 0;
+}

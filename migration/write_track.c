@@ -1,0 +1,239 @@
+/*
+ * Every mapping is asked with PM_SCAN_CHECK_WPASYNC, which fails for one that is not watched:
+ * it is new, or was moved or replaced, and what its pages say is of no use. It is watched from
+ * then on, and all of it counts as written. So no mapping is ever believed to be what it was
+ * because it lies where another one lay.
+ */
+#include "migration/write_track.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "migration/remote_call.h"
+
+/* linux/userfaultfd.h and linux/fs.h of 6.7. */
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+#define FEATURE_WP_ASYNC (1ull << 15)
+
+struct scan_region {
+	uint64_t start, end, categories;
+};
+
+struct scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define SCAN               _IOWR('f', 16, struct scan_arg)
+#define SCAN_WP_MATCHING   (1ull << 0)
+#define SCAN_CHECK_WPASYNC (1ull << 1)
+#define PAGE_WRITTEN       (1ull << 1)
+#define PAGE_PRESENT       (1ull << 3)
+#define PAGE_SWAPPED       (1ull << 4)
+#define PAGE_ZERO          (1ull << 5) /* the page of zeros that all share: no dump holds it */
+
+/* Smaller mappings are not worth a registration. */
+#define MAPPING_MIN (64u * 1024)
+#define REGIONS     512
+
+/* ------------------------------------------------------------------ opening */
+
+static int enable(int uffd)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = FEATURE_WP_ASYNC };
+
+	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
+}
+
+static int open_pagemap(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+bool lx_write_track_possible(void)
+{
+	lx_autoclose int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	lx_autoclose int pagemap = open_pagemap(getpid());
+	struct scan_arg none = { .size = sizeof(none) };
+
+	return lx_remote_call_possible() && uffd >= 0 && pagemap >= 0 && enable(uffd) == 0 &&
+	       ioctl(pagemap, SCAN, &none) == 0;
+}
+
+/* The process opens it, we take it over, the process closes it. */
+static int take_uffd(struct lx_remote *remote, struct lx_err *err)
+{
+	const unsigned long open_args[6] = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY };
+	long fd = lx_remote_call(remote, SYS_userfaultfd, open_args, err);
+
+	if (fd < 0)
+		return fd == -EIO ? (int)fd
+				  : lx_err_errno(err, (int)fd, "process %d gets no userfaultfd",
+						 (int)remote->pid);
+	lx_autoclose int pidfd = (int)syscall(SYS_pidfd_open, remote->pid, 0);
+	int ours = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)fd, 0);
+	int r = ours < 0 ? lx_err_errno(err, errno, "cannot take over the userfaultfd of process %d",
+					(int)remote->pid)
+			 : ours;
+	const unsigned long close_args[6] = { (unsigned long)fd };
+
+	(void)lx_remote_call(remote, SYS_close, close_args, NULL);
+	return r;
+}
+
+int lx_write_track_open(pid_t pid, struct lx_write_track *ret, struct lx_err *err)
+{
+	struct lx_remote remote;
+
+	*ret = LX_WRITE_TRACK_NONE;
+	int r = lx_remote_begin(pid, &remote, err);
+
+	if (r < 0)
+		return r;
+	ret->uffd = r = take_uffd(&remote, err);
+	lx_remote_end(&remote);
+	if (r < 0)
+		return r;
+	ret->pid = pid;
+	ret->pagemap = open_pagemap(pid);
+	r = ret->pagemap < 0 ? -errno : enable(ret->uffd);
+	if (r < 0) {
+		lx_write_track_close(ret);
+		return lx_err_errno(err, r, "cannot watch the memory of process %d", (int)pid);
+	}
+	return 0;
+}
+
+void lx_write_track_close(struct lx_write_track *t)
+{
+	if (t->uffd >= 0)
+		close(t->uffd);
+	if (t->pagemap >= 0)
+		close(t->pagemap);
+	*t = LX_WRITE_TRACK_NONE;
+}
+
+/* ------------------------------------------------------------------ scanning */
+
+/* Appends to `ret`. -EPERM: the mapping is not watched. */
+static int scan(const struct lx_write_track *t, uint64_t start, uint64_t end, uint64_t flags,
+		uint64_t category, struct lx_page_runs *ret)
+{
+	struct scan_region regions[REGIONS];
+	struct scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)regions,
+		.vec_len = REGIONS,
+		.category_inverted = PAGE_ZERO,
+		.category_mask = category | PAGE_ZERO,
+		.category_anyof_mask = PAGE_PRESENT | PAGE_SWAPPED,
+		.return_mask = PAGE_PRESENT,
+	};
+
+	while (arg.start < end) {
+		int n = ioctl(t->pagemap, SCAN, &arg);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++)
+			if (lx_page_runs_append(ret, regions[i].start, regions[i].end) < 0)
+				return -ENOMEM;
+		if (arg.walk_end <= arg.start)
+			break;
+		arg.start = arg.walk_end;
+	}
+	return 0;
+}
+
+static bool watch(const struct lx_write_track *t, uint64_t start, uint64_t end)
+{
+	struct uffdio_register reg = { .range = { .start = start, .len = end - start },
+				       .mode = UFFDIO_REGISTER_MODE_WP };
+
+	return ioctl(t->uffd, UFFDIO_REGISTER, &reg) == 0;
+}
+
+/* "7f00-7f10 rw-p 00000000 00:00 0 [heap]": private and of no file; not a stack, nor the kernel's own. */
+static bool worth_it(const char *line, uint64_t *start, uint64_t *end)
+{
+	unsigned long a, b, inode;
+	char perms[8], name[64] = "";
+
+	if (sscanf(line, "%lx-%lx %7s %*x %*s %lu %63s", &a, &b, perms, &inode, name) < 4 ||
+	    perms[3] != 'p' || inode != 0 || b - a < MAPPING_MIN)
+		return false;
+	if (*name == '[' && strcmp(name, "[heap]") != 0 && strncmp(name, "[anon:", 6) != 0)
+		return false;
+	*start = a;
+	*end = b;
+	return *name == '\0' || *name == '[';
+}
+
+/* One mapping. With `watched` NULL: takes. */
+static int look_at(struct lx_write_track *t, uint64_t start, uint64_t end, struct lx_page_runs *watched,
+		   struct lx_page_runs *written)
+{
+	uint64_t flags = SCAN_CHECK_WPASYNC | (watched ? 0 : SCAN_WP_MATCHING);
+	int r = scan(t, start, end, flags, PAGE_WRITTEN, written);
+
+	if (r == 0)
+		return watched ? lx_page_runs_append(watched, start, end) : 0;
+	if (r != -EPERM || watched)
+		return r == -ENOMEM ? r : 0;
+	/* What has its own userfaultfd, or is gone, is not watched: it is sent at the end. */
+	if (!watch(t, start, end))
+		return 0;
+	r = scan(t, start, end, flags, 0, written);
+	return r == -ENOMEM ? r : 0;
+}
+
+static int walk(struct lx_write_track *t, struct lx_page_runs *watched, struct lx_page_runs *written,
+		struct lx_err *err)
+{
+	char path[64], line[4096 + 128];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)t->pid);
+	lx_autofclose FILE *maps = fopen(path, "re");
+
+	if (!maps)
+		return lx_err_errno(err, errno, "cannot read the mappings of process %d", (int)t->pid);
+	while (fgets(line, sizeof(line), maps)) {
+		uint64_t start, end;
+
+		if (worth_it(line, &start, &end) && look_at(t, start, end, watched, written) < 0)
+			return lx_err_oom(err);
+	}
+	return 0;
+}
+
+int lx_write_track_take(struct lx_write_track *t, struct lx_page_runs *ret, struct lx_err *err)
+{
+	lx_page_runs_clear(ret);
+	return walk(t, NULL, ret, err);
+}
+
+int lx_write_track_look(struct lx_write_track *t, struct lx_page_runs *watched, struct lx_page_runs *written,
+			struct lx_err *err)
+{
+	lx_page_runs_clear(watched);
+	lx_page_runs_clear(written);
+	return walk(t, watched, written, err);
+}
