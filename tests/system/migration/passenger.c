@@ -4,9 +4,9 @@
  *   passenger FILE PORT MEGABYTES
  *
  * It becomes an orphan (so a child of the guest's init) and holds what a move has to carry: a
- * number in memory, as many megabytes without a pattern that it goes on changing, a file that is deleted, a pair of
- * unix sockets, a terminal, and a TCP server that echoes. Again and again it looks at all of
- * it and writes into FILE:
+ * number in memory, as many megabytes without a pattern that it goes on changing, a file that is deleted, a
+ * pair of unix sockets, a terminal, and a TCP server that echoes. Again and again it looks at all of it and
+ * writes into FILE:
  *
  *   <pid> <count> <what is wrong, or "well">
  *
