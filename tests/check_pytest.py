@@ -18,6 +18,7 @@ AGAIN = f"{sys.executable} -m pytest -p no:cacheprovider"
 COLLECTED = re.compile(r"\bcollected (\d+) item.*?(?:/ (\d+) selected)?$")
 OUTCOME = re.compile(r"^(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
 NO_TESTS = 5  # pytest's exit code
+NAME_MAX = 120  # of a test's name on the screen: parameters can be long
 
 
 class Screen:
@@ -37,7 +38,7 @@ class Screen:
                 test, what = outcome.groups()
                 self.done += test not in self.seen  # an error of a fixture's end comes after the outcome
                 self.seen.add(test)
-                print(f"   [{self.done}/{self.total}] {test} {what}", flush=True)
+                print(f"   [{self.done}/{self.total}] {test[:NAME_MAX]} {what}", flush=True)
 
 
 class Process:
