@@ -68,9 +68,9 @@ SRC_migration := $(call src,migration)
 SRC_agent    := $(call src,agent agent/instance agent/network agent/storage agent/image agent/move)
 SRC_manager  := $(call src,lxmgr lxmgr/api lxmgr/operations lxmgr/cluster lxmgr/auth lxmgr/scheduler)
 SRC_cli      := $(call src,cli)
-# The command line is linked twice (cli/remote.h): each program leaves the other's file out.
+# The command line is linked twice (cli/remote.h): each program leaves the other's files out.
 ONLY_LXMGR   := cli/remote_exec.c
-ONLY_REMOTE  := cli/remote_tls.c
+ONLY_REMOTE  := cli/remote_tls.c cli/remote_enrol.c
 # Workers: short-lived helpers of the agent. common/ is shared, each other folder is a program.
 SRC_worker   := $(call src,agent/worker)
 SRC_iworker  := $(call src,agent/worker/instance)
@@ -100,7 +100,7 @@ $(BUILD)/libexec/lxmgr-remote: $(call obj,$(filter-out $(ONLY_LXMGR),$(SRC_cli))
 	$(call link,$(PKGS_CLI) $(PKGS_RPC))
 
 $(BUILD)/bin/lxmgrd: $(call obj,$(SRC_manager)) $(call ar,images) $(call ar,profiles) $(call ar,store) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
-	$(call link,$(PKGS_RPC) $(PKGS_STORE) libseccomp)
+	$(call link,$(PKGS_RPC) $(PKGS_STORE) libseccomp jansson)
 
 $(BUILD)/bin/lxagentd: $(call obj,$(SRC_agent)) $(call ar,worker) $(call ar,migration) $(call ar,images) $(call ar,profiles) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_AGENT) $(PKGS_RPC) jansson)

@@ -26,6 +26,7 @@
 #include "agent/join.h"
 #include "agent/move/move.h"
 #include "agent/orphans.h"
+#include "agent/peers.h"
 #include "agent/spawn.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
@@ -204,10 +205,10 @@ int lx_agent_open(struct lx_agent *a, uv_loop_t *loop, const struct lx_agent_opt
 		return r;
 	lx_orphans_end(a->state_dir);
 	a->rebooted = lx_autostart_due(a);
-	if ((r = lx_images_load(a, err)) < 0 || (r = open_networks(a, err)) < 0 ||
-	    (r = open_jobs(a, err)) < 0 || (r = lx_usage_open(a, err)) < 0 ||
-	    (r = lx_moves_load(a, err)) < 0 || (r = lx_instances_load(a, err)) < 0 ||
-	    (r = lx_agent_serve(a, err)) < 0)
+	if ((r = lx_peers_load(a, err)) < 0 || (r = lx_images_load(a, err)) < 0 ||
+	    (r = open_networks(a, err)) < 0 || (r = open_jobs(a, err)) < 0 ||
+	    (r = lx_usage_open(a, err)) < 0 || (r = lx_moves_load(a, err)) < 0 ||
+	    (r = lx_instances_load(a, err)) < 0 || (r = lx_agent_serve(a, err)) < 0)
 		return r;
 	lx_autostart_run(a);
 	return 0;
@@ -248,6 +249,7 @@ void lx_agent_release(struct lx_agent *a)
 	lx_map_release(&a->images);
 	lx_map_release(&a->images_leaving);
 	lx_map_release(&a->fetches);
+	lx_pb_free(a->peers);
 	if (a->lock >= 0)
 		close(a->lock);
 	free(a->state_dir);

@@ -58,6 +58,7 @@ struct lx_agent {
 	struct lx_network_ctx *network;
 	struct lx_server *server;
 	struct lx_watch watch;
+	Lxmgr__V1__SetPeersRequest *peers; /* peers.h; NULL: never told */
 	struct lx_usage *usage;
 	struct lx_map instances;      /* name -> struct lx_instance * */
 	struct lx_map images;         /* fingerprint -> Lxmgr__V1__Image * */

@@ -23,7 +23,4 @@ int lx_identity_store(const char *state_dir, const struct lx_identity *id, const
 		      struct lx_err *err);
 void lx_identity_release(struct lx_identity *id);
 
-/* A new EC P-256 key and a request to certify it as `node`; both PEM, malloc'ed. */
-int lx_identity_request(const char *node, char **ret_key_pem, char **ret_csr_pem, struct lx_err *err);
-
 #endif

@@ -16,11 +16,12 @@
 #include <unistd.h>
 
 #include "agent/identity.h"
-#include "agent/token.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/v1/node.pb-c.h"
+#include "rpc/csr.h"
+#include "rpc/token.h"
 
 #define JOIN_TIMEOUT_MS 20000u
 
@@ -39,8 +40,8 @@ static char *choose_name(const struct lx_agent *a, const struct lx_token *token)
 
 	if (!lx_str_empty(a->opt.node_name))
 		return strdup(a->opt.node_name);
-	if (!lx_str_empty(token->node))
-		return strdup(token->node);
+	if (!lx_str_empty(token->name))
+		return strdup(token->name);
 	(void)gethostname(host, sizeof(host) - 1);
 	return strndup(host, strcspn(host, "."));
 }
@@ -105,7 +106,7 @@ static int join(struct attempt *at, const struct lx_token *token, const char *na
 	if (r == 0)
 		r = lx_name_check("node", name, at->err);
 	if (r == 0)
-		r = lx_identity_request(name, &at->key_pem, &at->csr_pem, at->err);
+		r = lx_csr_make(name, &at->key_pem, &at->csr_pem, at->err);
 	if (r < 0)
 		return r;
 	req.secret = token->secret;
@@ -129,7 +130,7 @@ int lx_join(struct lx_agent *a, struct lx_err *err)
 	struct lx_err own = LX_ERR_INIT;
 	struct attempt at = { .agent = a, .err = err ? err : &own };
 	struct lx_token token;
-	int r = lx_token_parse(a->opt.token, &token, at.err);
+	int r = lx_token_parse(a->opt.token, LX_TOKEN_NODE, &token, at.err);
 
 	if (r < 0)
 		return r;

@@ -11,6 +11,7 @@
 #include "agent/instance/streams.h"
 #include "agent/instance/task.h"
 #include "agent/move/move.h"
+#include "agent/peers.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -55,6 +56,7 @@ static const struct lx_method methods[] = {
 	{ .name = "FetchImage", .server_stream = true, .unary = lx_image_fetch_call },
 	{ .name = "SendImage", .server_stream = true, .unary = lx_image_send_call },
 	{ .name = "ApplyNetworks", .unary = apply_networks },
+	{ .name = "SetPeers", .unary = lx_peers_set_call },
 	{ .name = "CheckMove", .unary = lx_move_check_call },
 	{ .name = "ExpectInstance", .unary = lx_move_expect_call },
 	{ .name = "SendInstance", .server_stream = true, .unary = lx_move_send_call },
@@ -146,13 +148,20 @@ static const char *role_for(const char *method)
 static int gate(struct lx_call *call, void *arg, struct lx_err *err)
 {
 	const struct lx_peer *peer = lx_call_peer(call);
+	const struct lx_agent *a = arg;
 	const char *role = role_for(lx_call_method(call));
+	bool agents = lx_streq(role, "agent"), known = !agents || lx_peers_know(a, peer->fingerprint);
 
-	if (lx_streq(peer->org_unit, role))
+	if (lx_streq(peer->org_unit, role) && known)
 		return 0;
-	lx_err_set(err, LX_PERMISSION_DENIED, "%s may not call %s: only the cluster's %s may",
-		   peer->common_name ? peer->common_name : "a peer without a certificate",
-		   lx_call_method(call), lx_streq(role, "agent") ? "agents" : role);
+	if (lx_streq(peer->org_unit, role))
+		lx_err_set(err, LX_PERMISSION_DENIED,
+			   "%s may not call %s: it is not, or no longer, part of the cluster",
+			   peer->common_name, lx_call_method(call));
+	else
+		lx_err_set(err, LX_PERMISSION_DENIED, "%s may not call %s: only the cluster's %s may",
+			   peer->common_name ? peer->common_name : "a peer without a certificate",
+			   lx_call_method(call), agents ? "agents" : role);
 	lx_warn("refused a call", "peer=%s name=\"%s\" role=\"%s\" method=%s", peer->address,
 		peer->common_name ? peer->common_name : "", peer->org_unit ? peer->org_unit : "",
 		lx_call_method(call));

@@ -52,6 +52,9 @@ enum cli_kind {
 	CLI_FORMAT,
 	CLI_LIVE_MODE,
 	CLI_VERB,
+	CLI_IDENTITY,
+	CLI_ROLE,
+	CLI_REMOTE,
 };
 
 struct cli_option {
@@ -133,7 +136,8 @@ struct cli {
 	int exit_code; /* for a verb that succeeded: exec returns the command's */
 
 	const char *socket; /* manager's unix socket, or NULL when remote is set */
-	const char *remote; /* host:port over TLS */
+	const char *remote; /* host:port over TLS, or the name of one in remotes.h */
+	char *own_remote;   /* it, when it is the default one: owned */
 	int (*dial_remote)(struct cli *cli, struct lx_err *err); /* NULL: calls go to `socket` */
 	char **argv;                                             /* as it was typed */
 
@@ -184,6 +188,7 @@ extern const struct cli_verb cli_launch_verbs[], cli_power_verbs[], cli_delete_v
 	cli_image_edit_verbs[], cli_profile_verbs[], cli_profile_assign_verbs[], cli_profile_device_verbs[],
 	cli_config_verbs[], cli_config_device_verbs[], cli_network_verbs[], cli_node_verbs[],
 	cli_node_evacuate_verbs[], cli_operation_verbs[], cli_event_verbs[], cli_version_verbs[],
-	cli_dev_verbs[], cli_completion_verbs[], cli_help_verbs[];
+	cli_dev_verbs[], cli_completion_verbs[], cli_help_verbs[], cli_identity_verbs[],
+	cli_identity_token_verbs[], cli_remote_verbs[], cli_audit_verbs[];
 
 #endif

@@ -5,7 +5,9 @@
  * Names come from the manager when it answers at once; a shell must never wait for one.
  */
 #include "cli/connection.h"
+#include "cli/remotes.h"
 #include "cli/table.h"
+#include "lxmgr/v1/identity.pb-c.h"
 #include "lxmgr/v1/image.pb-c.h"
 #include "lxmgr/v1/instance.pb-c.h"
 #include "lxmgr/v1/network.pb-c.h"
@@ -71,9 +73,15 @@ static void offer_words(const char *word, const char *const *list, size_t n)
 		offer(word, list[i]);
 }
 
+static void offer_remote(const char *name, void *arg)
+{
+	offer(arg, name);
+}
+
 static void offer_kind(struct cli *cli, enum cli_kind kind, const char *word)
 {
 	static const char *const formats[] = { "table", "compact", "csv", "json", "yaml" };
+	static const char *const roles[] = { "viewer", "operator", "admin" };
 	static const char *const live_modes[] = { "required", "preferred", "off" };
 	static const char *const templates[] = { "debian/12", "debian/13", "debian/sid", "busybox" };
 	struct lx_err err = LX_ERR_INIT;
@@ -106,6 +114,17 @@ static void offer_kind(struct cli *cli, enum cli_kind kind, const char *word)
 	case CLI_KEY_VALUE:
 		OFFER("ListKeys", ListKeysRequest, LIST_KEYS_REQUEST, ListKeysResponse, CLI_PROFILES, keys,
 		      name);
+		break;
+	case CLI_IDENTITY:
+		OFFER("List", ListIdentitiesRequest, LIST_IDENTITIES_REQUEST, ListIdentitiesResponse,
+		      CLI_IDENTITIES, identities, name);
+		break;
+	case CLI_REMOTE:
+		offer(word, CLI_REMOTE_LOCAL);
+		(void)cli_remote_each(offer_remote, (void *)(uintptr_t)word, &err);
+		break;
+	case CLI_ROLE:
+		offer_words(word, roles, LX_ARRAY_SIZE(roles));
 		break;
 	case CLI_TEMPLATE:
 		offer_words(word, templates, LX_ARRAY_SIZE(templates));

@@ -44,21 +44,30 @@ static int dial_unix(struct cli *cli, struct lx_err *err)
 	return lx_channel_create_unix(cli->loop, target, &opt, &cli->channel, err);
 }
 
+int cli_loop_open(struct cli *cli, struct lx_err *err)
+{
+	uv_loop_t *loop = cli->loop ? NULL : calloc(1, sizeof(*loop));
+
+	if (cli->loop)
+		return 0;
+	if (!loop)
+		return lx_err_oom(err);
+	int r = uv_loop_init(loop);
+	if (r < 0) {
+		free(loop);
+		return lx_err_errno(err, r, "cannot make an event loop");
+	}
+	cli->loop = loop;
+	return 0;
+}
+
 int cli_connect(struct cli *cli, struct lx_err *err)
 {
 	if (cli->channel)
 		return 0;
-	if (!cli->loop) {
-		uv_loop_t *loop = calloc(1, sizeof(*loop));
-		if (!loop)
-			return lx_err_oom(err);
-		int r = uv_loop_init(loop);
-		if (r < 0) {
-			free(loop);
-			return lx_err_errno(err, r, "cannot make an event loop");
-		}
-		cli->loop = loop;
-	}
+	int r = cli_loop_open(cli, err);
+	if (r < 0)
+		return r;
 	cli->dialled = true;
 	return cli->dial_remote ? cli->dial_remote(cli, err) : dial_unix(cli, err);
 }

@@ -19,6 +19,8 @@ int cli_connect(struct cli *cli, struct lx_err *err);
  * call connects again. */
 void cli_disconnect(struct cli *cli);
 uv_loop_t *cli_loop(const struct cli *cli);
+/* Makes the loop alone, for those who dial by themselves. */
+int cli_loop_open(struct cli *cli, struct lx_err *err);
 /* Runs the loop until *done. */
 int cli_run(struct cli *cli, const bool *done, struct lx_err *err);
 /*
@@ -41,6 +43,8 @@ void cli_explain(const struct cli *cli, struct lx_err *err);
 #define CLI_NODES      (&lxmgr__v1__node_service__descriptor)
 #define CLI_OPERATIONS (&lxmgr__v1__operation_service__descriptor)
 #define CLI_EVENTS     (&lxmgr__v1__event_service__descriptor)
+#define CLI_IDENTITIES (&lxmgr__v1__identity_service__descriptor)
+#define CLI_AUDIT      (&lxmgr__v1__audit_service__descriptor)
 #define CLI_SYSTEM     (&lxmgr__v1__system_service__descriptor)
 
 /* An empty message on the heap, for lx_pb_set() and friends; NULL when out of memory. */

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/connection.h"
 #include "cli/remote.h"
+#include "cli/remotes.h"
 #include "lib/log.h"
 #include "lib/str.h"
 
@@ -33,7 +34,11 @@ static void take_globals(struct cli *cli)
 	if (!cli->socket && !cli->remote)
 		cli->socket = or_env(NULL, "LXMGR_SOCKET");
 	if (!cli->socket && !cli->remote)
+		cli->remote = cli->own_remote = cli_remote_default();
+	if (!cli->socket && (!cli->remote || strcmp(cli->remote, CLI_REMOTE_LOCAL) == 0)) {
 		cli->socket = CLI_DEFAULT_SOCKET;
+		cli->remote = NULL;
+	}
 	lx_log_init("lxmgr", cli->debug ? LX_LOG_DEBUG : LX_LOG_WARN);
 }
 
@@ -151,5 +156,6 @@ int main(int argc, char **argv)
 	cli_disconnect(&cli);
 	cli_args_release(&cli.args);
 	free(cli.argv);
+	free(cli.own_remote);
 	return code;
 }

@@ -51,3 +51,10 @@ int cli_remote_begin(struct cli *cli, struct lx_err *err)
 		    "It is installed with lxmgr; LXMGR_LIBEXEC names its directory when it lies elsewhere.");
 	return r;
 }
+
+/* lxmgr-remote begins anew with the same arguments, and does it. */
+int cli_remote_enrol(struct cli *cli, const struct lx_token *token, struct cli_remote *remote,
+		     Lxmgr__V1__Identity **ret, struct lx_err *err)
+{
+	return cli_remote_begin(cli, err);
+}

@@ -28,6 +28,7 @@ static int version_run(struct cli *cli, struct lx_err *err)
 		cli_doc_int(&d, root, "nodes", info->nodes);
 		cli_doc_int(&d, root, "instances", info->instances);
 		cli_doc_str(&d, root, "user", info->user);
+		cli_doc_str(&d, root, "role", info->role);
 	}
 	int printed = cli_doc_print(&d, &f, stdout, err);
 	return printed < 0 ? printed : r;

@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/pb.h"
 
@@ -111,6 +112,28 @@ static int load_instance(const struct lx_sql_value *c, int n, void *arg)
 		lx_warn("instance cannot be expanded", "instance=%s error=\"%s\"", pb->name, expand_err.msg);
 	struct lx_inst *inst = lx_inst_add(l->m, pb);
 	return inst ? lx_leases_mark(l->m, inst->pb, l->err) : lx_err_oom(l->err);
+}
+
+static int load_identity(const struct lx_sql_value *c, int n, void *arg)
+{
+	struct load *l = arg;
+	Lxmgr__V1__Identity *pb = lxmgr__v1__identity__unpack(NULL, c[0].len, c[0].data);
+	if (!pb)
+		return damaged(l, "identities");
+	return lx_identity_put(l->m->identities, pb) < 0 ? lx_err_oom(l->err) : 0;
+}
+
+static int load_identity_token(const struct lx_sql_value *c, int n, void *arg)
+{
+	struct load *l = arg;
+	Lxmgr__V1__IdentityToken *pb = lxmgr__v1__identity_token__unpack(NULL, c[1].len, c[1].data);
+	if (!pb)
+		return damaged(l, "tokens of identities");
+	if (lx_map_set(&l->m->identities->tokens, c[0].data, pb) < 0) {
+		lx_pb_free(pb);
+		return lx_err_oom(l->err);
+	}
+	return 0;
 }
 
 static int load_op(const struct lx_sql_value *c, int n, void *arg)
@@ -325,6 +348,8 @@ int lx_manager_load(struct lx_manager *m, struct lx_err *err)
 		{ "SELECT alias, fingerprint FROM image_aliases ORDER BY alias", load_alias },
 		{ "SELECT spec FROM nodes ORDER BY name", load_node },
 		{ "SELECT spec FROM instances ORDER BY name", load_instance },
+		{ "SELECT spec FROM identities ORDER BY name", load_identity },
+		{ "SELECT secret_hash, spec FROM identity_tokens", load_identity_token },
 		/* Those under way, and the last thousand that ended. */
 		{ "SELECT kind, args, spec FROM (SELECT * FROM operations ORDER BY ended, updated_at DESC "
 		  "LIMIT 1000)"

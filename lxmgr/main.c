@@ -23,8 +23,9 @@
 #include "lib/log.h"
 #include "lib/notify.h"
 #include "lib/str.h"
+#include "lxmgr/auth/audit.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/keys_manual.h"
-#include "lxmgr/manager.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/descriptors.h"
 #include "proto/pb.h"
@@ -47,7 +48,9 @@ static const char help[] =
 	"  --state-dir DIR        where its state lives (" DEFAULT_STATE_DIR ")\n"
 	"  --socket PATH          API for this machine (" DEFAULT_SOCKET ")\n"
 	"  --socket-group GROUP   who may use it beside root (" DEFAULT_GROUP ", when it exists)\n"
-	"  --listen HOST:PORT     API for agents, over mutual TLS (" DEFAULT_LISTEN ")\n"
+	"  --socket-role ROLE     what that group's members may who have no identity of their own:\n"
+	"                         none, viewer, operator or admin (admin)\n"
+	"  --listen HOST:PORT     API for agents and enrolled clients, over mutual TLS (" DEFAULT_LISTEN ")\n"
 	"  --advertise HOST:PORT  how agents reach it, for join tokens (as --listen)\n"
 	"  --network NAME         the default network, made on the first start (" DEFAULT_NETWORK ")\n"
 	"  --network-subnet CIDR  its IPv4 subnet (a free 10.x.0.0/16)\n"
@@ -65,6 +68,7 @@ enum {
 	OPT_STATE = 256,
 	OPT_SOCKET,
 	OPT_GROUP,
+	OPT_ROLE,
 	OPT_LISTEN,
 	OPT_ADVERTISE,
 	OPT_NETWORK,
@@ -81,6 +85,7 @@ static const struct option options[] = {
 	{ "state-dir", required_argument, NULL, OPT_STATE },
 	{ "socket", required_argument, NULL, OPT_SOCKET },
 	{ "socket-group", required_argument, NULL, OPT_GROUP },
+	{ "socket-role", required_argument, NULL, OPT_ROLE },
 	{ "listen", required_argument, NULL, OPT_LISTEN },
 	{ "advertise", required_argument, NULL, OPT_ADVERTISE },
 	{ "network", required_argument, NULL, OPT_NETWORK },
@@ -104,6 +109,7 @@ static int usage_error(const char *what)
 static int parse(int argc, char **argv, struct lx_manager_options *o)
 {
 	enum lx_log_level level = LX_LOG_INFO;
+	enum lx_role role;
 	uint64_t v;
 	int c;
 
@@ -117,6 +123,12 @@ static int parse(int argc, char **argv, struct lx_manager_options *o)
 			break;
 		case OPT_GROUP:
 			o->socket_group = optarg;
+			break;
+		case OPT_ROLE:
+			if (lx_role_parse(optarg, true, &role) < 0)
+				return 1 +
+				       usage_error("--socket-role is one of none, viewer, operator, admin");
+			o->socket_role = role;
 			break;
 		case OPT_LISTEN:
 			o->listen = optarg;
@@ -188,8 +200,8 @@ static int lock_state(const char *dir, int *ret, struct lx_err *err)
 static int add_services(struct lx_manager *m, struct lx_err *err)
 {
 	static const struct lx_service *const services[] = {
-		&lx_api_instances, &lx_api_images,     &lx_api_profiles, &lx_api_networks,
-		&lx_api_nodes,     &lx_api_operations, &lx_api_events,   &lx_api_system,
+		&lx_api_instances,  &lx_api_images, &lx_api_profiles, &lx_api_networks,   &lx_api_nodes,
+		&lx_api_operations, &lx_api_events, &lx_api_system,   &lx_api_identities, &lx_api_audit,
 	};
 	size_t len;
 	const uint8_t *fds = lx_proto_descriptors(&len);
@@ -199,8 +211,10 @@ static int add_services(struct lx_manager *m, struct lx_err *err)
 		r = lx_server_add(m->server, services[i], m, err);
 	if (r == 0)
 		r = lx_server_add_reflection(m->server, fds, len, err);
-	if (r == 0)
+	if (r == 0) {
 		lx_server_set_gate(m->server, lx_gate, m);
+		lx_server_set_witness(m->server, &lx_audit_witness, m);
+	}
 	return r;
 }
 
@@ -299,6 +313,7 @@ static void maps_init(struct lx_manager *m)
 	lx_map_init(&m->ops_by_request, NULL);
 	lx_map_init(&m->hwaddrs, NULL);
 	TAILQ_INIT(&m->subscribers);
+	lx_identities_init(m->identities);
 	lx_turn_init(&m->turns);
 }
 
@@ -309,6 +324,8 @@ static void maps_release(struct lx_manager *m)
 				  &m->nodes,          &m->hwaddrs };
 	for (size_t i = 0; i < LX_ARRAY_SIZE(maps); i++)
 		lx_map_release(maps[i]);
+	lx_identities_release(m->identities);
+	lx_auditor_free(m->auditor);
 	lx_leases_free(m->leases);
 	char *texts[] = { m->address, m->ca_pem, m->ca_key_pem, m->cert_pem, m->key_pem, m->ca_fingerprint };
 	for (size_t i = 0; i < LX_ARRAY_SIZE(texts); i++)
@@ -326,9 +343,9 @@ static int start(struct lx_manager *m, int *lock, struct lx_err *err)
 	if ((r = lx_mkdir_p(m->opt.state_dir, 0700, err)) < 0 ||
 	    (r = lock_state(m->opt.state_dir, lock, err)) < 0 ||
 	    (r = lx_store_open(m->loop, db, &lx_manager_schema, &m->store, err)) < 0 ||
-	    (r = lx_leases_init(m, err)) < 0 || (r = lx_ca_init(m, err)) < 0 ||
-	    (r = lx_manager_load(m, err)) < 0 || (r = add_services(m, err)) < 0 ||
-	    (r = listen_all(m, err)) < 0)
+	    (r = lx_auditor_create(m, &m->auditor, err)) < 0 || (r = lx_leases_init(m, err)) < 0 ||
+	    (r = lx_ca_init(m, err)) < 0 || (r = lx_manager_load(m, err)) < 0 ||
+	    (r = add_services(m, err)) < 0 || (r = listen_all(m, err)) < 0)
 		return r;
 	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e))
 		lx_link_start(lx_map_value(e));
@@ -337,11 +354,14 @@ static int start(struct lx_manager *m, int *lock, struct lx_err *err)
 
 int main(int argc, char **argv)
 {
+	static struct lx_identities identities;
 	static struct lx_manager manager = {
+		.identities = &identities,
 		.opt = {
 			.state_dir = DEFAULT_STATE_DIR,
 			.socket_path = DEFAULT_SOCKET,
 			.socket_group = DEFAULT_GROUP,
+			.socket_role = LX_ROLE_ADMIN,
 			.listen = DEFAULT_LISTEN,
 			.network = DEFAULT_NETWORK,
 			.idmap_base = DEFAULT_IDMAP_BASE,
@@ -385,6 +405,8 @@ int main(int argc, char **argv)
 	}
 
 	m->stopping = true;
+	while (m->readers)
+		uv_run(&loop, UV_RUN_ONCE);
 	lx_store_close(m->store);
 	if (m->server && r < 0)
 		lx_server_close(m->server, on_server_gone, m);

@@ -39,11 +39,14 @@ struct lx_op;
 struct lx_node;
 struct lx_subscriber;
 struct lx_tell;
+struct lx_identities;
+struct lx_auditor;
 
 struct lx_manager_options {
 	const char *state_dir;
 	const char *socket_path;
 	const char *socket_group;   /* may use the socket beside root */
+	int socket_role;            /* enum lx_role of those in it who have no identity of their own */
 	const char *listen;         /* "host:port" for agents and remote clients */
 	const char *advertise;      /* what to put into join tokens; NULL: derived from listen */
 	const char *network;        /* the default network's name, made on first start */
@@ -108,7 +111,10 @@ struct lx_manager {
 	unsigned ended_ops;              /* since those too old were last deleted from the store */
 	struct lx_map hwaddrs;           /* taken MACs -> (void *)1 */
 	struct lx_leases *leases;
-	struct lx_turns turns; /* changes of the above, one after another */
+	struct lx_identities *identities; /* auth/auth.h */
+	struct lx_auditor *auditor;       /* auth/audit.h */
+	unsigned readers;                 /* of the store, on other threads */
+	struct lx_turns turns;            /* changes of the above, one after another */
 
 	uint64_t revision; /* grows with every change of an instance */
 	uint64_t net_revision;
@@ -231,7 +237,8 @@ void lx_event(struct lx_manager *m, const char *type, const char *action, const 
 
 /* ca.c: loads or makes the cluster's CA and the manager's own certificate. */
 int lx_ca_init(struct lx_manager *m, struct lx_err *err);
-/* Signs an agent's request for CN=name, OU=agent. malloc'ed PEM; fingerprint out is 65 bytes. */
+#define LX_CERT_DAYS 3650 /* of agents and clients */
+/* Signs a request for CN=name, OU=org_unit. malloc'ed PEM; fingerprint out is 65 bytes. */
 int lx_ca_sign(struct lx_manager *m, const char *csr_pem, const char *name, const char *org_unit,
 	       char **ret_pem, char fingerprint[65], struct lx_err *err);
 
@@ -246,6 +253,10 @@ void lx_link_start(struct lx_node *n);
 void lx_link_stop(struct lx_node *n);
 /* Its address has changed: the connection there is given up for one to the new one. */
 void lx_link_redial(struct lx_node *n);
+
+/* peers.c: tells the node, or all that are online, which nodes there are. */
+void lx_node_send_peers(struct lx_node *n);
+void lx_link_tell_peers(struct lx_manager *m);
 
 /* networks.c: networks, leases or nodes changed: every node gets them, soon and together. */
 void lx_link_apply_networks(struct lx_manager *m);
@@ -278,12 +289,12 @@ Lxmgr__V1__Placement *lx_place_explain(struct lx_manager *m, const Lxmgr__V1__In
 /* ------------------------------------------------------------------ auth/gate.c */
 
 int lx_gate(struct lx_call *call, void *manager, struct lx_err *err);
-/* "root", "uid 1000", "certificate NAME": for operations and logs. */
-void lx_gate_user(const struct lx_peer *peer, char *buf, size_t n);
+/* "root", "NAME", "NAME (uid 1000)", "uid 1000", "certificate CN": for operations and logs. */
+void lx_gate_user(const struct lx_manager *m, const struct lx_peer *peer, char *buf, size_t n);
 
 /* ------------------------------------------------------------------ api/ */
 
 extern const struct lx_service lx_api_instances, lx_api_images, lx_api_profiles, lx_api_networks,
-	lx_api_nodes, lx_api_operations, lx_api_events, lx_api_system;
+	lx_api_nodes, lx_api_operations, lx_api_events, lx_api_system, lx_api_identities, lx_api_audit;
 
 #endif

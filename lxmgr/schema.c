@@ -27,6 +27,28 @@ static const char step_1[] =
 	" request_id TEXT UNIQUE, kind TEXT NOT NULL, args BLOB NOT NULL, spec BLOB NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX operations_ended ON operations (ended, updated_at);";
 
-static const char *const steps[] = { step_1 };
+/*
+ * Identities, tokens for them, and the audit log. `seq` counts the rows of a class (ok or not)
+ * without a gap, so that both how many are kept and what the triggers guard costs one look-up.
+ * 100000 and 10000 are LX_AUDIT_KEEP and LX_AUDIT_KEEP_REFUSED of that time: what the triggers
+ * let go may grow in a later step only.
+ */
+static const char step_2[] =
+	"CREATE TABLE identities (name TEXT PRIMARY KEY, type INTEGER NOT NULL, subject TEXT NOT NULL,"
+	" spec BLOB NOT NULL, UNIQUE (type, subject)) WITHOUT ROWID;" /* Identity */
+	"CREATE TABLE identity_tokens (secret_hash TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+	" expires_at INTEGER NOT NULL, spec BLOB NOT NULL) WITHOUT ROWID;" /* IdentityToken */
+	"CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT, ok INTEGER NOT NULL, seq INTEGER NOT NULL,"
+	" time_ns INTEGER NOT NULL, identity TEXT NOT NULL, peer TEXT NOT NULL, method TEXT NOT NULL,"
+	" subject TEXT NOT NULL, project TEXT NOT NULL, code INTEGER NOT NULL, error TEXT NOT NULL,"
+	" request TEXT NOT NULL, UNIQUE (ok, seq));"
+	"CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN"
+	" SELECT RAISE(ABORT, 'the audit log is not changed'); END;"
+	"CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit"
+	" WHEN OLD.seq > (SELECT max(seq) FROM audit WHERE ok = OLD.ok)"
+	" - CASE OLD.ok WHEN 1 THEN 100000 ELSE 10000 END BEGIN"
+	" SELECT RAISE(ABORT, 'the audit log is kept'); END;";
+
+static const char *const steps[] = { step_1, step_2 };
 
 const struct lx_schema lx_manager_schema = { steps, LX_ARRAY_SIZE(steps) };

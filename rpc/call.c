@@ -99,10 +99,21 @@ void lx_call_set_events(struct lx_call *call, const struct lx_call_events *event
 
 /* ------------------------------------------------------------------ the end */
 
+void lx_call_witness(struct lx_call *call, const struct lx_err *err)
+{
+	static const struct lx_err ok = { .code = LX_OK };
+
+	if (!call->witnessed)
+		return;
+	call->witnessed = false;
+	call->conn->owner->outcome(call, err ? err : &ok);
+}
+
 void lx_call_finish(struct lx_call *call, const struct lx_err *err)
 {
 	if (call->finished)
 		return;
+	lx_call_witness(call, err);
 	call->finished = true;
 	if (!err)
 		call->err.code = LX_OK;
@@ -220,6 +231,16 @@ const char *lx_call_metadata(const struct lx_call *call, const char *name)
 const struct lx_peer *lx_call_peer(const struct lx_call *call)
 {
 	return &call->conn->peer;
+}
+
+void lx_call_set_note(struct lx_call *call, void *note)
+{
+	call->note = note;
+}
+
+void *lx_call_note(const struct lx_call *call)
+{
+	return call->note;
 }
 
 const char *lx_call_method(const struct lx_call *call)

@@ -66,6 +66,8 @@ struct lx_call {
 
 	/* The end. */
 	bool finished, told;
+	bool witnessed;    /* server: its outcome is owed to the connection's owner */
+	void *note;        /* the witness's own */
 	struct lx_err err; /* client: filled from the trailers before `finished` */
 
 	const struct lx_call_events *events;
@@ -89,6 +91,8 @@ void lx_call_free(struct lx_call *call);
 void lx_call_due(struct lx_call *call);
 /* In the turn: tells what is due, frees the call when that was the last. */
 void lx_call_tell(struct lx_call *call);
+/* Tells the owner of a server's connection the outcome, unless it knows; NULL is success. */
+void lx_call_witness(struct lx_call *call, const struct lx_err *err);
 /* The outcome is known; NULL is success. First one counts. */
 void lx_call_finish(struct lx_call *call, const struct lx_err *err);
 /* This library ends the call: the peer is told the error too. */
@@ -96,6 +100,8 @@ void lx_call_abort(struct lx_call *call, const struct lx_err *err);
 /* The same, formatted. */
 void lx_call_abortf(struct lx_call *call, enum lx_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* server.c: the request of a unary call is whole; negative, with err filled: it is refused. */
+int lx_server_admit(struct lx_call *call, const ProtobufCMessage *req, struct lx_err *err);
 /* HTTP/2: the stream is gone. */
 void lx_call_on_stream_close(struct lx_call *call, uint32_t code);
 /* The connection is gone. */

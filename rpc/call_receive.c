@@ -161,7 +161,12 @@ static void server_end(struct lx_call *call)
 		lx_call_abortf(call, LX_INVALID_ARGUMENT, "%s: no request", call->path);
 		return;
 	}
-	m->unary(call, call->kept.msg, call->method_arg);
+	struct lx_err err = LX_ERR_INIT;
+
+	if (lx_server_admit(call, call->kept.msg, &err) < 0)
+		lx_call_abort(call, &err);
+	else
+		m->unary(call, call->kept.msg, call->method_arg);
 	lx_unpacked_release(&call->kept);
 }
 

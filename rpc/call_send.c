@@ -152,6 +152,7 @@ static void add_text(struct lx_call *call, const char *name, const char *text)
 
 void lx_call_set_status(struct lx_call *call, const struct lx_err *err)
 {
+	lx_call_witness(call, err);
 	call->ending = true;
 	if (err && err->code != LX_OK) {
 		call->status = err->code;

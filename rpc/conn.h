@@ -65,6 +65,8 @@ struct lx_conn_owner {
 	void (*ready)(struct lx_conn *c);
 	/* Server: the headers of a new call are complete. */
 	void (*request)(struct lx_call *call);
+	/* Server: how a call that `request` was told of ends, once for each. May be NULL. */
+	void (*outcome)(struct lx_call *call, const struct lx_err *err);
 	/* The peer takes no new calls. */
 	void (*goaway)(struct lx_conn *c);
 	/* It is over; its calls will be told next. */
@@ -97,6 +99,8 @@ struct lx_conn {
 	const struct lx_conn_owner *owner;
 	void *owner_data; /* struct lx_server or struct lx_channel */
 	TAILQ_ENTRY(lx_conn) in_owner;
+	TAILQ_ENTRY(lx_conn) in_unproven;
+	bool unproven; /* server: nobody knows yet, or ever, who it is; in the server's list of those */
 	bool server;
 	enum lx_conn_state state;
 

@@ -47,6 +47,8 @@
 #define LX_RPC_CONN_WINDOW     (4u << 20) /* and of a connection */
 #define LX_RPC_SEND_HIGH_WATER (1u << 20) /* bytes queued in a call before send returns 1 */
 #define LX_RPC_HANDSHAKE_MS    10000u     /* until TLS and the HTTP/2 preface are through */
+#define LX_RPC_UNPROVEN_MS     30000u     /* life of a TLS connection that shows no certificate */
+#define LX_RPC_MAX_UNPROVEN    1024u      /* of those, and of handshakes, at once: the oldest goes */
 #define LX_RPC_KEEPALIVE_MS    10000u     /* idle time before a PING, and the wait for its answer */
 
 struct lx_call;
@@ -61,7 +63,7 @@ struct lx_peer {
 	pid_t pid;
 	const char *address;     /* tls: "192.0.2.7:41312"; unix: "unix" */
 	const char *common_name; /* tls: CN of the verified certificate, NULL when it showed none */
-	const char *org_unit;    /* tls: OU of it ("agent", "manager", "admin" ...), or NULL */
+	const char *org_unit;    /* tls: OU of it ("agent", "manager", "client" ...), or NULL */
 	const char *fingerprint; /* tls: hex SHA-256 of it, or NULL */
 };
 
@@ -152,6 +154,7 @@ struct lx_tls_config {
 					 * chain; used before the CA is known (joining) */
 	const char *expect_org_unit;    /* client: the peer certificate must have this OU */
 	const char *expect_common_name; /* client: and this CN */
+	const char *expect_peer;        /* client: and be this one, by its own hex SHA-256 */
 };
 
 /*
@@ -160,11 +163,28 @@ struct lx_tls_config {
  */
 typedef int (*lx_rpc_gate)(struct lx_call *call, void *arg, struct lx_err *err);
 
+/*
+ * Looks on at the calls of a server: for roles that depend on what is asked for, and for an
+ * audit log. Members may be NULL.
+ */
+struct lx_rpc_witness {
+	/* The whole and valid request of a unary method, before its handler has it. Negative, with
+	 * `err` filled, refuses it. */
+	int (*request)(struct lx_call *call, const ProtobufCMessage *req, void *arg, struct lx_err *err);
+	/* Exactly once for every call that the gate has seen, when its outcome is known. */
+	void (*ended)(struct lx_call *call, const struct lx_err *err, void *arg);
+};
+
 int lx_server_create(uv_loop_t *loop, struct lx_server **ret, struct lx_err *err);
 /* Adds a service; `arg` goes to its handlers. Call before listening. Fails with -EINVAL when
  * the table and the descriptor disagree. */
 int lx_server_add(struct lx_server *s, const struct lx_service *service, void *arg, struct lx_err *err);
 void lx_server_set_gate(struct lx_server *s, lx_rpc_gate gate, void *arg);
+/* `witness` is borrowed for the server's life. */
+void lx_server_set_witness(struct lx_server *s, const struct lx_rpc_witness *witness, void *arg);
+/* What the witness wants to know of a call; it frees it in `ended`. */
+void lx_call_set_note(struct lx_call *call, void *note);
+void *lx_call_note(const struct lx_call *call);
 /* Serves grpc.reflection.v1alpha from a serialized google.protobuf.FileDescriptorSet
  * (protoc --include_imports --descriptor_set_out). Borrowed for the server's life. */
 int lx_server_add_reflection(struct lx_server *s, const uint8_t *fds, size_t len, struct lx_err *err);
@@ -174,8 +194,10 @@ int lx_server_listen_unix(struct lx_server *s, const char *path, mode_t mode, gi
 int lx_server_listen_tls(struct lx_server *s, const char *address, const struct lx_tls_config *tls,
 			 struct lx_err *err);
 int lx_server_port(const struct lx_server *s);
-/* Ends connections of a certificate that was revoked. */
+/* Ends the connections of a certificate that was revoked: its calls get UNAUTHENTICATED. */
 void lx_server_drop_peer(struct lx_server *s, const char *fingerprint);
+/* Rights have changed: asks the gate again about every open call, and ends those it refuses now. */
+void lx_server_recheck(struct lx_server *s);
 /* Stops listening, fails open calls with UNAVAILABLE, closes; `done` runs when all is gone
  * and `s` is freed. */
 void lx_server_close(struct lx_server *s, void (*done)(void *arg), void *arg);

@@ -88,7 +88,29 @@ void lx_server_set_gate(struct lx_server *s, lx_rpc_gate gate, void *arg)
 	s->gate_arg = arg;
 }
 
+void lx_server_set_witness(struct lx_server *s, const struct lx_rpc_witness *witness, void *arg)
+{
+	s->witness = witness;
+	s->witness_arg = arg;
+}
+
 /* ------------------------------------------------------------------ calls */
+
+int lx_server_admit(struct lx_call *call, const ProtobufCMessage *req, struct lx_err *err)
+{
+	struct lx_server *s = call->conn->owner_data;
+
+	if (!s->witness || !s->witness->request)
+		return 0;
+	return s->witness->request(call, req, s->witness_arg, err);
+}
+
+static void on_outcome(struct lx_call *call, const struct lx_err *err)
+{
+	struct lx_server *s = call->conn->owner_data;
+
+	s->witness->ended(call, err, s->witness_arg);
+}
 
 /* What HTTP answers to one who does not speak gRPC; NULL when it is gRPC. */
 static const char *http_refusal(const struct lx_call *call)
@@ -140,7 +162,8 @@ static void on_request(struct lx_call *call)
 		return;
 	}
 	if (c->draining || s->closing) {
-		lx_call_abortf(call, LX_UNAVAILABLE, "the server is shutting down");
+		lx_call_abortf(call, LX_UNAVAILABLE,
+			       s->closing ? "the server is shutting down" : "the connection is closing");
 		return;
 	}
 	b = lx_map_get(&s->methods, call->path);
@@ -148,6 +171,7 @@ static void on_request(struct lx_call *call)
 		refuse_unknown(s, call);
 		return;
 	}
+	call->witnessed = s->witness && s->witness->ended;
 	if (s->gate && s->gate(call, s->gate_arg, &err) < 0) {
 		lx_call_abort(call, &err);
 		return;
@@ -164,10 +188,41 @@ static void on_request(struct lx_call *call)
 
 /* ------------------------------------------------------------------ connections */
 
+static void prove(struct lx_server *s, struct lx_conn *c)
+{
+	if (!c->unproven)
+		return;
+	c->unproven = false;
+	TAILQ_REMOVE(&s->unproven, c, in_unproven);
+	s->n_unproven--;
+}
+
+/* Whoever holds connections open without saying who it is must not keep others out. */
+static void add_unproven(struct lx_server *s, struct lx_conn *c)
+{
+	struct lx_conn *oldest = TAILQ_FIRST(&s->unproven);
+	struct lx_err err = LX_ERR_INIT;
+
+	if (s->n_unproven >= LX_RPC_MAX_UNPROVEN && oldest) {
+		lx_err_set(&err, LX_RESOURCE_EXHAUSTED,
+			   "more than %u connections show no certificate: the oldest is closed",
+			   LX_RPC_MAX_UNPROVEN);
+		prove(s, oldest);
+		lx_conn_fail(oldest, &err);
+	}
+	c->unproven = true;
+	TAILQ_INSERT_TAIL(&s->unproven, c, in_unproven);
+	s->n_unproven++;
+}
+
 static void on_ready(struct lx_conn *c)
 {
 	struct lx_server *s = c->owner_data;
 
+	if (c->peer.kind == LX_PEER_TLS && !c->peer.fingerprint)
+		lx_conn_give_up_in(c, LX_RPC_UNPROVEN_MS);
+	else
+		prove(s, c);
 	if (s->closing)
 		lx_http2_goaway(c);
 }
@@ -185,6 +240,7 @@ static void on_freed(struct lx_conn *c)
 {
 	struct lx_server *s = c->owner_data;
 
+	prove(s, c);
 	TAILQ_REMOVE(&s->conns, c, in_owner);
 	s->n_conns--;
 	lx_server_unref(s);
@@ -193,6 +249,7 @@ static void on_freed(struct lx_conn *c)
 static const struct lx_conn_owner server_owner = {
 	.ready = on_ready,
 	.request = on_request,
+	.outcome = on_outcome,
 	.goaway = on_goaway,
 	.ended = on_ended,
 	.freed = on_freed,
@@ -209,7 +266,26 @@ int lx_server_new_conn(struct lx_server *s, const struct lx_tls *tls, struct lx_
 	TAILQ_INSERT_TAIL(&s->conns, *ret, in_owner);
 	s->n_conns++;
 	s->parts++;
+	if (tls)
+		add_unproven(s, *ret);
 	return 0;
+}
+
+/* Its calls are told why, and it ends. */
+static void close_conn(struct lx_conn *c, const struct lx_err *err)
+{
+	struct lx_call *call;
+
+	if (c->state != LX_CONN_OPEN) {
+		lx_conn_fail(c, err);
+		return;
+	}
+	lx_http2_goaway(c);
+	TAILQ_FOREACH (call, &c->calls, in_conn)
+		if (!call->ending)
+			lx_call_abort(call, err);
+	lx_conn_drain(c);
+	lx_conn_give_up_in(c, LX_CONN_LINGER_MS);
 }
 
 void lx_server_drop_peer(struct lx_server *s, const char *fingerprint)
@@ -220,7 +296,28 @@ void lx_server_drop_peer(struct lx_server *s, const char *fingerprint)
 	lx_err_set(&err, LX_UNAUTHENTICATED, "the certificate was revoked");
 	TAILQ_FOREACH (c, &s->conns, in_owner)
 		if (c->peer.fingerprint && strcasecmp(c->peer.fingerprint, fingerprint) == 0)
-			lx_conn_fail(c, &err);
+			close_conn(c, &err);
+}
+
+static void recheck_call(struct lx_server *s, struct lx_call *call)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	/* What has been answered stays answered; what the gate has not seen yet, it will see. */
+	if (call->method && !call->finished && !call->ending && s->gate(call, s->gate_arg, &err) < 0)
+		lx_call_abort(call, &err);
+}
+
+void lx_server_recheck(struct lx_server *s)
+{
+	struct lx_conn *c;
+	struct lx_call *call;
+
+	if (!s->gate)
+		return;
+	TAILQ_FOREACH (c, &s->conns, in_owner)
+		TAILQ_FOREACH (call, &c->calls, in_conn)
+			recheck_call(s, call);
 }
 
 /* ------------------------------------------------------------------ life */
@@ -235,6 +332,7 @@ int lx_server_create(uv_loop_t *loop, struct lx_server **ret, struct lx_err *err
 	lx_map_init(&s->methods, free);
 	TAILQ_INIT(&s->listeners);
 	TAILQ_INIT(&s->conns);
+	TAILQ_INIT(&s->unproven);
 	uv_idle_init(loop, &s->turn);
 	s->turn.data = s;
 	s->parts = 1;
@@ -259,35 +357,19 @@ static void on_turn_closed(uv_handle_t *handle)
 	lx_server_unref(handle->data);
 }
 
-static void close_conn(struct lx_conn *c)
-{
-	struct lx_err err = LX_ERR_INIT;
-	struct lx_call *call;
-
-	lx_err_set(&err, LX_UNAVAILABLE, "the server is shutting down");
-	if (c->state != LX_CONN_OPEN) {
-		lx_conn_fail(c, &err);
-		return;
-	}
-	lx_http2_goaway(c);
-	TAILQ_FOREACH (call, &c->calls, in_conn)
-		if (!call->ending)
-			lx_call_abort(call, &err);
-	lx_conn_drain(c);
-	lx_conn_give_up_in(c, LX_CONN_LINGER_MS);
-}
-
 void lx_server_close(struct lx_server *s, void (*done)(void *arg), void *arg)
 {
+	struct lx_err err = LX_ERR_INIT;
 	struct lx_conn *c;
 
 	if (!s)
 		return;
+	lx_err_set(&err, LX_UNAVAILABLE, "the server is shutting down");
 	s->closing = true;
 	s->done = done;
 	s->done_arg = arg;
 	lx_server_stop_listening(s);
 	TAILQ_FOREACH (c, &s->conns, in_owner)
-		close_conn(c);
+		close_conn(c, &err);
 	uv_close((uv_handle_t *)&s->turn, on_turn_closed);
 }

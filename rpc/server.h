@@ -36,10 +36,13 @@ struct lx_server {
 	struct lx_map methods; /* by full path: struct lx_bound_method */
 	lx_rpc_gate gate;
 	void *gate_arg;
+	const struct lx_rpc_witness *witness;
+	void *witness_arg;
 	struct lx_reflection *reflection;
 	TAILQ_HEAD(, lx_listener) listeners;
 	TAILQ_HEAD(lx_conn_list, lx_conn) conns;
-	unsigned n_conns;
+	struct lx_conn_list unproven; /* TLS connections without an identity, oldest first */
+	unsigned n_conns, n_unproven;
 	unsigned parts; /* turn, listeners and connections that are not gone yet */
 	bool closing;
 	void (*done)(void *arg);

@@ -177,6 +177,26 @@ static bool expected(const char *expect, const char *have)
 	return !expect || lx_streq(expect, have);
 }
 
+/* A name may have been given again since: this one, and no other that bears it. */
+static int check_peer(X509_STORE_CTX *ctx, struct lx_tls_session *s)
+{
+	struct lx_err err = LX_ERR_INIT;
+	char have[LX_FINGERPRINT_TEXT] = "";
+
+	if (!s->tls->expect_peer)
+		return 1;
+	if (lx_cert_fingerprint(X509_STORE_CTX_get0_cert(ctx), have) == 0 &&
+	    strcmp(have, s->tls->expect_peer) == 0)
+		return 1;
+	lx_err_set(&err, LX_UNAUTHENTICATED,
+		   "%s shows another certificate (%.12s) than the one expected (%.12s)", s->conn->name, have,
+		   s->tls->expect_peer);
+	lx_err_hint(&err, "It was taken out of the cluster, or another machine has its address now.");
+	lx_tls_keep_reason(s, &err);
+	X509_STORE_CTX_set_error(ctx, X509_V_ERR_APPLICATION_VERIFICATION);
+	return 0;
+}
+
 /* Names beyond doubt, and the right ones. */
 static int check_names(X509_STORE_CTX *ctx, struct lx_tls_session *s)
 {
@@ -186,7 +206,7 @@ static int check_names(X509_STORE_CTX *ctx, struct lx_tls_session *s)
 	if (lx_cert_name(X509_STORE_CTX_get0_cert(ctx), NID_commonName, &cn, &err) == 0 &&
 	    lx_cert_name(X509_STORE_CTX_get0_cert(ctx), NID_organizationalUnitName, &ou, &err) == 0) {
 		if (expected(s->tls->expect_common_name, cn) && expected(s->tls->expect_org_unit, ou))
-			return 1;
+			return check_peer(ctx, s);
 		lx_err_set(&err, LX_UNAUTHENTICATED, "%s is \"%s\" (%s), not \"%s\" (%s)", s->conn->name,
 			   cn ? cn : "", ou ? ou : "no unit",
 			   s->tls->expect_common_name ? s->tls->expect_common_name : "anybody",
@@ -297,11 +317,15 @@ int lx_tls_create(const struct lx_tls_config *config, bool server, struct lx_tls
 	tls->peer_cert_optional = config->peer_cert_optional;
 	if (copy_text(&tls->expect_fingerprint, config->expect_fingerprint) < 0 ||
 	    copy_text(&tls->expect_org_unit, config->expect_org_unit) < 0 ||
-	    copy_text(&tls->expect_common_name, config->expect_common_name) < 0) {
+	    copy_text(&tls->expect_common_name, config->expect_common_name) < 0 ||
+	    copy_text(&tls->expect_peer, config->expect_peer) < 0) {
 		lx_tls_free(tls);
 		return lx_err_oom(err);
 	}
 	for (p = tls->expect_fingerprint; p && *p; p++)
+		if (*p >= 'A' && *p <= 'F')
+			*p += 'a' - 'A';
+	for (p = tls->expect_peer; p && *p; p++)
 		if (*p >= 'A' && *p <= 'F')
 			*p += 'a' - 'A';
 	r = set_up(tls, config, err);
@@ -321,5 +345,6 @@ void lx_tls_free(struct lx_tls *tls)
 	free(tls->expect_fingerprint);
 	free(tls->expect_org_unit);
 	free(tls->expect_common_name);
+	free(tls->expect_peer);
 	free(tls);
 }

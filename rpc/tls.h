@@ -20,6 +20,7 @@ struct lx_tls {
 	char *expect_fingerprint; /* lower case */
 	char *expect_org_unit;
 	char *expect_common_name;
+	char *expect_peer; /* lower case */
 };
 
 int lx_tls_create(const struct lx_tls_config *config, bool server, struct lx_tls **ret, struct lx_err *err);

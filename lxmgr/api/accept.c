@@ -6,6 +6,7 @@
 
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/auth/audit.h"
 #include "lxmgr/operations/operation.h"
 
 /* ------------------------------------------------------------------ the first time */
@@ -27,6 +28,8 @@ static void on_accepted(struct lx_op *op, const struct lx_err *err, void *arg)
 	struct reply *r = arg;
 	if (r->call)
 		lx_call_set_events(r->call, NULL, NULL);
+	if (err->code != LX_OK)
+		lx_audit_failed(r->call);
 	lx_api_answer(r->call, &op->pb->base, err);
 	free(r);
 }
@@ -34,16 +37,21 @@ static void on_accepted(struct lx_op *op, const struct lx_err *err, void *arg)
 int lx_api_accept(struct lx_call *call, struct lx_op *op, struct lx_txn *txn, struct lx_err *err)
 {
 	struct reply *p = malloc(sizeof(*p));
-	if (!p) {
+	if (!txn)
+		txn = lx_txn_new(op->pb->id);
+	if (!p || !txn) {
+		free(p);
 		lx_txn_free(txn);
 		lx_op_free(op);
 		return lx_err_oom(err);
 	}
 	p->call = call;
 	lx_call_set_events(call, &reply_events, p);
+	lx_audit_into(op->m, call, txn);
 	int r = lx_op_accept(op, txn, on_accepted, p, err);
 	if (r < 0) {
 		lx_call_set_events(call, NULL, NULL);
+		lx_audit_failed(call);
 		free(p);
 	}
 	return r;

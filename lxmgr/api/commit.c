@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "lib/cleanup.h"
+#include "lxmgr/auth/audit.h"
 #include "proto/pb.h"
 
 struct commit {
@@ -24,6 +25,8 @@ static void on_stored(const struct lx_store_result *res, const struct lx_err *er
 	struct commit *c = arg;
 	if (c->call)
 		lx_call_set_events(c->call, NULL, NULL);
+	if (err->code != LX_OK)
+		lx_audit_failed(c->call);
 	c->done(c->m, c->call, err, c->data);
 	lx_turn_release(c->m);
 	free(c);
@@ -39,11 +42,13 @@ int lx_api_commit(struct lx_manager *m, struct lx_call *call, struct lx_txn *txn
 	}
 	*c = (struct commit){ m, call, done, data };
 	lx_call_set_events(call, &call_events, c);
+	lx_audit_into(m, call, txn);
 	lx_turn_hold(m);
 	int r = lx_store_submit(m->store, txn, on_stored, c, err);
 	if (r < 0) {
 		lx_turn_release(m);
 		lx_call_set_events(call, NULL, NULL);
+		lx_audit_failed(call);
 		free(c);
 	}
 	return r;

@@ -12,7 +12,8 @@
 typedef void (*lx_commit_cb)(struct lx_manager *m, struct lx_call *call, const struct lx_err *err,
 			     void *data);
 
-/* Submits txn (taken over). 0, or negative errno with err filled: then `done` never runs. */
+/* Submits txn (taken over), with the call's row of the audit log in it. 0, or negative errno with err filled:
+ * then `done` never runs. */
 int lx_api_commit(struct lx_manager *m, struct lx_call *call, struct lx_txn *txn, lx_commit_cb done,
 		  void *data, struct lx_err *err);
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "lib/str.h"
-#include "lxmgr/manager.h"
+#include "lxmgr/auth/auth.h"
 #include "proto/pb.h"
 
 #define MAX_TYPES 16u
@@ -93,7 +93,7 @@ static void api_info(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	Lxmgr__V1__SystemInfo info = LXMGR__V1__SYSTEM_INFO__INIT;
 	char version[] = LX_VERSION, api[] = "lxmgr.v1", user[128];
 
-	lx_gate_user(lx_call_peer(call), user, sizeof(user));
+	lx_gate_user(m, lx_call_peer(call), user, sizeof(user));
 	info.version = version;
 	info.api = api;
 	info.cluster_id = m->cluster_id;
@@ -102,6 +102,7 @@ static void api_info(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	info.nodes = (uint32_t)lx_map_count(&m->nodes);
 	info.instances = (uint32_t)lx_map_count(&m->instances);
 	info.user = user;
+	info.role = (char *)(uintptr_t)lx_role_name(lx_gate_role(m, lx_call_peer(call), NULL));
 	lx_call_reply(call, &info.base);
 }
 

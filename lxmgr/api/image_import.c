@@ -16,6 +16,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/api/accept.h"
+#include "lxmgr/auth/audit.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/pb.h"
 
@@ -247,9 +248,18 @@ static int begin(struct import *im, const Lxmgr__V1__ImportImageStart *start, st
 	}
 	*slot = im;
 	op->data = slot;
-	r = lx_op_accept(op, NULL, NULL, NULL, err);
-	if (r < 0)
+	struct lx_txn *txn = lx_txn_new(op->pb->id);
+
+	if (!txn) {
+		lx_op_free(op);
+		return lx_err_oom(err);
+	}
+	lx_audit_into(im->m, im->client, txn);
+	r = lx_op_accept(op, txn, NULL, NULL, err);
+	if (r < 0) {
+		lx_audit_failed(im->client);
 		return r;
+	}
 	im->op = op;
 	lx_op_watch(op, &im->w);
 	return 0;
@@ -266,6 +276,8 @@ static void client_message(struct lx_call *call, const ProtobufCMessage *msg, vo
 		if (req->what_case != LXMGR__V1__IMPORT_IMAGE_REQUEST__WHAT_START)
 			lx_err_set(&err, LX_INVALID_ARGUMENT, "an import begins with a start message");
 		else
+			lx_audit_message(im->m, call, &req->start->base);
+		if (err.code == LX_OK)
 			begin(im, req->start, &err);
 		if (err.code != LX_OK)
 			lx_call_fail(call, &err);

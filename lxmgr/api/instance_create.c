@@ -16,6 +16,7 @@
 #include "lxmgr/api/accept.h"
 #include "lxmgr/api/commit.h"
 #include "lxmgr/api/update.h"
+#include "lxmgr/auth/audit.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/pb.h"
 
@@ -124,6 +125,8 @@ static void on_launch_accepted(struct lx_op *op, const struct lx_err *err, void 
 		lx_link_apply_networks(l->m);
 	if (l->call)
 		lx_call_set_events(l->call, NULL, NULL);
+	if (err->code != LX_OK)
+		lx_audit_failed(l->call);
 	lx_api_answer(l->call, &op->pb->base, err);
 	lx_turn_release(l->m);
 	free(l);
@@ -214,6 +217,7 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		if (pick_name(m, picked, &err) < 0)
 			goto fail;
 		name = picked;
+		lx_audit_about(call, name);
 	}
 	if (check_name(m, name, &err) < 0 || !(pb = draft(m, req, name, &image, &err)))
 		goto fail;
@@ -252,12 +256,14 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	l->m = m;
 	l->call = call;
 	lx_call_set_events(call, &launch_events, l);
+	lx_audit_into(m, call, txn);
 	int r = lx_op_accept(op, txn, on_launch_accepted, l, &err);
 	op = NULL;
 	if (r == 0) {
 		lx_turn_hold(m);
 		return;
 	}
+	lx_audit_failed(call);
 	lx_call_set_events(call, NULL, NULL);
 fail:
 	lx_op_free(op);

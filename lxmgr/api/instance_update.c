@@ -7,6 +7,7 @@
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
 #include "lxmgr/api/update.h"
+#include "lxmgr/auth/audit.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/pb.h"
 
@@ -31,6 +32,8 @@ static void on_reapplied(struct lx_inst *inst, size_t n, char *const *restart, c
 		resp.n_needs_restart = n;
 		resp.needs_restart = (char **)(uintptr_t)restart;
 		lx_call_set_events(u->call, NULL, NULL);
+		if (err->code != LX_OK)
+			lx_audit_failed(u->call);
 		lx_api_answer(u->call, &resp.base, err);
 	}
 	free(u);
@@ -111,7 +114,7 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		goto fail;
 	u->call = call;
 	lx_call_set_events(call, &update_events, u);
-	if (lx_inst_reapply(m, inst, lx_move_ptr(copy), on_reapplied, u, &err) == 0)
+	if (lx_inst_reapply(m, call, inst, lx_move_ptr(copy), on_reapplied, u, &err) == 0)
 		return;
 	lx_call_set_events(call, NULL, NULL);
 fail:

@@ -9,6 +9,7 @@
 #include "lib/str.h"
 #include "lxmgr/api/accept.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/auth/audit.h"
 #include "lxmgr/operations/evacuate.h"
 #include "lxmgr/operations/move.h"
 #include "lxmgr/operations/operation.h"
@@ -86,6 +87,8 @@ static void on_begun(struct lx_op *op, const struct lx_err *err, void *arg)
 		lx_api_node_set_cordon(n, b->cordon);
 	if (b->call)
 		lx_call_set_events(b->call, NULL, NULL);
+	if (err->code != LX_OK)
+		lx_audit_failed(b->call);
 	lx_api_answer(b->call, &op->pb->base, err);
 	lx_turn_release(b->m);
 	free(b);
@@ -124,8 +127,10 @@ static void begin(struct lx_manager *m, struct lx_call *call, const struct lx_no
 	*b = (struct begun){ m, call, cordon };
 	lx_call_set_events(call, &events, b);
 	lx_turn_hold(m);
+	lx_audit_into(m, call, txn);
 	if (lx_op_accept(op, txn, on_begun, b, err) == 0)
 		return;
+	lx_audit_failed(call);
 	lx_turn_release(m);
 	lx_call_set_events(call, NULL, NULL);
 	free(b);

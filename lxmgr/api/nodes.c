@@ -10,9 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-
-#include <openssl/evp.h>
 
 #include "lib/buf.h"
 #include "lib/cleanup.h"
@@ -20,12 +17,12 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/auth/secret.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/pb.h"
+#include "rpc/token.h"
 
-#define TOKEN_TTL_DEFAULT 3600u
-#define TOKEN_TTL_MAX     (30u * 86400u)
-#define CSR_MAX           16384u
+#define CSR_MAX 16384u
 
 void lx_api_count_instances(struct lx_manager *m)
 {
@@ -71,28 +68,6 @@ static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg
 
 /* ------------------------------------------------------------------ tokens */
 
-static void hash_secret(const char *secret, char out[65])
-{
-	unsigned char md[EVP_MAX_MD_SIZE];
-	unsigned len = 0;
-	EVP_Digest(secret, strlen(secret), md, &len, EVP_sha256(), NULL);
-	lx_hex(md, 32, out);
-}
-
-static char *base64url(const char *text)
-{
-	size_t n = strlen(text);
-	char *out = malloc((n + 2) / 3 * 4 + 1);
-	if (!out)
-		return NULL;
-	int len = EVP_EncodeBlock((unsigned char *)out, (const unsigned char *)text, (int)n);
-	while (len > 0 && out[len - 1] == '=')
-		out[--len] = '\0';
-	for (char *p = out; *p; p++)
-		*p = *p == '+' ? '-' : *p == '/' ? '_' : *p;
-	return out;
-}
-
 struct token {
 	char *text;
 	int64_t expires;
@@ -120,9 +95,8 @@ static void api_create_token(struct lx_call *call, const ProtobufCMessage *msg, 
 	const Lxmgr__V1__CreateTokenRequest *req = (const void *)msg;
 	struct lx_manager *m = arg;
 	struct lx_err err = LX_ERR_INIT;
-	lx_autofree char *json = NULL;
-	uint8_t random[24];
-	char secret[49], hash[65];
+	char secret[LX_SECRET_TEXT], hash[LX_HASH_TEXT];
+	long long expires;
 
 	if (!lx_str_empty(req->name)) {
 		if (lx_name_check("node", req->name, &err) < 0)
@@ -133,30 +107,19 @@ static void api_create_token(struct lx_call *call, const ProtobufCMessage *msg, 
 			goto fail;
 		}
 	}
-	if (req->ttl_seconds > TOKEN_TTL_MAX) {
-		lx_err_set(&err, LX_INVALID_ARGUMENT, "a token may live at most %u seconds", TOKEN_TTL_MAX);
+	if (lx_token_expiry(req->ttl_seconds, &expires, &err) < 0 || lx_secret_make(secret, hash, &err) < 0)
 		goto fail;
-	}
-	if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
-		lx_err_set(&err, LX_INTERNAL, "no random numbers");
-		goto fail;
-	}
-	lx_hex(random, sizeof(random), secret);
-	hash_secret(secret, hash);
 
 	struct token *t = calloc(1, sizeof(*t));
 	struct lx_txn *txn = lx_txn_new(NULL);
-	json = lx_asprintf("{\"v\":1,\"a\":[\"%s\"],\"f\":\"%s\",\"s\":\"%s\",\"n\":\"%s\"}", m->address,
-			   m->ca_fingerprint, secret, req->name);
-	if (!t || !txn || !json || !(t->text = base64url(json))) {
+	if (!t || !txn ||
+	    !(t->text = lx_token_format(LX_TOKEN_NODE, m->address, m->ca_fingerprint, secret, req->name))) {
 		token_free(t);
 		lx_txn_free(txn);
 		lx_err_oom(&err);
 		goto fail;
 	}
-	t->expires =
-		(int64_t)lx_now_realtime_ns() +
-		(int64_t)(req->ttl_seconds ? req->ttl_seconds : TOKEN_TTL_DEFAULT) * (int64_t)LX_NSEC_PER_SEC;
+	t->expires = expires;
 	lx_txn_exec(txn, "DELETE FROM tokens WHERE expires_at < ?1");
 	lx_txn_int(txn, (int64_t)lx_now_realtime_ns());
 	lx_txn_exec(txn, "INSERT INTO tokens (secret_hash, node, expires_at) VALUES (?1, ?2, ?3)");
@@ -216,6 +179,7 @@ static void on_joined(struct lx_manager *m, struct lx_call *call, const struct l
 		j->node = NULL;
 		if (n)
 			lx_link_start(n);
+		lx_link_tell_peers(m);
 	}
 	join_free(j);
 }
@@ -243,7 +207,7 @@ static void api_join(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	struct lx_txn *txn = NULL;
 	lx_autofree char *address = NULL;
 	lx_autofree uint8_t *spec = NULL;
-	char hash[65], fp[65];
+	char hash[LX_HASH_TEXT], fp[65];
 	size_t len;
 
 	if (lx_name_check("node", req->name, &err) < 0)
@@ -252,7 +216,7 @@ static void api_join(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 		lx_err_set(&err, LX_INVALID_ARGUMENT, "the join request of %s is too large", req->name);
 		goto fail;
 	}
-	hash_secret(req->secret, hash);
+	lx_secret_hash(req->secret, hash);
 	j = calloc(1, sizeof(*j));
 	txn = lx_txn_new(NULL);
 	if (!j || !txn || !(j->node = malloc(sizeof(*j->node)))) {
@@ -330,6 +294,7 @@ static void on_removed(struct lx_manager *m, struct lx_call *call, const struct 
 		forget_instances(m, name);
 		lx_image_leave_node(m, lx_map_get(&m->nodes, name));
 		lx_map_del(&m->nodes, name);
+		lx_link_tell_peers(m);
 		lx_link_apply_networks(m);
 		lx_info("node removed", "node=%s", name);
 		lx_event(m, "node", "node-removed", name, name, NULL);

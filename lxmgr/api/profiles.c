@@ -239,7 +239,8 @@ static void on_updated(struct lx_manager *m, struct lx_call *call, const struct 
 		if (!uses(inst, c->p->name))
 			continue;
 		c->waiting++;
-		int r = lx_inst_reapply(m, inst, NULL, inst->op ? on_busy_instance : on_instance, c, &ie);
+		int r = lx_inst_reapply(m, NULL, inst, NULL, inst->op ? on_busy_instance : on_instance, c,
+					&ie);
 		if (r < 0)
 			lx_warn("profile not applied", "profile=%s instance=%s error=\"%s\"", c->p->name,
 				inst->pb->name, ie.msg);

@@ -8,6 +8,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "lxmgr/auth/audit.h"
 #include "lxmgr/v1/stream.pb-c.h"
 #include "rpc/proxy.h"
 #include "rpc/text.h"
@@ -56,6 +57,16 @@ static int target(struct lx_manager *m, const struct route *route, const char *n
 	return 0;
 }
 
+/* What is asked for, of a first message that names an instance: for the audit log. */
+static const ProtobufCMessage *asked(const ProtobufCMessage *msg)
+{
+	if (msg->descriptor == &lxmgr__v1__exec_request__descriptor)
+		return &((const Lxmgr__V1__ExecRequest *)(const void *)msg)->start->base;
+	if (msg->descriptor == &lxmgr__v1__push_file_request__descriptor)
+		return &((const Lxmgr__V1__PushFileRequest *)(const void *)msg)->start->base;
+	return msg;
+}
+
 static void on_first(struct lx_call *call, struct lx_bytes bytes, void *arg)
 {
 	lx_autofree struct waiting *w = arg;
@@ -75,11 +86,15 @@ static void on_first(struct lx_call *call, struct lx_bytes bytes, void *arg)
 	}
 	if (err.code == LX_INVALID_ARGUMENT)
 		lx_err_wrap(&err, "%s", lx_call_method(call));
+	if (name)
+		lx_audit_message(w->m, call, asked(first.msg));
 	lx_unpacked_release(&first);
-	if (err.code != LX_OK)
+	if (err.code != LX_OK) {
 		lx_call_fail(call, &err);
-	else
-		lx_rpc_proxy(call, channel, w->route->path, bytes, false, NULL, NULL, NULL);
+		return;
+	}
+	lx_audit_now(w->m, call);
+	lx_rpc_proxy(call, channel, w->route->path, bytes, false, NULL, NULL, NULL);
 }
 
 static void on_half_closed(struct lx_call *call, void *arg)

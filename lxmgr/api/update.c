@@ -15,6 +15,7 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/auth/audit.h"
 #include "profiles/profiles.h"
 #include "proto/pb.h"
 
@@ -224,8 +225,8 @@ static void on_stored(const struct lx_store_result *res, const struct lx_err *er
 	lx_turn_release(m);
 }
 
-int lx_inst_reapply(struct lx_manager *m, struct lx_inst *inst, Lxmgr__V1__Instance *changed, lx_tell_cb cb,
-		    void *arg, struct lx_err *err)
+int lx_inst_reapply(struct lx_manager *m, struct lx_call *call, struct lx_inst *inst,
+		    Lxmgr__V1__Instance *changed, lx_tell_cb cb, void *arg, struct lx_err *err)
 {
 	struct reapply *r = calloc(1, sizeof(*r));
 	struct lx_txn *txn = lx_txn_new(NULL);
@@ -260,11 +261,13 @@ int lx_inst_reapply(struct lx_manager *m, struct lx_inst *inst, Lxmgr__V1__Insta
 	lx_txn_text(txn, r->next->uuid);
 	lx_txn_expect(txn, 1, "the instance was deleted meanwhile");
 	lx_txn_leases(txn, r->next);
+	lx_audit_into(m, call, txn);
 	rc = lx_store_submit(m->store, lx_move_ptr(txn), on_stored, r, err);
 	if (rc == 0) {
 		lx_turn_hold(m);
 		return 0;
 	}
+	lx_audit_failed(call);
 unlease:
 	lx_leases_drop_nics(m, r->next, r->before);
 fail:

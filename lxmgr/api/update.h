@@ -15,9 +15,12 @@ int lx_api_check_expanded(const Lxmgr__V1__Instance *pb, struct lx_err *err);
  * gives its agent the new specification. `cb` gets the keys that act only after a restart.
  * inst is NULL when it was deleted meanwhile. 0, or negative errno (cb never runs).
  */
-/* `changed` is what it is to be (taken over, also on failure); NULL: as it is, its profiles changed. */
-int lx_inst_reapply(struct lx_manager *m, struct lx_inst *inst, Lxmgr__V1__Instance *changed, lx_tell_cb cb,
-		    void *arg, struct lx_err *err);
+/*
+ * `changed` is what it is to be (taken over, also on failure); NULL: as it is, its profiles
+ * changed. `call` is the one that asked for it, for the audit log, or NULL.
+ */
+int lx_inst_reapply(struct lx_manager *m, struct lx_call *call, struct lx_inst *inst,
+		    Lxmgr__V1__Instance *changed, lx_tell_cb cb, void *arg, struct lx_err *err);
 
 /* The rows of `leases` for an instance, into a transaction. */
 void lx_txn_leases(struct lx_txn *txn, const Lxmgr__V1__Instance *pb);

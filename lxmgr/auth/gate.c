@@ -1,48 +1,74 @@
 /*
- * Who may call. On the unix socket the kernel says who it is: root, the manager's own user
- * and members of the socket's group. Over TLS the certificate's OU says it: "admin" may
- * everything; without a certificate only a machine with a token may ask to join.
+ * Who may call. On the unix socket the kernel says who it is: root and the manager's own user
+ * may everything; another user has the role of its own identity, else of those of its groups,
+ * else, in the socket's group, the one that --socket-role gives. Over TLS a client certificate is
+ * looked up by its fingerprint: one that was signed by our CA and has no identity was revoked.
+ * Without a certificate only a machine or a client with a token may ask for one.
  */
-#include "lxmgr/manager.h"
+#include "lxmgr/auth/auth.h"
 
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "lib/str.h"
 
-#define GROUPS_MAX 256
-
-static bool in_group(uid_t uid, gid_t gid, gid_t wanted)
+static enum lx_role unix_role(const struct lx_manager *m, const struct lx_peer *peer,
+			      const Lxmgr__V1__Identity **ret)
 {
-	struct passwd pw, *found = NULL;
-	char buf[4096];
-	gid_t groups[GROUPS_MAX];
-	int n = GROUPS_MAX;
-
-	if (gid == wanted)
-		return true;
-	if (getpwuid_r(uid, &pw, buf, sizeof(buf), &found) != 0 || !found)
-		return false;
-	if (getgrouplist(pw.pw_name, gid, groups, &n) < 0)
-		return false;
-	for (int i = 0; i < n; i++)
-		if (groups[i] == wanted)
-			return true;
-	return false;
+	if (peer->uid == 0 || peer->uid == geteuid())
+		return LX_ROLE_ADMIN;
+	*ret = lx_identity_of_user(m->identities, peer->uid, peer->gid);
+	if (*ret)
+		return (enum lx_role)(*ret)->role;
+	if (m->opt.socket_group && lx_user_in_group(peer->uid, peer->gid, m->opt.socket_group))
+		return (enum lx_role)m->opt.socket_role;
+	return LX_ROLE_NONE;
 }
 
-static bool unix_allowed(const struct lx_manager *m, const struct lx_peer *peer)
+enum lx_role lx_gate_role(const struct lx_manager *m, const struct lx_peer *peer,
+			  const Lxmgr__V1__Identity **ret)
 {
-	struct group gr, *found = NULL;
-	char buf[4096];
+	const Lxmgr__V1__Identity *own = NULL;
 
-	if (peer->uid == 0 || peer->uid == geteuid())
-		return true;
-	return m->opt.socket_group && getgrnam_r(m->opt.socket_group, &gr, buf, sizeof(buf), &found) == 0 &&
-	       found && in_group(peer->uid, peer->gid, found->gr_gid);
+	if (!ret)
+		ret = &own;
+	*ret = NULL;
+	if (peer->kind == LX_PEER_UNIX)
+		return unix_role(m, peer, ret);
+	*ret = lx_identity_of_certificate(m->identities, peer->fingerprint);
+	return *ret ? (enum lx_role)(*ret)->role : LX_ROLE_NONE;
+}
+
+/* Nobody we know. */
+static int refuse_stranger(const struct lx_manager *m, const struct lx_peer *peer, const char *method,
+			   struct lx_err *err)
+{
+	int r;
+
+	if (peer->kind == LX_PEER_UNIX) {
+		r = lx_err_set(err, LX_PERMISSION_DENIED, "user %u may not use this cluster",
+			       (unsigned)peer->uid);
+		lx_err_hint(
+			err,
+			"Ask an administrator for an identity (lxmgr identity create NAME --user USER) or "
+			"to be added to the group %s.",
+			m->opt.socket_group ? m->opt.socket_group : "of the socket");
+		return r;
+	}
+	if (!peer->common_name) {
+		r = lx_err_set(err, LX_UNAUTHENTICATED, "%s needs a client certificate", method);
+		lx_err_hint(err, "A client enrols with lxmgr remote add NAME TOKEN, a machine joins with "
+				 "lxagentd --join TOKEN.");
+		return r;
+	}
+	if (lx_streq(peer->org_unit, "agent") || lx_streq(peer->org_unit, "manager"))
+		return lx_err_set(err, LX_PERMISSION_DENIED, "certificate %s (%s) may not call %s",
+				  peer->common_name, peer->org_unit, method);
+	r = lx_err_set(err, LX_UNAUTHENTICATED,
+		       "certificate %s (%.12s) is not, or no longer, of this cluster", peer->common_name,
+		       peer->fingerprint ? peer->fingerprint : "");
+	lx_err_hint(err, "Ask an administrator for a new token (lxmgr identity token NAME) and enrol again.");
+	return r;
 }
 
 int lx_gate(struct lx_call *call, void *manager, struct lx_err *err)
@@ -50,34 +76,45 @@ int lx_gate(struct lx_call *call, void *manager, struct lx_err *err)
 	const struct lx_manager *m = manager;
 	const struct lx_peer *peer = lx_call_peer(call);
 	const char *method = lx_call_method(call);
-	int r;
+	const struct lx_access *access = lx_access_find(method);
+	const Lxmgr__V1__Identity *identity;
+	char user[128];
 
-	if (peer->kind == LX_PEER_UNIX) {
-		if (unix_allowed(m, peer))
-			return 0;
-		r = lx_err_set(err, LX_PERMISSION_DENIED, "user %u may not use this cluster",
-			       (unsigned)peer->uid);
-		lx_err_hint(err, "Ask an administrator to add you to the group %s, or use root.",
-			    m->opt.socket_group ? m->opt.socket_group : "of the socket");
-		return r;
-	}
-	if (peer->common_name && lx_streq(peer->org_unit, "admin"))
-		return 0;
-	if (lx_streq(method, "/lxmgr.v1.NodeService/Join"))
+	if (access->role == LX_ROLE_NONE)
 		return 0; /* its token is checked there */
-	if (!peer->common_name) {
-		r = lx_err_set(err, LX_UNAUTHENTICATED, "%s needs a client certificate", method);
-		lx_err_hint(err, "A machine that wants to join uses lxagentd --join TOKEN.");
-		return r;
-	}
-	return lx_err_set(err, LX_PERMISSION_DENIED, "certificate %s (%s) may not call %s", peer->common_name,
-			  peer->org_unit ? peer->org_unit : "no role", method);
+	enum lx_role role = lx_gate_role(m, peer, &identity);
+
+	if (role >= access->role)
+		return 0;
+	if (role == LX_ROLE_NONE && !identity)
+		return refuse_stranger(m, peer, method, err);
+	lx_gate_user(m, peer, user, sizeof(user));
+	int r = lx_err_set(err, LX_PERMISSION_DENIED, "%s may not call %s: it needs the role %s, and has %s",
+			   user, method + 1, lx_role_name(access->role), lx_role_name(role));
+	lx_err_hint(err, "An administrator can change that: lxmgr identity set-role NAME %s",
+		    lx_role_name(access->role));
+	return r;
 }
 
-void lx_gate_user(const struct lx_peer *peer, char *buf, size_t n)
+void lx_gate_changed(struct lx_manager *m)
 {
-	if (peer->kind == LX_PEER_UNIX && peer->uid == 0)
+	if (m->server)
+		lx_server_recheck(m->server);
+}
+
+void lx_gate_user(const struct lx_manager *m, const struct lx_peer *peer, char *buf, size_t n)
+{
+	const Lxmgr__V1__Identity *identity;
+
+	if (peer->kind == LX_PEER_UNIX && peer->uid == 0) {
 		snprintf(buf, n, "root");
+		return;
+	}
+	lx_gate_role(m, peer, &identity);
+	if (identity && peer->kind == LX_PEER_UNIX)
+		snprintf(buf, n, "%s (uid %u)", identity->name, (unsigned)peer->uid);
+	else if (identity)
+		snprintf(buf, n, "%s", identity->name);
 	else if (peer->kind == LX_PEER_UNIX)
 		snprintf(buf, n, "uid %u", (unsigned)peer->uid);
 	else

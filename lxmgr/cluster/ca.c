@@ -1,8 +1,9 @@
 /*
  * The cluster's certificate authority: one EC P-256 key in the manager's state directory.
- * It signs the manager's own certificate (OU "manager") and one for each agent that joins
- * (CN node name, OU "agent"). Who may do what follows from the OU (auth/gate.c and the
- * agents' own check), so nothing but what was asked for here ever gets one.
+ * It signs the manager's own certificate (OU "manager"), one for each agent that joins (CN node
+ * name, OU "agent") and one for each client that enrols (CN its identity, OU "client"). What a
+ * program of the cluster is follows from the OU, what a client may from its identity
+ * (auth/gate.c and the agents' own check), so nothing but what was asked for here ever gets one.
  *
  * Files, mode 0600, written atomically: pki/ca.key, pki/ca.crt, pki/manager.key,
  * pki/manager.crt below the state directory. The CA's files are made together; when only
@@ -28,9 +29,8 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 
-#define CA_DAYS   (20 * 365)
-#define CERT_DAYS (10 * 365)
-#define PEM_MAX   65536u
+#define CA_DAYS (20 * 365)
+#define PEM_MAX 65536u
 
 static int crypto_error(struct lx_err *err, const char *what)
 {
@@ -128,7 +128,8 @@ static X509 *make_cert(EVP_PKEY *pub, const char *cn, const char *ou, X509 *issu
 			      ca ? "critical,CA:TRUE,pathlen:0" : "critical,CA:FALSE") &&
 		add_extension(cert, ca ? cert : issuer, NID_key_usage,
 			      ca ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature") &&
-		(ca || add_extension(cert, issuer, NID_ext_key_usage, "serverAuth,clientAuth")) &&
+		(ca || add_extension(cert, issuer, NID_ext_key_usage,
+				     lx_streq(ou, "client") ? "clientAuth" : "serverAuth,clientAuth")) &&
 		X509_sign(cert, issuer_key, EVP_sha256());
 	BN_free(bn);
 	if (!ok)
@@ -194,7 +195,7 @@ static int make_ca(struct lx_manager *m, struct lx_err *err)
 static int make_own(struct lx_manager *m, X509 *ca, EVP_PKEY *ca_key, struct lx_err *err)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *cert = key ? make_cert(key, "manager", "manager", ca, ca_key, CERT_DAYS) : NULL;
+	X509 *cert = key ? make_cert(key, "manager", "manager", ca, ca_key, LX_CERT_DAYS) : NULL;
 	int r = 0;
 
 	if (cert) {
@@ -276,7 +277,7 @@ int lx_ca_sign(struct lx_manager *m, const char *csr_pem, const char *name, cons
 		goto out;
 	}
 	/* Only the key is taken from the request: the name is ours to give. */
-	cert = ca && ca_key ? make_cert(pub, name, org_unit, ca, ca_key, CERT_DAYS) : NULL;
+	cert = ca && ca_key ? make_cert(pub, name, org_unit, ca, ca_key, LX_CERT_DAYS) : NULL;
 	*ret_pem = cert ? cert_pem(cert) : NULL;
 	if (!*ret_pem)
 		r = crypto_error(err, "cannot sign a certificate");

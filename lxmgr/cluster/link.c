@@ -86,6 +86,7 @@ static void on_snapshot(struct lx_node *n, const Lxmgr__V1__AgentSnapshot *s)
 	lx_info("node is online", "node=%s instances=%zu images=%zu", n->pb->name, s->n_instances,
 		s->n_images);
 	lx_event(m, "node", "node-online", n->pb->name, n->pb->name, NULL);
+	lx_node_send_peers(n);
 	lx_node_send_networks(n);
 	lx_op_node_ready(m, n);
 	for (size_t i = 0; i < s->n_instances; i++) {
@@ -157,6 +158,7 @@ static void dial(struct lx_node *n)
 			.ca_pem = m->ca_pem,
 			.expect_org_unit = "agent",
 			.expect_common_name = n->pb->name,
+			.expect_peer = lx_str_empty(n->pb->fingerprint) ? NULL : n->pb->fingerprint,
 		};
 		const struct lx_channel_options opt = { .tls = &tls, .keepalive = true };
 		if (lx_channel_create(m->loop, n->pb->address, &opt, &n->channel, &err) < 0) {

@@ -67,7 +67,7 @@ struct lx_op *lx_op_new(struct lx_manager *m, const struct lx_op_kind *kind, con
 		goto oom;
 	lxmgr__v1__operation__init(op->pb);
 	if (peer)
-		lx_gate_user(peer, user, sizeof(user));
+		lx_gate_user(m, peer, user, sizeof(user));
 	op->args = args ? lx_pb_dup(args) : NULL;
 	if ((args && !op->args) || lx_pb_set(&op->pb->id, id) < 0 ||
 	    lx_pb_set(&op->pb->kind, kind->name) < 0 || lx_pb_set(&op->pb->subject, subject) < 0 ||

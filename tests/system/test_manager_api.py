@@ -10,7 +10,8 @@ import pytest
 from manager.managerlab import (Code, answers, api_pool, every_method, grpc, manager, outcome,  # noqa: F401
                                 raw_call, refused, steady, wait_op)
 
-SERVICES = ["Instance", "Image", "Profile", "Network", "Node", "Operation", "Event", "System"]
+SERVICES = ["Instance", "Image", "Profile", "Network", "Node", "Operation", "Event", "System", "Identity",
+            "Audit"]
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 
 # What a method may say to a request that asks for nothing.
@@ -121,7 +122,8 @@ def symbols(file):
 
 
 def test_reflection_resolves_every_symbol(reflection):
-    nouns = ["instance", "image", "profile", "network", "node", "operation", "event", "stream"]
+    nouns = ["instance", "image", "profile", "network", "node", "operation", "event", "stream",
+             "identity", "audit"]
     names = [s for n in nouns for s in symbols(api_pool().FindFileByName(f"lxmgr/v1/{n}.proto"))]
     assert len(names) > 150
     for name, answer in zip(names, reflection(*({"file_containing_symbol": n} for n in names))):

@@ -19,7 +19,8 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # tests start programs, 
 import grpc  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PROTOS = ["agent", "event", "image", "instance", "migration", "network", "node", "operation", "profile", "stream"]
+PROTOS = ["agent", "audit", "event", "identity", "image", "instance", "migration", "network", "node", "operation",
+          "profile", "stream"]
 SERVICES = {
     "instances": "InstanceService",
     "images": "ImageService",
@@ -29,6 +30,8 @@ SERVICES = {
     "operations": "OperationService",
     "events": "EventService",
     "system": "SystemService",
+    "identities": "IdentityService",
+    "audit": "AuditService",
 }
 
 

@@ -204,7 +204,8 @@ static void test_drop_peer(void **state)
 	req.delay_ms = 5000;
 	rig_unary(r, &req, NULL, &s);
 	rig_until(r, &s.closed);
-	assert_int_equal(s.err.code, LX_UNAVAILABLE);
+	assert_int_equal(s.err.code, LX_UNAUTHENTICATED);
+	assert_non_null(strstr(s.err.msg, "revoked"));
 	rig_until_gone(r);
 }
 
