@@ -12,6 +12,7 @@
 #include "agent/instance/task.h"
 #include "agent/move/move.h"
 #include "agent/peers.h"
+#include "agent/policy.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -67,6 +68,7 @@ static const struct lx_method methods[] = {
 	  .raw = true,
 	  .open = lx_move_transfer_open },
 	{ .name = "AskOutcome", .unary = lx_move_outcome_call },
+	{ .name = "CheckPolicy", .unary = lx_policy_check_call },
 };
 
 static const struct lx_service service = {

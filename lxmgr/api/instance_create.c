@@ -15,6 +15,7 @@
 #include "lib/str.h"
 #include "lxmgr/api/accept.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/audit.h"
 #include "lxmgr/operations/operation.h"
@@ -280,9 +281,13 @@ fail:
 }
 
 /* Beside others of its kind: names, ids and addresses are taken in memory at once. */
+LX_TURN_METHOD(create_in_turn, false, create)
+
 void lx_api_instance_create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	lx_turn_take(arg, call, msg, false, create);
+	const Lxmgr__V1__CreateInstanceRequest *req = (const void *)msg;
+
+	lx_api_check_rules(arg, call, msg, req->n_config, req->config, create_in_turn);
 }
 
 /* ------------------------------------------------------------------ explain */

@@ -6,6 +6,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/audit.h"
 #include "lxmgr/operations/operation.h"
@@ -123,7 +124,11 @@ fail:
 	lx_call_fail(call, &err);
 }
 
+LX_TURN_METHOD(update_in_turn, true, update)
+
 void lx_api_instance_update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	lx_turn_take(arg, call, msg, true, update);
+	const Lxmgr__V1__UpdateInstanceRequest *req = (const void *)msg;
+
+	lx_api_check_rules(arg, call, msg, req->n_set_config, req->set_config, update_in_turn);
 }

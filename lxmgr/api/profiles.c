@@ -12,6 +12,7 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "profiles/builtin.h"
 #include "profiles/profiles.h"
@@ -459,10 +460,24 @@ static void api_keys(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	lx_call_reply(call, &resp.base);
 }
 
-LX_TURN_METHOD(api_create, true, create)
-LX_TURN_METHOD(api_update, true, update)
+LX_TURN_METHOD(create_in_turn, true, create)
+LX_TURN_METHOD(update_in_turn, true, update)
 LX_TURN_METHOD(api_delete, true, delete)
 LX_TURN_METHOD(api_rename, true, rename_profile)
+
+static void api_create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__Profile *req = (const void *)msg;
+
+	lx_api_check_rules(arg, call, msg, req->n_config, req->config, create_in_turn);
+}
+
+static void api_update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__Profile *req = (const void *)msg;
+
+	lx_api_check_rules(arg, call, msg, req->n_config, req->config, update_in_turn);
+}
 
 static const struct lx_method methods[] = {
 	{ .name = "List", .unary = api_list },     { .name = "Get", .unary = api_get },

@@ -104,7 +104,7 @@ int lx_apparmor_compile(const struct lx_buf *text, const char *dir, const char *
 	char program[] = PARSER, quiet[] = "--quiet", skip_load[] = "--skip-kernel-load",
 	     skip_cache[] = "--skip-cache", optimize[] = "-O", simple[] = "no-expr-simplify",
 	     out[] = "--ofile", kernel[] = "--kernel-features", features[] = FEATURES;
-	lx_autofree char *from = lx_asprintf("%s/apparmor.checked", dir),
+	lx_autofree char *from = lx_asprintf("%s/.apparmor-%d", dir, (int)getpid()),
 			 *to = lx_asprintf("%s", binary ? binary : "");
 	char said[SAID_MAX], *argv[16] = { program, quiet, skip_load, skip_cache, optimize, simple };
 	size_t n = 6;
@@ -129,4 +129,22 @@ int lx_apparmor_compile(const struct lx_buf *text, const char *dir, const char *
 	if (r < 0)
 		return lx_err_errno(err, r, "cannot run " PARSER);
 	return r == 0 ? 0 : refuse(text, said, err);
+}
+
+/* ------------------------------------------------------------------ as a job */
+
+int lx_job_check_policy(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
+{
+	struct lx_map config;
+	const struct lx_apparmor_input in = { .name = "lxmgr-check", .config = &config };
+	lx_autobuf struct lx_buf text = { 0 };
+	int r;
+
+	if (!lx_apparmor_can_compile())
+		return lx_err_set(err, LX_FAILED_PRECONDITION, "there is no apparmor_parser on this node");
+	lx_map_init(&config, NULL);
+	r = lx_map_set(&config, "raw.apparmor", job->msg->check_policy->apparmor);
+	r = r < 0 ? lx_err_oom(err) : lx_apparmor_policy(&in, &text, err);
+	lx_map_release(&config);
+	return r < 0 ? r : lx_apparmor_compile(&text, job->run_dir, NULL, err);
 }

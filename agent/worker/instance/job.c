@@ -57,10 +57,13 @@ int lx_job_init(struct lx_job *job, Lxmgr__V1__WorkerJob *msg, struct lx_err *er
 {
 	job->msg = msg;
 	const char *name = msg->spec && *msg->spec->name ? msg->spec->name : job_name(msg);
-	int r = lx_name_check("instance", name, err);
+	bool about_one = msg->job_case != LXMGR__V1__WORKER_JOB__JOB_CHECK_POLICY;
+	int r = about_one ? lx_name_check("instance", name, err) : 0;
 
 	if (r < 0)
 		return r;
+	if (!about_one)
+		name = "";
 	memcpy(job->name, name, strlen(name) + 1);
 	r = take_context(job, msg->context, err);
 	if (r < 0)

@@ -61,5 +61,6 @@ int lx_job_console_log(struct lx_job *job, Lxmgr__V1__WorkerResult *result, stru
 int lx_job_push(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_pull(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_delete_file(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
+int lx_job_check_policy(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 
 #endif

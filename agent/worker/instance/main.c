@@ -41,6 +41,7 @@ static const struct {
 	{ LXMGR__V1__WORKER_JOB__JOB_PUSH, lx_job_push },
 	{ LXMGR__V1__WORKER_JOB__JOB_PULL, lx_job_pull },
 	{ LXMGR__V1__WORKER_JOB__JOB_DELETE_FILE, lx_job_delete_file },
+	{ LXMGR__V1__WORKER_JOB__JOB_CHECK_POLICY, lx_job_check_policy },
 };
 
 static lx_job_verb find_verb(const Lxmgr__V1__WorkerJob *msg)
