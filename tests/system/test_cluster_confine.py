@@ -222,6 +222,22 @@ def test_start_is_refused_where_confinement_is_missing(cluster):
         cluster.ok("start", "c1")
 
 
+@pytest.mark.skipif(not os.path.exists("/usr/sbin/apparmor_parser"), reason="needs apparmor_parser")
+def test_rules_are_compiled_before_they_are_stored(cluster):
+    launch(cluster, "c1")
+    for rules, why in (("deny /etc/shadow w,\ndeny /x w", "raw.apparmor does not compile: line"),
+                       ("}\nprofile mine {", "opens or closes a profile")):
+        for command in (["config", "set", "c1", f"raw.apparmor={rules}"], ["profile", "set", "default", f"raw.apparmor={rules}"],
+                        ["profile", "create", "mine", f"raw.apparmor={rules}"],
+                        ["launch", "busybox", "c2", "-c", f"raw.apparmor={rules}"]):
+            done = cluster.cli(*command)
+            assert done.returncode == 1 and why in done.stderr, (command, done.stderr)
+    assert "raw.apparmor" not in cluster.ok("config", "show", "c1") + cluster.ok("profile", "show", "default")
+    assert [i.name for i in cluster.instances()] == ["c1"] and cluster.cli("profile", "show", "mine").returncode == 1
+    cluster.ok("config", "set", "c1", "raw.apparmor=deny /etc/shadow w,")
+    assert cluster.ok("config", "get", "c1", "raw.apparmor").strip() == "deny /etc/shadow w,"
+
+
 # ---------------------------------------------------------------- a whole guest, and a move
 
 
