@@ -152,13 +152,16 @@ struct process {
 	uv_timer_t patience;
 	bool open; /* lx_agent_open() has returned: it runs the loop itself */
 	bool stop; /* a signal came before that */
+	int code;  /* to exit with */
 	struct lx_agent agent;
 };
 
 static void out_of_patience(uv_timer_t *timer)
 {
+	const struct process *p = timer->data;
+
 	lx_warn("the end takes too long: leaving as it is", "");
-	_exit(EXIT_SUCCESS);
+	_exit(p->code);
 }
 
 static void end(struct process *p)
@@ -188,6 +191,7 @@ static void watch_signals(struct process *p)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	uv_timer_init(&p->loop, &p->patience);
+	p->patience.data = p;
 	uv_signal_init(&p->loop, &p->term);
 	uv_signal_init(&p->loop, &p->intr);
 	p->term.data = p->intr.data = p;
@@ -208,6 +212,7 @@ static int run(const struct lx_agent_options *opt)
 	if (r < 0) {
 		lx_error("cannot start", "error=\"%s\"%s%s%s", err.msg, *err.hint ? " hint=\"" : "", err.hint,
 			 *err.hint ? "\"" : "");
+		p.code = EXIT_FAILURE;
 		end(&p);
 	} else {
 		lx_info("serving", "node=%s port=%d instances=%zu images=%zu version=%s", p.agent.node,
@@ -221,7 +226,7 @@ static int run(const struct lx_agent_options *opt)
 	uv_close((uv_handle_t *)&p.patience, NULL);
 	uv_run(&p.loop, UV_RUN_DEFAULT);
 	lx_agent_release(&p.agent);
-	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return p.code;
 }
 
 static int tear_down(const struct lx_agent_options *opt)
