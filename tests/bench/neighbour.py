@@ -86,9 +86,12 @@ def neighbours(cluster, guests, rounds):
                      for c in commands]
             time.sleep(0.3)
             noisy += pings(address)
+            over = [c for c, proc in zip(commands, procs) if proc.poll() is not None]
             attack.stop()
             for proc in procs:
                 proc.wait(30)
+            if over:
+                raise RuntimeError(f"{what}: it was over before it was measured")
         rows.append({"what": what, "before": [p(quiet, .5), p(quiet, .95)], "while": [p(noisy, .5), p(noisy, .95)],
                      "lost": sum(t >= 1000 for t in noisy) / len(noisy)})
         print(json.dumps(rows[-1]), flush=True)
