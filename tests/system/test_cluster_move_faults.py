@@ -246,6 +246,59 @@ def test_struck(two, what):
     moving.wait_clean(two)
 
 
+# ---------------------------------------------------------------- memory that goes ahead
+
+LARGE = 48  # MiB: more than is copied while a guest stands still
+
+
+@pytest.mark.limit(300)
+@pytest.mark.parametrize("what", [s for s in STRIKES if s != "manager"])
+def test_struck_with_memory_ahead(two, what):
+    guest = Guest(two, "m1", megabytes=LARGE)
+    echo = Echo.from_node(two, 0, guest.address)
+    moments = ["phase:memory", "destination:READY"]
+    if what in ("destination agent", "destination worker"):
+        moments.append("destination:COMMITTED")  # the guest runs, but not all its memory is in place
+    try:
+        for moment in moments:
+            if not (moment == "phase:memory" and what == "destination criu"):
+                print(case(two, guest, echo, what, moment))
+    finally:
+        echo.close()
+        mend_all(two)
+    two.remove_instances()
+    moving.wait_clean(two)
+
+
+def strike_daemon(cluster, i):
+    moves = f"{cluster.agents[i].run_dir}/moves/"
+    found = find(lambda a: a[1:2] == ["lazy-pages"] and any(moves in x for x in a))
+    for pid in found:
+        machine.kill(pid)
+    return bool(found)
+
+
+def test_memory_is_right_or_the_guest_is_booted(two):
+    """CRIU's daemon is killed while it puts memory in place: zeros must not be taken for it."""
+    guest = Guest(two, "m1", megabytes=128)
+    source = guest.home()
+    ident = two.api.instances.Move(moving.request(two, "m1", 1 - source)).id
+    assert Moment("destination:COMMITTED").watch(two, ident, source)
+    struck = strike_daemon(two, 1 - source)
+    op = moving.ended(two, ident, END_SECONDS)
+    assert op.status == two.api.pb.OPERATION_STATUS_SUCCESS, op.error
+    assert guest.home() == 1 - source and not guest.init(source)
+    wait_for(lambda: two.status("m1") == "RUNNING", 10, 0.1, "it runs")
+    guest.check_files()
+    if guest.aboard():
+        count = guest.status()[1]
+        wait_for(lambda: guest.status()[1] > count + 40, 30, why="it goes on")
+        guest.check_passenger()
+    else:
+        assert struck, "it was booted for no reason"
+    moving.wait_clean(two, but=["m1"])
+
+
 # ---------------------------------------------------------------- forged and replayed
 
 

@@ -27,14 +27,9 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "migration/criu.h"
-#include "migration/criu_kill.h"
 #include "migration/dump_dir.h"
 #include "migration/page_image.h"
 
-#define LAZY_DIR    "lazy"
-#define LAZY_PID    "lazy.pid"
-#define LAZY_DONE   "lazy.done"
-#define LAZY_LOG    "lazy-pages.log"
 #define LAZY_SOCKET "lazy-pages.socket" /* CRIU's name for it, in its working directory */
 
 /* For the daemon to come to its inventory, and from there to listen. */
@@ -103,49 +98,20 @@ static void forbid(struct lx_lazy *lazy)
 
 /* ------------------------------------------------------------------ the daemon */
 
-static void become_daemon(const struct lx_move *m, const char *criu)
+/* This program again, as lazy_keeper.c. */
+static void become_keeper(const struct lx_move *m, const char *criu)
 {
-	lx_autofree char *mark = lx_asprintf(LX_MOVE_MARK "=%s/hook", m->dir);
-	char dir[LX_JOB_PATH_MAX + 32];
-	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-	char *env[] = { path, mark, NULL };
+	lx_autofree char *worker = lx_path_join(m->libexec, "lx-move-worker");
+	const char *argv[] = { LX_LAZY_KEEPER, m->dir, criu, NULL };
 
-	path_in(m, LAZY_DIR, dir);
-	const char *argv[] = { criu,      "lazy-pages", "--images-dir", dir,   "--work-dir",
-			       m->images, "--log-file", LAZY_LOG,       "-v1", NULL };
-
-	if (mark)
-		execve(criu, (char *const *)(uintptr_t)argv, env);
+	if (worker)
+		execv(worker, (char *const *)(uintptr_t)argv);
 	_exit(127);
-}
-
-/* Outlives this worker, and says how the daemon has ended. */
-static void supervise(const struct lx_move *m, const char *criu)
-{
-	char done[LX_JOB_PATH_MAX + 32];
-	int null = open("/dev/null", O_RDWR), status = -1;
-
-	setpgid(0, 0);
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		dup2(null, fd);
-	syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
-	pid_t daemon = fork();
-
-	if (daemon == 0)
-		become_daemon(m, criu);
-	lx_autofree char *number = lx_asprintf("%d", (int)daemon);
-
-	path_in(m, LAZY_PID, done);
-	if (daemon < 0 || !number || lx_write_file_atomic(done, number, strlen(number), 0600, NULL) < 0 ||
-	    waitpid(daemon, &status, 0) < 0 || status != 0)
-		_exit(EXIT_FAILURE);
-	path_in(m, LAZY_DONE, done);
-	_exit(lx_write_file_atomic(done, "", 0, 0600, NULL) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 static void pipe_path(const struct lx_move *m, char out[LX_JOB_PATH_MAX + 32])
 {
-	path_in(m, LAZY_DIR "/" LX_CRIU_INVENTORY, out);
+	path_in(m, LX_LAZY_DIR "/" LX_CRIU_INVENTORY, out);
 }
 
 static int make_dir(const struct lx_move *m, struct lx_err *err)
@@ -153,12 +119,12 @@ static int make_dir(const struct lx_move *m, struct lx_err *err)
 	char path[LX_JOB_PATH_MAX + 32];
 
 	for (size_t i = 0; i < 2; i++) {
-		path_in(m, (const char *const[]){ LAZY_DONE, LAZY_PID }[i], path);
+		path_in(m, (const char *const[]){ LX_LAZY_DONE, LX_LAZY_PID }[i], path);
 		(void)unlink(path);
 	}
 	path_in(m, "images/" LAZY_SOCKET, path);
 	(void)unlink(path);
-	path_in(m, LAZY_DIR, path);
+	path_in(m, LX_LAZY_DIR, path);
 	int r = lx_rm_rf(path, err);
 
 	if (r == 0)
@@ -175,7 +141,7 @@ int lx_lazy_start(const struct lx_move *m, const char *criu, struct lx_lazy *laz
 		return r;
 	lazy->pid = fork();
 	if (lazy->pid == 0)
-		supervise(m, criu);
+		become_keeper(m, criu);
 	if (lazy->pid < 0) {
 		lazy->pid = 0;
 		return lx_err_errno(err, errno, "cannot start CRIU's daemon");
@@ -190,7 +156,7 @@ static int link_images(const struct lx_move *m, const char *from, bool ahead, st
 {
 	char dir[LX_JOB_PATH_MAX + 32], images[LX_JOB_PATH_MAX + 32];
 
-	path_in(m, LAZY_DIR, dir);
+	path_in(m, LX_LAZY_DIR, dir);
 	path_in(m, from, images);
 	lx_autoclose int to = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	lx_autoclosedir DIR *d = opendir(images);
@@ -223,7 +189,7 @@ static int explain(const struct lx_move *m, struct lx_err *err)
 	char path[LX_JOB_PATH_MAX + 32];
 	lx_autobuf struct lx_buf log = { 0 };
 
-	path_in(m, "images/" LAZY_LOG, path);
+	path_in(m, "images/" LX_LAZY_LOG, path);
 	(void)lx_read_file(path, 1u << 20, &log, NULL);
 	return lx_criu_explain(lx_buf_str(&log), "put the memory in place", err);
 }
@@ -305,7 +271,7 @@ static pid_t read_pid(const struct lx_move *m)
 {
 	char path[LX_JOB_PATH_MAX + 32], number[32];
 
-	path_in(m, LAZY_PID, path);
+	path_in(m, LX_LAZY_PID, path);
 	return lx_read_line(path, number, sizeof(number)) < 0 ? 0 : (pid_t)strtol(number, NULL, 10);
 }
 
@@ -348,6 +314,17 @@ int lx_lazy_wait(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *e
 	return status == 0 ? 0 : explain(m, err);
 }
 
+bool lx_lazy_failed(const struct lx_move *m, const struct lx_lazy *lazy, struct lx_err *err)
+{
+	siginfo_t info = { 0 };
+
+	if (lazy->pid <= 0 || waitid(P_PID, (id_t)lazy->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+	    info.si_pid == 0 || (info.si_code == CLD_EXITED && info.si_status == 0))
+		return false;
+	(void)explain(m, err);
+	return true;
+}
+
 void lx_lazy_end(const struct lx_move *m, struct lx_lazy *lazy)
 {
 	pid_t daemon = lazy->pid > 0 ? read_pid(m) : 0;
@@ -367,8 +344,8 @@ int lx_lazy_resume(const struct lx_move *m, struct lx_err *err)
 {
 	char dir[LX_JOB_PATH_MAX + 32], done[LX_JOB_PATH_MAX + 32];
 
-	path_in(m, LAZY_DIR, dir);
-	path_in(m, LAZY_DONE, done);
+	path_in(m, LX_LAZY_DIR, dir);
+	path_in(m, LX_LAZY_DONE, done);
 	while (lx_is_dir(dir) && !lx_path_exists(done)) {
 		pid_t daemon = read_pid(m);
 		bool gone = daemon <= 0 || kill(daemon, 0) < 0;

@@ -13,7 +13,8 @@
  *
  * A daemon that ends before its time must not leave a guest that finds zeros where its memory
  * was. Its descriptors are held here as well, so that the guest waits at such a page instead;
- * and a worker that takes over a move finds no LAZY_DONE. Either way the guest is ended.
+ * and a worker that takes over a move finds no LX_LAZY_DONE, which the daemon's keeper writes
+ * (lazy_keeper.c). Either way the guest is ended.
  */
 #ifndef LX_WORKER_MOVE_LAZY_H
 #define LX_WORKER_MOVE_LAZY_H
@@ -25,9 +26,20 @@
 
 #define LX_LAZY_FDS_MAX 4096
 
+/* Names in the move's directory; the last two in that of the images. */
+#define LX_LAZY_DIR    "lazy"      /* the dump as the daemon sees it */
+#define LX_LAZY_PID    "lazy.pid"  /* the daemon's number */
+#define LX_LAZY_DONE   "lazy.done" /* it has done its work */
+#define LX_LAZY_LOG    "lazy-pages.log"
+#define LX_LAZY_SOCKET "lazy-pages.socket" /* CRIU's name for it */
+
+/* The keeper's name, and its part of main(): lx-memory-keeper <move's directory> <CRIU>. */
+#define LX_LAZY_KEEPER "lx-memory-keeper"
+int lx_lazy_keeper(int argc, char **argv);
+
 struct lx_lazy {
 	bool on;
-	pid_t pid; /* of the process that waits for the daemon; 0: none */
+	pid_t pid; /* of the keeper; 0: none */
 	int fds[LX_LAZY_FDS_MAX];
 	unsigned n; /* userfaultfds held */
 	int sysctl; /* while CRIU needs it; -1 */
@@ -42,6 +54,8 @@ int lx_lazy_start(const struct lx_move *m, const char *criu, struct lx_lazy *laz
 int lx_lazy_go(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
 int lx_lazy_restored(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
 int lx_lazy_wait(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
+/* True while it is on and the daemon has failed, with `err` set. */
+bool lx_lazy_failed(const struct lx_move *m, const struct lx_lazy *lazy, struct lx_err *err);
 /* At any time: the daemon is ended, unless it has done its work. */
 void lx_lazy_end(const struct lx_move *m, struct lx_lazy *lazy);
 /* A dump with rounds of memory is in the directory: of a worker before this one. */

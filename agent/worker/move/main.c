@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "agent/worker/move/lazy.h"
 #include "agent/worker/move/move.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "lib/str.h"
 
 static const struct {
 	Lxmgr__V1__WorkerJob__JobCase job;
@@ -35,8 +37,11 @@ static int run(struct lx_job *job, Lxmgr__V1__WorkerJob *msg, Lxmgr__V1__WorkerR
 				  (int)msg->job_case);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 0 && lx_streq(argv[0], LX_LAZY_KEEPER))
+		return lx_lazy_keeper(argc, argv);
+
 	struct lx_err err = LX_ERR_INIT;
 	struct lx_job job = { .report = LX_WORKER_FD };
 	Lxmgr__V1__WorkerResult result = LXMGR__V1__WORKER_RESULT__INIT;

@@ -31,6 +31,7 @@
 #include "proto/pb.h"
 
 #define STEP_TIMEOUT_MS 120000
+#define LOOK_MS         500
 /* For CRIU to kill what it has made, and liblxc to hear of it. */
 #define UNDO_TIMEOUT_MS 20000
 #define LOG_MAX         (4u << 20)
@@ -158,11 +159,17 @@ static int steps_until(struct lx_receive *rx, const char *action, struct lx_err 
 {
 	struct pollfd p[] = { { .fd = rx->hooks, .events = POLLIN },
 			      { .fd = rx->restore.sock, .events = POLLIN } };
+	int waited = 0;
 
 	for (;;) {
-		int n = poll(p, LX_ARRAY_SIZE(p), STEP_TIMEOUT_MS);
+		int n = poll(p, LX_ARRAY_SIZE(p), LOOK_MS);
 
 		if (n < 0 && errno == EINTR)
+			continue;
+		/* What CRIU waits for then, in the guest's place, never comes. */
+		if (n == 0 && lx_lazy_failed(&rx->m, &rx->lazy, err))
+			return -ECHILD;
+		if (n == 0 && (waited += LOOK_MS) < STEP_TIMEOUT_MS)
 			continue;
 		if (n <= 0)
 			return lx_err_set(err, LX_DEADLINE_EXCEEDED, "CRIU has made no step for %d s",
@@ -170,6 +177,7 @@ static int steps_until(struct lx_receive *rx, const char *action, struct lx_err 
 		if (p[0].revents) {
 			int r = lx_hooks_take(rx->hooks, &rx->held, err);
 
+			waited = 0;
 			if (r == 1 && action && lx_streq(rx->held.action, action))
 				return 0;
 			if (r == 1)
@@ -299,6 +307,9 @@ int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
 
 void lx_restore_undo(struct lx_receive *rx)
 {
+	/* First: a guest without its memory must not run when nobody holds it back any more. */
+	if (rx->lazy.n > 0)
+		(void)lx_instance_wipe(rx->m.job, &rx->m.cg, NULL);
 	lx_hook_answer(&rx->held, 1);
 	if (rx->restore.pid > 0) {
 		struct pollfd p[] = { { .fd = rx->hooks, .events = POLLIN },
