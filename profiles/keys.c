@@ -85,7 +85,7 @@ static const struct lx_config_key keys[] = {
 	    "Labels of nodes it may be put on, all of them (disk=ssd,gpu); acts when it is placed"),
 	KEY(INSTANCE, RESTART, "raw.apparmor", "rules", "", apparmor_rules,
 	    "Rules put at the end of the instance's AppArmor profile, one a line"),
-	KEY(INSTANCE, RESTART, "security.apparmor", "lsm", "auto", apparmor,
+	KEY(INSTANCE, RESTART, "security.apparmor", "lsm", "unconfined", apparmor,
 	    "enforce, complain, unconfined, auto (enforce where there is AppArmor), or a profile of the node's",
 	    .values = apparmor),
 	KEY(INSTANCE, RESTART, "security.capabilities.drop", "capabilities", "", capabilities,

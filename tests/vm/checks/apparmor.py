@@ -1,0 +1,51 @@
+"""Instances under profiles of their own: enforced from the start, and after a live move."""
+
+from lab import Failed
+
+NAME = "confined"
+
+
+def label(lab, pid="1"):
+    return lab.inside(NAME, "cat", f"/proc/{pid}/attr/current").strip()
+
+
+def loaded(machine):
+    return f"lxmgr-{NAME} (enforce)" in machine.ok("cat", "/sys/kernel/security/apparmor/profiles")
+
+
+def mounts(lab):
+    """What it is denied though the kernel would let root of a user namespace do it, and what it is not."""
+    assert lab.run("exec", NAME, "--", "mount", "-t", "proc", "proc", "/mnt").code != 0
+    assert lab.run("exec", NAME, "--", "mount", "-o", "bind", "/proc/sys", "/mnt").code != 0
+    lab.inside(NAME, "sh", "-c", "mount -t tmpfs t /mnt && umount /mnt && mount -o bind /etc /mnt && umount /mnt")
+
+
+def check_own_profile(lab):
+    """A profile of its own confines init and what is run, and mounts are bounded by it"""
+    lab.lxmgr("launch", "busybox", NAME, "-p", "default", "-p", "hardened", "--target", "vm1")
+    for pid in ("1", "self"):
+        assert label(lab, pid) == f"lxmgr-{NAME} (enforce)", label(lab, pid)
+    mounts(lab)
+
+
+def check_moves_with_it(lab):
+    """A live move brings it under the same profile on the other node, and the first one forgets it"""
+    for _ in range(2):
+        before = lab.home(NAME)
+        lab.move(NAME)
+        assert label(lab) == f"lxmgr-{NAME} (enforce)", label(lab)
+        mounts(lab)
+        assert loaded(lab.home(NAME)) and not loaded(before)
+
+
+def check_raw_rules(lab):
+    """Rules that do not compile are refused with their line, good ones bind at the next start"""
+    done = lab.run("config", "set", NAME, "raw.apparmor=deny /etc/passwd r,\ndeny /x w")
+    assert done.code == 1 and "raw.apparmor does not compile" in done.err, done
+    lab.lxmgr("config", "set", NAME, "raw.apparmor=deny /etc/passwd r,")
+    lab.lxmgr("restart", "--force", NAME)
+    assert lab.run("exec", NAME, "--", "cat", "/etc/passwd").code != 0
+    lab.delete(NAME)
+    for m in lab.machines:
+        if loaded(m):
+            raise Failed(f"{m.name} has the profile still")
