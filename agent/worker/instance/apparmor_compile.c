@@ -50,10 +50,10 @@ static int refuse(const struct lx_buf *text, char *said, struct lx_err *err)
 	unsigned long line = at ? strtoul(at + strlen(COMPLAIN_LINE), &what, 10) : 0,
 		      before = lines_before_raw(text);
 
-	if (what && (*what == ':' || *what == ' '))
-		what += strspn(what, ": ");
-	if (!at)
+	if (!at || !what)
 		what = said;
+	else
+		what += strspn(what, ": ");
 	what[strcspn(what, "\n")] = '\0';
 	if (before && line > before) {
 		int r = lx_err_set(err, LX_INVALID_ARGUMENT,
