@@ -38,6 +38,10 @@
 /* Above the ranges that login accounts get by default (/etc/subuid starts at 100000). */
 #define DEFAULT_IDMAP_BASE  1000000000u
 #define DEFAULT_IDMAP_COUNT 16384u
+/* Agents are asked for a sign of life a second. */
+#define OFFLINE_DEFAULT_S 4u
+#define OFFLINE_MIN_S     2u
+#define OFFLINE_MAX_S     3600u
 
 static const char help[] =
 	"Usage: lxmgrd [OPTION]...\n"
@@ -56,6 +60,7 @@ static const char help[] =
 	"  --network-subnet CIDR  its IPv4 subnet (a free 10.x.0.0/16)\n"
 	"  --idmap-base N         first host id for containers (1000000000)\n"
 	"  --idmap-count N        how many ranges of 65536 ids (16384)\n"
+	"  --offline-after SEC    a node that is silent for so long counts as away (4)\n"
 	"  --log-level LEVEL      error, warn, info or debug (info)\n"
 	"  --version, --help\n"
 	"\n"
@@ -75,6 +80,7 @@ enum {
 	OPT_SUBNET,
 	OPT_BASE,
 	OPT_COUNT,
+	OPT_OFFLINE,
 	OPT_LEVEL,
 	OPT_VERSION,
 	OPT_HELP,
@@ -92,6 +98,7 @@ static const struct option options[] = {
 	{ "network-subnet", required_argument, NULL, OPT_SUBNET },
 	{ "idmap-base", required_argument, NULL, OPT_BASE },
 	{ "idmap-count", required_argument, NULL, OPT_COUNT },
+	{ "offline-after", required_argument, NULL, OPT_OFFLINE },
 	{ "log-level", required_argument, NULL, OPT_LEVEL },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -151,6 +158,13 @@ static int parse(int argc, char **argv, struct lx_manager_options *o)
 			if (lx_parse_u64(optarg, &v) < 0 || v < 1 || v > 65535)
 				return 1 + usage_error("--idmap-count is not a number from 1 to 65535");
 			o->idmap_count = (uint32_t)v;
+			break;
+		case OPT_OFFLINE:
+			if (lx_parse_u64(optarg, &v) < 0 || v < OFFLINE_MIN_S || v > OFFLINE_MAX_S)
+				return 1 +
+				       usage_error(
+					       "--offline-after is not a number of seconds from 2 to 3600");
+			o->offline_after_s = (uint32_t)v;
 			break;
 		case OPT_LEVEL:
 			if (lx_log_parse_level(optarg, &level) < 0)
@@ -366,6 +380,7 @@ int main(int argc, char **argv)
 			.network = DEFAULT_NETWORK,
 			.idmap_base = DEFAULT_IDMAP_BASE,
 			.idmap_count = DEFAULT_IDMAP_COUNT,
+			.offline_after_s = OFFLINE_DEFAULT_S,
 		},
 	};
 	struct lx_manager *m = &manager;

@@ -53,6 +53,7 @@ struct lx_manager_options {
 	const char *network_subnet; /* its IPv4 subnet, NULL: chosen */
 	uint32_t idmap_base;        /* first host id to hand out */
 	uint32_t idmap_count;       /* how many ranges of 64 Ki */
+	uint32_t offline_after_s;   /* a node that is silent for so long is away */
 };
 
 /* An instance. */

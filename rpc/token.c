@@ -145,13 +145,13 @@ int lx_token_parse(const char *text, enum lx_token_kind kind, struct lx_token *r
 	return r;
 }
 
-char *lx_token_format(enum lx_token_kind kind, const char *address, const char *ca_fingerprint,
+char *lx_token_format(enum lx_token_kind kind, const char *addresses, const char *ca_fingerprint,
 		      const char *secret, const char *name)
 {
 	/* None of them needs escaping: addresses, hex digits and names. */
-	lx_autofree char *json = lx_asprintf(
-		"{\"v\":1,\"a\":[\"%s\"],\"f\":\"%s\",\"s\":\"%s\",\"n\":\"%s\"%s}", address, ca_fingerprint,
-		secret, name, kind == LX_TOKEN_IDENTITY ? ",\"t\":\"identity\"" : "");
+	lx_autofree char *json = lx_asprintf("{\"v\":1,\"a\":%s,\"f\":\"%s\",\"s\":\"%s\",\"n\":\"%s\"%s}",
+					     addresses, ca_fingerprint, secret, name,
+					     kind == LX_TOKEN_IDENTITY ? ",\"t\":\"identity\"" : "");
 
 	return json ? encode(json) : NULL;
 }

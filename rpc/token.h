@@ -31,8 +31,9 @@ struct lx_token {
 
 /* Fails when it is for the other kind. */
 int lx_token_parse(const char *text, enum lx_token_kind kind, struct lx_token *ret, struct lx_err *err);
-/* malloc'ed text, NULL when out of memory. `name` may be empty, never NULL. */
-char *lx_token_format(enum lx_token_kind kind, const char *address, const char *ca_fingerprint,
+/* malloc'ed text, NULL when out of memory. `addresses` is a JSON array of "host:port". `name` may be empty,
+ * never NULL. */
+char *lx_token_format(enum lx_token_kind kind, const char *addresses, const char *ca_fingerprint,
 		      const char *secret, const char *name);
 void lx_token_release(struct lx_token *t);
 

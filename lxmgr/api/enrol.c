@@ -16,6 +16,7 @@
 #include "lxmgr/api/commit.h"
 #include "lxmgr/auth/audit.h"
 #include "lxmgr/auth/secret.h"
+#include "lxmgr/cluster/own_address.h"
 #include "proto/pb.h"
 #include "rpc/token.h"
 
@@ -101,7 +102,11 @@ static int make(struct lx_manager *m, const Lxmgr__V1__CreateIdentityTokenReques
 	lxmgr__v1__identity_token__init(c->pb);
 	c->pb->role = req->role;
 	c->pb->expires_at_ns = expires;
-	c->text = lx_token_format(LX_TOKEN_IDENTITY, m->address, m->ca_fingerprint, secret, req->name);
+	lx_autofree char *addresses = lx_own_addresses(m);
+
+	c->text = !addresses ? NULL
+			     : lx_token_format(LX_TOKEN_IDENTITY, addresses, m->ca_fingerprint, secret,
+					       req->name);
 	if (!c->text || lx_pb_set(&c->pb->name, req->name) < 0 ||
 	    lx_pb_set(&c->pb->description, req->description) < 0)
 		return lx_err_oom(err);

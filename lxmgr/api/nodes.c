@@ -18,6 +18,7 @@
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
 #include "lxmgr/auth/secret.h"
+#include "lxmgr/cluster/own_address.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/pb.h"
 #include "rpc/token.h"
@@ -96,6 +97,7 @@ static void api_create_token(struct lx_call *call, const ProtobufCMessage *msg, 
 	struct lx_manager *m = arg;
 	struct lx_err err = LX_ERR_INIT;
 	char secret[LX_SECRET_TEXT], hash[LX_HASH_TEXT];
+	lx_autofree char *addresses = NULL;
 	long long expires;
 
 	if (!lx_str_empty(req->name)) {
@@ -112,8 +114,10 @@ static void api_create_token(struct lx_call *call, const ProtobufCMessage *msg, 
 
 	struct token *t = calloc(1, sizeof(*t));
 	struct lx_txn *txn = lx_txn_new(NULL);
-	if (!t || !txn ||
-	    !(t->text = lx_token_format(LX_TOKEN_NODE, m->address, m->ca_fingerprint, secret, req->name))) {
+
+	addresses = lx_own_addresses(m);
+	if (!t || !txn || !addresses ||
+	    !(t->text = lx_token_format(LX_TOKEN_NODE, addresses, m->ca_fingerprint, secret, req->name))) {
 		token_free(t);
 		lx_txn_free(txn);
 		lx_err_oom(&err);

@@ -4,7 +4,7 @@
  *
  *   OFFLINE --dial, Watch--> (waiting for the snapshot) --snapshot--> ONLINE
  *      ^                                                                 |
- *      +--------- stream ends, or nothing heard for SILENCE_MS ----------+
+ *      +--------- stream ends, or nothing heard for --offline-after -----+
  *
  * While a node is away its instances are Unknown: they may well run, but nobody can say.
  * Back again, the snapshot says what is; operations that waited are run; the networks it
@@ -22,7 +22,6 @@
 #include "proto/pb.h"
 
 #define HEARTBEAT_MS    1000u
-#define SILENCE_MS      4000u
 #define USAGE_MS        2000u
 #define TICK_MS         500u
 #define DIAL_TIMEOUT_MS 10000u
@@ -204,7 +203,7 @@ static void on_tick(uv_timer_t *t)
 	uint64_t quiet_ms = (lx_now_monotonic_ns() - n->heard_ns) / LX_NSEC_PER_MSEC;
 
 	if (n->watch) {
-		if (quiet_ms > (n->synced ? SILENCE_MS : DIAL_TIMEOUT_MS))
+		if (quiet_ms > (n->synced ? n->m->opt.offline_after_s * 1000ull : DIAL_TIMEOUT_MS))
 			start_over(n, "its agent has gone silent");
 		return;
 	}
