@@ -62,6 +62,14 @@ check-layers:
 check-system:
 	$(CHECK) system
 
+# Not part of check: two virtual machines without hardware help, up to 20 minutes.
+# 77: it cannot run on this machine. VM_CHECKS="moves debian": only these subjects.
+.PHONY: check-vm
+check-vm: deps
+	@scripts/install-deps vm || { echo "check-vm: cannot run here: no emulator" >&2; exit 77; }
+	@$(MAKE) all check-bins
+	@BUILD=$(BUILD) $(PYTHON) tests/vm/check.py $(VM_CHECKS)
+
 .PHONY: fmt lint bench compile_commands.json
 C_FILES = $(shell find $(wildcard $(LIBS) store agent lxmgr cli migration tests) -name '*.[ch]')
 fmt:

@@ -1,0 +1,26 @@
+"""What is checked on the two machines. A check is one function, check_*(lab), in a file by subject.
+
+It raises AssertionError (or lab.Failed) when something is wrong and Skip when it cannot run; its
+first line of documentation is its name in the report. Instances it makes it names itself, and
+removes; `check.py` removes them after a failure. To add a file, add it to SUBJECTS: in this order
+they run, and in a file from top to bottom.
+"""
+
+import importlib
+
+SUBJECTS = ["cluster", "limits", "moves", "daemons", "debian"]
+
+
+class Skip(Exception):
+    """This check cannot run here; says why."""
+
+
+def all_checks():
+    """(name, function) of every check, in order."""
+    found = []
+    for subject in SUBJECTS:
+        module = importlib.import_module(f"checks.{subject}")
+        for name, fn in vars(module).items():
+            if name.startswith("check_") and getattr(fn, "__module__", None) == module.__name__:
+                found.append((f"{subject}.{name.removeprefix('check_')}", fn))
+    return found
