@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -115,9 +116,14 @@ static int find_code(pid_t pid, unsigned long *ret, struct lx_err *err)
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	lx_autofclose FILE *maps = fopen(path, "re");
 
-	while (maps && start == 0 && fgets(line, sizeof(line), maps))
-		if (strstr(line, "[vdso]") && sscanf(line, "%lx-%lx", &start, &end) != 2)
-			start = 0;
+	while (maps && start == 0 && fgets(line, sizeof(line), maps)) {
+		char *dash;
+
+		if (!strstr(line, "[vdso]"))
+			continue;
+		start = strtoul(line, &dash, 16);
+		end = *dash == '-' ? strtoul(dash + 1, NULL, 16) : start;
+	}
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
 	lx_autoclose int mem = start ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
@@ -253,8 +259,9 @@ long lx_remote_call(struct lx_remote *r, long number, const unsigned long args[6
 	if (ptrace(PTRACE_SETREGSET, r->pid, NT_PRSTATUS, &v) < 0)
 		return lx_err_errno(err, EIO, "cannot set the registers of process %d", (int)r->pid);
 	r->called = true;
-	if (to_next_stop(r->pid, err) < 0 || to_next_stop(r->pid, err) < 0)
-		return -EIO;
+	for (int stop = 0; stop < 2; stop++) /* on the way in, on the way out */
+		if (to_next_stop(r->pid, err) < 0)
+			return -EIO;
 	if (ptrace(PTRACE_GETREGSET, r->pid, NT_PRSTATUS, &v) < 0)
 		return lx_err_errno(err, EIO, "cannot read the registers of process %d", (int)r->pid);
 	return result(&regs);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/str.h"
 #include "migration/remote_call.h"
 
 /* linux/userfaultfd.h and linux/fs.h of 6.7. */
@@ -171,20 +173,26 @@ static bool watch(const struct lx_write_track *t, uint64_t start, uint64_t end)
 	return ioctl(t->uffd, UFFDIO_REGISTER, &reg) == 0;
 }
 
+static const char *next_field(const char *p)
+{
+	p += strcspn(p, " \n");
+	return p + strspn(p, " ");
+}
+
 /* "7f00-7f10 rw-p 00000000 00:00 0 [heap]": private and of no file; not a stack, nor the kernel's own. */
 static bool worth_it(const char *line, uint64_t *start, uint64_t *end)
 {
-	unsigned long a, b, inode;
-	char perms[8], name[64] = "";
+	char *rest;
 
-	if (sscanf(line, "%lx-%lx %7s %*x %*s %lu %63s", &a, &b, perms, &inode, name) < 4 ||
-	    perms[3] != 'p' || inode != 0 || b - a < MAPPING_MIN)
+	*start = strtoull(line, &rest, 16);
+	*end = *rest == '-' ? strtoull(rest + 1, &rest, 16) : *start;
+	const char *perms = next_field(line), *inode = next_field(next_field(next_field(perms)));
+	const char *name = next_field(inode);
+
+	if (*end - *start < MAPPING_MIN || strlen(perms) < 4 || perms[3] != 'p' || inode[0] != '0')
 		return false;
-	if (*name == '[' && strcmp(name, "[heap]") != 0 && strncmp(name, "[anon:", 6) != 0)
-		return false;
-	*start = a;
-	*end = b;
-	return *name == '\0' || *name == '[';
+	return *name == '\n' || *name == '\0' || lx_starts_with(name, "[heap]") ||
+	       lx_starts_with(name, "[anon:");
 }
 
 /* One mapping. With `watched` NULL: takes. */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,11 +218,13 @@ int lx_memory_stand(struct lx_memory *mem, struct lx_err *err)
 /* "pagemap-17.img": of the process that has that number inside. Shared memory has other names. */
 static pid_t list_of(const char *name)
 {
-	int inside = 0, end = 0;
+	char *end;
 
-	return sscanf(name, LIST_PREFIX "%d.img%n", &inside, &end) == 1 && end > 0 && name[end] == '\0'
-		       ? inside
-		       : 0;
+	if (!lx_starts_with(name, LIST_PREFIX))
+		return 0;
+	long inside = strtol(name + strlen(LIST_PREFIX), &end, 10);
+
+	return inside > 0 && inside <= INT_MAX && lx_streq(end, ".img") ? (pid_t)inside : 0;
 }
 
 bool lx_memory_is_list(const struct lx_memory *mem, const char *name)
