@@ -113,7 +113,7 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 	char rootfs[LX_JOB_PATH_MAX], seccomp[LX_JOB_PATH_MAX], log[LX_JOB_PATH_MAX];
 	struct lx_knob knobs[LX_KNOBS_MAX + LX_DISK_KNOBS_MAX];
 	struct lx_host_facts facts;
-	struct lx_lsm lsm;
+	struct lx_lsm lsm = { 0 };
 	int r = lx_cgroups_facts(cg, &facts, err);
 
 	if (r == 0)
