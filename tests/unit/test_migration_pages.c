@@ -30,7 +30,7 @@ static struct lx_page_runs runs(size_t n, const uint64_t (*pairs)[2])
 static void assert_runs(struct lx_page_runs *got, struct lx_page_runs want)
 {
 	assert_int_equal(got->n, want.n);
-	for (size_t i = 0; i < got->n; i++) {
+	for (size_t i = 0; got->v && want.v && i < got->n; i++) {
 		assert_int_equal(got->v[i].start, want.v[i].start);
 		assert_int_equal(got->v[i].end, want.v[i].end);
 	}
