@@ -93,8 +93,9 @@ HELPERS  := $(BUILD)/libexec/lxmgr-remote
 .PHONY: all
 all: $(PROGRAMS) $(WORKERS) $(HELPERS)
 
+# It takes nothing of rpc/ that needs OpenSSL; sanitizers keep also what is not taken.
 $(BUILD)/bin/lxmgr: $(call obj,$(filter-out $(ONLY_REMOTE),$(SRC_cli))) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
-	$(call link,$(PKGS_CLI) $(filter-out openssl,$(PKGS_RPC)))
+	$(call link,$(PKGS_CLI) $(if $(SAN),$(PKGS_RPC),$(filter-out openssl,$(PKGS_RPC))))
 
 $(BUILD)/libexec/lxmgr-remote: $(call obj,$(filter-out $(ONLY_LXMGR),$(SRC_cli))) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_CLI) $(PKGS_RPC))
