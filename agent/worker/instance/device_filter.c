@@ -117,6 +117,7 @@ int lx_device_filter_set(const struct lx_job *job, const struct lx_cgroups *cg, 
 
 	r = prog < 0 ? prog : attach(cgroup, prog, err);
 	if (r < 0) {
+		(void)rmdir(path);
 		lx_err_wrap(err, "cannot guard the devices of %s", job->name);
 		lx_err_hint(err, "The kernel needs CONFIG_CGROUP_BPF, and the agent CAP_SYS_ADMIN.");
 	}

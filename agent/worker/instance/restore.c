@@ -48,8 +48,6 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 	if (r == 0)
 		r = lx_instance_wipe(job, cg, err);
 	if (r == 0)
-		r = lx_device_filter_set(job, cg, spec, err);
-	if (r == 0)
 		r = lx_image_check(job, spec->image_fingerprint, err);
 	if (r == 0)
 		r = lx_mounts_private(err);
@@ -62,6 +60,9 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 		r = lx_err_errno(err, errno, "cannot open %s", image);
 	if (r == 0)
 		r = lx_instance_configure(job, spec, cg, root, &init, err);
+	/* Makes the cgroup that liblxc's will be in: last, so that a refusal leaves none. */
+	if (r == 0)
+		r = lx_device_filter_set(job, cg, spec, err);
 	return r;
 }
 

@@ -108,8 +108,6 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 	lx_autoclose int root = -1;
 	int r = lx_instance_wipe(job, cg, err);
 
-	if (r == 0)
-		r = lx_device_filter_set(job, cg, spec, err);
 	for (size_t i = 0; i < spec->n_nics && r == 0; i++)
 		r = check_card(job, spec->nics[i], err);
 	if (r == 0)
@@ -118,6 +116,9 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 		r = check_path(job, err);
 	if (r == 0)
 		r = lx_instance_configure(job, spec, cg, root, ret_init, err);
+	/* Makes the cgroup that liblxc's will be in: last, so that a refusal leaves none. */
+	if (r == 0)
+		r = lx_device_filter_set(job, cg, spec, err);
 	return r;
 }
 
@@ -247,11 +248,9 @@ static int start(struct lx_job *job, struct lx_run *run, struct lx_err *err)
 		return r;
 	r = lx_cgroups_find(&cg, err);
 	if (r == 0)
-		r = make_ready(job, spec, &cg, &init, err);
-	if (r == 0 && copy_veths(spec, &veths) < 0)
-		r = lx_err_oom(err);
+		r = copy_veths(spec, &veths) < 0 ? lx_err_oom(err) : lx_compat_deny(spec, err);
 	if (r == 0)
-		r = lx_compat_deny(spec, err);
+		r = make_ready(job, spec, &cg, &init, err);
 	if (r == 0) {
 		lx_job_drop_message(job);
 		r = launch(job, &cg, &init, &veths, run, err);
