@@ -15,6 +15,11 @@ static int refuse(struct lx_err *err, const char *name, const char *why)
 
 int lx_entry_path(const char *name, char out[LX_ENTRY_PATH_MAX], struct lx_err *err)
 {
+	return lx_entry_path_within(name, LX_ENTRY_DEPTH_MAX, out, err);
+}
+
+int lx_entry_path_within(const char *name, size_t depth_max, char out[LX_ENTRY_PATH_MAX], struct lx_err *err)
+{
 	size_t len = 0, depth = 0;
 
 	if (name[0] == '/')
@@ -27,7 +32,7 @@ int lx_entry_path(const char *name, char out[LX_ENTRY_PATH_MAX], struct lx_err *
 		if (n > LX_ENTRY_NAME_MAX)
 			return refuse(err, name, "a part of its name is longer than 255 bytes");
 		if (n > 0 && !(n == 1 && p[0] == '.')) {
-			if (++depth > LX_ENTRY_DEPTH_MAX)
+			if (++depth > depth_max)
 				return refuse(err, name, "it lies too deep in directories");
 			/* A slash before all but the first, and the NUL. */
 			if (len + (len > 0) + n + 1 > LX_ENTRY_PATH_MAX)

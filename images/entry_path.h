@@ -19,5 +19,7 @@
  * LX_INVALID_ARGUMENT for absolute names, "..", and what is too long or too deep.
  */
 int lx_entry_path(const char *name, char out[LX_ENTRY_PATH_MAX], struct lx_err *err);
+/* The same for names that may have up to `depth_max` components. */
+int lx_entry_path_within(const char *name, size_t depth_max, char out[LX_ENTRY_PATH_MAX], struct lx_err *err);
 
 #endif
