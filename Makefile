@@ -65,6 +65,7 @@ SRC_store    := $(call src,store)
 SRC_profiles := $(call src,profiles)
 SRC_images   := $(call src,images)
 SRC_migration := $(call src,migration)
+SRC_tar      := $(call src,migration/tar)
 SRC_agent    := $(call src,agent agent/instance agent/network agent/storage agent/image agent/move)
 SRC_manager  := $(call src,lxmgr lxmgr/api lxmgr/operations lxmgr/cluster lxmgr/auth lxmgr/scheduler)
 SRC_cli      := $(call src,cli)
@@ -89,9 +90,11 @@ WORKERS  := $(BUILD)/libexec/lx-instance-worker $(BUILD)/libexec/lx-image-worker
             $(BUILD)/libexec/lx-criu-hook
 # Programs that people do not call, nor agents.
 HELPERS  := $(BUILD)/libexec/lxmgr-remote
+# In a directory of their own, which comes first in CRIU's PATH: they have the names of others.
+CRIU_TOOLS := $(BUILD)/libexec/criu-tools/tar
 
 .PHONY: all
-all: $(PROGRAMS) $(WORKERS) $(HELPERS)
+all: $(PROGRAMS) $(WORKERS) $(HELPERS) $(CRIU_TOOLS)
 
 # It takes nothing of rpc/ that needs OpenSSL; sanitizers keep also what is not taken.
 $(BUILD)/bin/lxmgr: $(call obj,$(filter-out $(ONLY_REMOTE),$(SRC_cli))) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
@@ -116,11 +119,20 @@ $(BUILD)/libexec/lx-image-worker: $(call obj,$(SRC_mworker)) $(call ar,worker) $
 $(BUILD)/libexec/lx-move-worker: $(call obj,$(SRC_moveworker)) $(call ar,iworker) $(call ar,worker) $(call ar,migration) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_MOVE) $(PKGS_LXC))
 
-# Static: it is started a dozen times while a guest stands still. Sanitizers cannot do that.
+# Static: they are started a dozen times while a guest stands still. Sanitizers cannot do that.
 $(BUILD)/libexec/lx-criu-hook: $(call obj,migration/hook/main.c migration/hook_ask.c)
+	$(call link_static,)
+
+# CRIU runs it as the guest's root, who is nobody here.
+$(CRIU_TOOLS): $(call obj,migration/tar/main.c) $(call ar,tar) $(call ar,images) $(call ar,lib)
+	$(call link_static,zlib)
+	@chmod 0755 $(@D) $@
+
+define link_static
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
-	@$(CC) $(if $(SAN),,-static) -o $@ $^ $(if $(SAN),$(LDFLAGS),$(filter-out -pie,$(LDFLAGS)))
+	@$(CC) $(if $(SAN),,-static) -o $@ $^ $(if $(SAN),$(LDFLAGS),$(filter-out -pie,$(LDFLAGS))) $(call pkglibs,$(1))
+endef
 
 define link
 	@mkdir -p $(@D)
@@ -136,7 +148,7 @@ $(BUILD)/lib/liblx_$(1).a: $$(call obj,$$(call nomain,$$(SRC_$(1)))) $(2)
 	@echo "  AR    $$@"
 	@ar rcsD $$@ $$^
 endef
-$(foreach l,lib rpc store profiles images migration worker iworker mworker agent manager cli,$(eval $(call archive_rule,$(l))))
+$(foreach l,lib rpc store profiles images migration tar worker iworker mworker agent manager cli,$(eval $(call archive_rule,$(l))))
 $(eval $(call archive_rule,proto,$(patsubst $(BUILD)/gen/%.c,$(BUILD)/obj/gen/%.o,$(PROTO_C))))
 
 $(BUILD)/obj/%.o: %.c | $(PROTO_H)

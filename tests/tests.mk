@@ -16,6 +16,7 @@ include tests/worker.mk
 include tests/images.mk
 include tests/migration.mk
 include tests/migration_tree.mk
+include tests/migration_tar.mk
 include tests/migration_net.mk
 
 BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
