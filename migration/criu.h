@@ -25,6 +25,11 @@
  */
 #define LX_CRIU_INVENTORY      "inventory.img"
 #define LX_CRIU_INVENTORY_KEPT "../inventory"
+/*
+ * Directory below libexec with what CRIU is to find in its PATH before all else: a tar (tar/main.c). Where
+ * the guest's root cannot enter it, which CRIU is by then, the machine's own is found.
+ */
+#define LX_CRIU_TOOLS "criu-tools"
 /* Deleted files that are still open travel within the dump up to this size. */
 #define LX_CRIU_GHOST_LIMIT (1024ull * 1024 * 1024)
 

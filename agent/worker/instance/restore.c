@@ -31,6 +31,7 @@
 #include "agent/worker/instance/run.h"
 #include "agent/worker/instance/stand_in.h"
 #include "lib/cleanup.h"
+#include "lib/str.h"
 
 #define PROGRAM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -70,10 +71,9 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 
 static bool set_environment(const Lxmgr__V1__RestoreJob *restore)
 {
-	char path[2 * LX_JOB_PATH_MAX];
+	lx_autofree char *path = lx_asprintf("%s:%s:" PROGRAM_PATH, restore->programs, restore->tools);
 
-	snprintf(path, sizeof(path), "%s:" PROGRAM_PATH, restore->programs);
-	return setenv("PATH", path, 1) == 0 && setenv("LXMGR_HOOK", restore->hook_socket, 1) == 0 &&
+	return path && setenv("PATH", path, 1) == 0 && setenv("LXMGR_HOOK", restore->hook_socket, 1) == 0 &&
 	       setenv(LX_STAND_IN_JOB, restore->job_file, 1) == 0;
 }
 

@@ -34,6 +34,7 @@
 /* For taking back, or for killing the guest. */
 #define END_TIMEOUT_MS 20000
 #define LOG_MAX        (4u << 20)
+#define PROGRAM_PATH   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 static const char pre_dump[] = "pre-dump", post_dump[] = "post-dump";
 
@@ -55,12 +56,12 @@ static void become_criu(const struct lx_move *m, const struct lx_criu_args *args
 {
 	lx_autofree char *hook = lx_asprintf(LX_MOVE_MARK "=%s/hook", m->dir);
 	lx_autofree char *words = lx_asprintf("%s/criu.err", m->dir);
-	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	lx_autofree char *path = lx_asprintf("PATH=%s/" LX_CRIU_TOOLS ":" PROGRAM_PATH, m->libexec);
 	char *env[] = { path, hook, NULL };
 	int null = open("/dev/null", O_RDWR),
 	    out = words ? open(words, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
 
-	if (!hook || null < 0 || out < 0 || !args->v[0])
+	if (!hook || !path || null < 0 || out < 0 || !args->v[0])
 		_exit(127);
 	setpgid(0, 0);
 	dup2(null, STDIN_FILENO);

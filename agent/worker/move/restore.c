@@ -225,6 +225,7 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 	lx_autofree char *criu = lx_criu_find(rx->m.libexec),
 			 *hook = lx_path_join(rx->m.libexec, "lx-criu-hook");
 	lx_autofree char *programs = lx_path_join(rx->m.dir, "bin"),
+			 *tools = lx_path_join(rx->m.libexec, LX_CRIU_TOOLS),
 			 *socket = lx_path_join(rx->m.dir, "hook"),
 			 *job_file = lx_path_join(rx->m.dir, "restore.pb");
 	lx_autobuf struct lx_buf options = { 0 };
@@ -235,13 +236,14 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 		lx_err_hint(err, "Install " LX_CRIU_VERSION_MIN " or newer there: scripts/install-criu");
 		return r;
 	}
-	if (!hook || !programs || !socket || !job_file)
+	if (!hook || !programs || !tools || !socket || !job_file)
 		return lx_err_oom(err);
 	int r = lx_criu_restore_options(rx->m.cgroup, rx->lazy.on, &options, err);
 
 	restore.images = rx->m.images;
 	restore.criu = criu;
 	restore.programs = programs;
+	restore.tools = tools;
 	restore.hook = hook;
 	restore.hook_socket = socket;
 	restore.options = (char *)(uintptr_t)lx_buf_str(&options);
