@@ -122,8 +122,13 @@ const char *lx_proc_map_next(const char *text, struct lx_proc_map *ret)
 	size_t range = strcspn(p, " \n");
 
 	*ret = (struct lx_proc_map){ .path = "" };
-	if (range < sizeof(ret->range))
+	if (range < sizeof(ret->range)) {
+		char *dash;
+
 		memcpy(ret->range, p, range);
+		ret->start = strtoull(ret->range, &dash, 16);
+		ret->end = *dash == '-' ? strtoull(dash + 1, NULL, 16) : ret->start;
+	}
 	/* range perms offset dev inode path */
 	for (int field = 0; field < 5; field++) {
 		p += strcspn(p, " \n");

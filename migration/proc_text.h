@@ -33,9 +33,13 @@ struct lx_proc_fdinfo {
 };
 void lx_proc_fdinfo_parse(const char *text, struct lx_proc_fdinfo *ret);
 
+/* More bytes than are read of a process's mappings. */
+#define LX_PROC_MAPS_MAX (64u << 20)
+
 /* One line of /proc/<pid>/maps; the text's newline ends it. */
 struct lx_proc_map {
-	char range[64];   /* "7f..-7f..": its name in map_files */
+	char range[64]; /* "7f..-7f..": its name in map_files */
+	uint64_t start, end;
 	const char *path; /* borrowed from the text, `path_len` bytes; none: 0 */
 	size_t path_len;
 };

@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -20,7 +19,9 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/fs.h"
 #include "lib/log.h"
+#include "migration/proc_text.h"
 
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
@@ -106,32 +107,37 @@ bool lx_remote_call_possible(void)
 
 /* ------------------------------------------------------------------ where the instruction is */
 
+/* A file may be called so as well, but its path begins with a slash. */
+static bool is_vdso(const struct lx_proc_map *map)
+{
+	return map->path_len == strlen("[vdso]") && memcmp(map->path, "[vdso]", map->path_len) == 0;
+}
+
 static int find_code(pid_t pid, unsigned long *ret, struct lx_err *err)
 {
 	unsigned char code[VDSO_MAX];
-	char path[64], line[512];
-	unsigned long start = 0, end = 0;
+	char path[64];
+	lx_autobuf struct lx_buf text = { 0 };
+	struct lx_proc_map map;
 	ssize_t n = -1;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
-	lx_autofclose FILE *maps = fopen(path, "re");
+	int r = lx_read_file(path, LX_PROC_MAPS_MAX, &text, err);
 
-	while (maps && start == 0 && fgets(line, sizeof(line), maps)) {
-		char *dash;
+	if (r < 0)
+		return r;
+	const char *at = lx_buf_str(&text);
 
-		if (!strstr(line, "[vdso]"))
-			continue;
-		start = strtoul(line, &dash, 16);
-		end = *dash == '-' ? strtoul(dash + 1, NULL, 16) : start;
-	}
+	while ((at = lx_proc_map_next(at, &map)) && !is_vdso(&map))
+		;
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
-	lx_autoclose int mem = start ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	lx_autoclose int mem = at ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
-	if (mem >= 0 && end - start <= sizeof(code))
-		n = pread(mem, code, end - start, (off_t)start);
+	if (mem >= 0 && map.end - map.start <= sizeof(code))
+		n = pread(mem, code, map.end - map.start, (off_t)map.start);
 	for (ssize_t i = 0; i + (ssize_t)sizeof(instruction) <= n; i++)
 		if (memcmp(code + i, instruction, sizeof(instruction)) == 0) {
-			*ret = start + (unsigned long)i;
+			*ret = map.start + (unsigned long)i;
 			return 0;
 		}
 	return lx_err_set(err, LX_UNIMPLEMENTED, "process %d has no vDSO with a system call in it", (int)pid);

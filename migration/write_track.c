@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -18,7 +17,9 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/fs.h"
 #include "lib/str.h"
+#include "migration/proc_text.h"
 #include "migration/remote_call.h"
 
 /* linux/userfaultfd.h and linux/fs.h of 6.7. */
@@ -173,26 +174,12 @@ static bool watch(const struct lx_write_track *t, uint64_t start, uint64_t end)
 	return ioctl(t->uffd, UFFDIO_REGISTER, &reg) == 0;
 }
 
-static const char *next_field(const char *p)
+/* Private and of no file (what is shared has one); not a stack, nor the kernel's own. */
+static bool worth_it(const struct lx_proc_map *map)
 {
-	p += strcspn(p, " \n");
-	return p + strspn(p, " ");
-}
-
-/* "7f00-7f10 rw-p 00000000 00:00 0 [heap]": private and of no file; not a stack, nor the kernel's own. */
-static bool worth_it(const char *line, uint64_t *start, uint64_t *end)
-{
-	char *rest;
-
-	*start = strtoull(line, &rest, 16);
-	*end = *rest == '-' ? strtoull(rest + 1, &rest, 16) : *start;
-	const char *perms = next_field(line), *inode = next_field(next_field(next_field(perms)));
-	const char *name = next_field(inode);
-
-	if (*end - *start < MAPPING_MIN || strlen(perms) < 4 || perms[3] != 'p' || inode[0] != '0')
-		return false;
-	return *name == '\n' || *name == '\0' || lx_starts_with(name, "[heap]") ||
-	       lx_starts_with(name, "[anon:");
+	return map->end >= map->start + MAPPING_MIN &&
+	       (map->path_len == 0 || lx_starts_with(map->path, "[heap]\n") ||
+		lx_starts_with(map->path, "[anon:"));
 }
 
 /* One mapping. With `watched` NULL: takes. */
@@ -204,32 +191,30 @@ static int look_at(struct lx_write_track *t, uint64_t start, uint64_t end, struc
 
 	if (r == 0)
 		return watched ? lx_page_runs_append(watched, start, end) : 0;
-	if (r != -EPERM || watched)
-		return r == -ENOMEM ? r : 0;
+	if (r != -EPERM)
+		return r;
 	/* What has its own userfaultfd, or is gone, is not watched: it is sent at the end. */
-	if (!watch(t, start, end))
+	if (watched || !watch(t, start, end))
 		return 0;
-	r = scan(t, start, end, flags, 0, written);
-	return r == -ENOMEM ? r : 0;
+	return scan(t, start, end, flags, 0, written);
 }
 
 static int walk(struct lx_write_track *t, struct lx_page_runs *watched, struct lx_page_runs *written,
 		struct lx_err *err)
 {
-	char path[64], line[4096 + 128];
+	char path[64];
+	lx_autobuf struct lx_buf text = { 0 };
+	struct lx_proc_map map;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)t->pid);
-	lx_autofclose FILE *maps = fopen(path, "re");
+	int r = lx_read_file(path, LX_PROC_MAPS_MAX, &text, err);
 
-	if (!maps)
-		return lx_err_errno(err, errno, "cannot read the mappings of process %d", (int)t->pid);
-	while (fgets(line, sizeof(line), maps)) {
-		uint64_t start, end;
-
-		if (worth_it(line, &start, &end) && look_at(t, start, end, watched, written) < 0)
-			return lx_err_oom(err);
-	}
-	return 0;
+	if (r < 0)
+		return r;
+	for (const char *at = lx_buf_str(&text); r == 0 && (at = lx_proc_map_next(at, &map));)
+		if (worth_it(&map))
+			r = look_at(t, map.start, map.end, watched, written);
+	return r < 0 ? lx_err_errno(err, r, "cannot watch the memory of process %d", (int)t->pid) : 0;
 }
 
 int lx_write_track_take(struct lx_write_track *t, struct lx_page_runs *ret, struct lx_err *err)

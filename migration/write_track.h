@@ -34,7 +34,8 @@ void lx_write_track_close(struct lx_write_track *t);
 /*
  * Pages that are there and have been written to since the last such call, in `ret` (emptied
  * first): all of them the first time. From now on it is noted anew. What is written while this
- * goes on is in this call's answer or in the next one's.
+ * goes on is in this call's answer or in the next one's. After a failure some pages may have
+ * lost their mark without having been told of: close it then.
  */
 int lx_write_track_take(struct lx_write_track *t, struct lx_page_runs *ret, struct lx_err *err);
 

@@ -79,6 +79,7 @@ def count(name, code, output, again):
 
 def house(stage):
     count("layers", *run([sys.executable, "tests/layers.py"], 60), "tests/layers.py")
+    count("table of attacks", *run([sys.executable, "tests/attacks_table.py"], 60), "tests/attacks_table.py")
     check_pytest.whole(tally, "house", ["tests/layers_test.py"], 120)
 
 
@@ -164,7 +165,7 @@ def system(stage):
 
 # In order: what is quick comes first.
 STAGES = {
-    "layers": ("dependencies point one way", house),
+    "layers": ("dependencies point one way, attacks that are listed are tested", house),
     "format": ("clang-format", formatted),
     "unit": ("unit tests", unit),
     "tidy": ("clang-tidy", tidy),

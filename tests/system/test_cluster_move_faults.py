@@ -251,6 +251,12 @@ def test_struck(two, what):
 LARGE = 48  # MiB: more than is copied while a guest stands still
 
 
+def not_allowed_any_more():
+    """Userfaultfd to everybody: only while CRIU restores, also when who allowed it is killed."""
+    with open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as f:
+        return f.read() == "0\n"
+
+
 @pytest.mark.limit(300)
 @pytest.mark.parametrize("what", [s for s in STRIKES if s != "manager"])
 def test_struck_with_memory_ahead(two, what):
@@ -263,6 +269,7 @@ def test_struck_with_memory_ahead(two, what):
         for moment in moments:
             if not (moment == "phase:memory" and what == "destination criu"):
                 print(case(two, guest, echo, what, moment))
+                wait_for(not_allowed_any_more, 10, 0.1, f"{what} at {moment}: userfaultfd is not for everybody")
     finally:
         echo.close()
         mend_all(two)

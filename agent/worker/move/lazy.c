@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -24,13 +23,9 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/fs.h"
-#include "lib/log.h"
 #include "lib/str.h"
 #include "migration/criu.h"
-#include "migration/dump_dir.h"
 #include "migration/page_image.h"
-
-#define LAZY_SOCKET "lazy-pages.socket" /* CRIU's name for it, in its working directory */
 
 /* For the daemon to come to its inventory, and from there to listen. */
 #define START_MS      10000
@@ -41,7 +36,6 @@
 #define FEATURES                                                                                             \
 	(UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP |                     \
 	 UFFD_FEATURE_EVENT_REMOVE)
-#define SYSCTL "/proc/sys/vm/unprivileged_userfaultfd"
 
 static void path_in(const struct lx_move *m, const char *name, char out[LX_JOB_PATH_MAX + 32])
 {
@@ -54,7 +48,7 @@ bool lx_lazy_possible(void)
 	struct uffdio_api api = { .api = UFFD_API };
 
 	return uffd >= 0 && ioctl(uffd, UFFDIO_API, &api) == 0 && (api.features & FEATURES) == FEATURES &&
-	       access(SYSCTL, W_OK) == 0;
+	       lx_lazy_may_allow();
 }
 
 bool lx_lazy_wanted(const struct lx_move *m)
@@ -63,37 +57,6 @@ bool lx_lazy_wanted(const struct lx_move *m)
 
 	path_in(m, "images/" LX_PAGES_PARENT_DIR, path);
 	return lx_is_dir(path) && lx_lazy_possible();
-}
-
-/* ------------------------------------------------------------------ the permission */
-
-/*
- * CRIU has the guest's own processes make their userfaultfds, and they have no privilege on
- * this machine: the kernel allows it to all or to none. So it is allowed for the moment of a
- * restore. Whoever is at it holds a shared lock on the file; the last one takes it back.
- */
-static void allow(struct lx_lazy *lazy)
-{
-	lx_autoclose int fd = open(SYSCTL, O_RDWR | O_CLOEXEC);
-	bool alone = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
-	char value = '0';
-
-	/* Where the administrator allows it always, it stays so. */
-	if (fd < 0 || (alone && pread(fd, &value, 1, 0) == 1 && value == '1'))
-		return;
-	(void)flock(fd, LOCK_SH);
-	if (pwrite(fd, "1", 1, 0) == 1)
-		lazy->sysctl = lx_move_fd(fd);
-}
-
-static void forbid(struct lx_lazy *lazy)
-{
-	if (lazy->sysctl < 0)
-		return;
-	if (flock(lazy->sysctl, LOCK_EX | LOCK_NB) == 0 && pwrite(lazy->sysctl, "0", 1, 0) != 1)
-		lx_warn("userfaultfd stays allowed to all users", "file=" SYSCTL);
-	close(lazy->sysctl);
-	lazy->sysctl = -1;
 }
 
 /* ------------------------------------------------------------------ the daemon */
@@ -118,12 +81,12 @@ static int make_dir(const struct lx_move *m, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX + 32];
 
-	for (size_t i = 0; i < 2; i++) {
-		path_in(m, (const char *const[]){ LX_LAZY_DONE, LX_LAZY_PID }[i], path);
+	static const char *const old[] = { LX_LAZY_DONE, LX_LAZY_PID, "images/" LX_LAZY_SOCKET };
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(old); i++) {
+		path_in(m, old[i], path);
 		(void)unlink(path);
 	}
-	path_in(m, "images/" LAZY_SOCKET, path);
-	(void)unlink(path);
 	path_in(m, LX_LAZY_DIR, path);
 	int r = lx_rm_rf(path, err);
 
@@ -257,11 +220,11 @@ int lx_lazy_go(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err
 		r = link_images(m, "images/" LX_PAGES_PARENT_DIR, true, err);
 	if (r == 0)
 		r = fill_pipe(m, lazy, err);
-	path_in(m, "images/" LAZY_SOCKET, path);
+	path_in(m, "images/" LX_LAZY_SOCKET, path);
 	if (r == 0)
 		r = wait_until(m, lazy, exists, path, err);
 	if (r == 0)
-		allow(lazy);
+		lazy->permission = lx_lazy_allow(m->dir);
 	return r;
 }
 
@@ -275,12 +238,19 @@ static pid_t read_pid(const struct lx_move *m)
 	return lx_read_line(path, number, sizeof(number)) < 0 ? 0 : (pid_t)strtol(number, NULL, 10);
 }
 
+static void forbid(const struct lx_move *m, struct lx_lazy *lazy)
+{
+	if (lazy->permission >= 0)
+		lx_lazy_forbid(m->dir, lazy->permission);
+	lazy->permission = -1;
+}
+
 int lx_lazy_restored(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err)
 {
 	pid_t daemon = read_pid(m);
 	char path[64], target[64];
 
-	forbid(lazy);
+	forbid(m, lazy);
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)daemon);
 	lx_autoclose int pidfd = daemon > 0 ? (int)syscall(SYS_pidfd_open, daemon, 0) : -1;
 	lx_autoclosedir DIR *d = opendir(path);
@@ -329,7 +299,7 @@ void lx_lazy_end(const struct lx_move *m, struct lx_lazy *lazy)
 {
 	pid_t daemon = lazy->pid > 0 ? read_pid(m) : 0;
 
-	forbid(lazy);
+	forbid(m, lazy);
 	/* It is its parent's to wait for, and that is there: the number cannot be another's. */
 	if (daemon > 0 && is_running(lazy->pid))
 		(void)kill(daemon, SIGKILL);

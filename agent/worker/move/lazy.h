@@ -41,11 +41,24 @@ struct lx_lazy {
 	bool on;
 	pid_t pid; /* of the keeper; 0: none */
 	int fds[LX_LAZY_FDS_MAX];
-	unsigned n; /* userfaultfds held */
-	int sysctl; /* while CRIU needs it; -1 */
+	unsigned n;     /* userfaultfds held */
+	int permission; /* lx_lazy_allow()'s, while CRIU needs it; -1 */
 };
 
-#define LX_LAZY_NONE ((struct lx_lazy){ .sysctl = -1 })
+#define LX_LAZY_NONE ((struct lx_lazy){ .permission = -1 })
+
+/*
+ * CRIU has the guest's own processes make their userfaultfds, and these have no privilege on
+ * this machine: the kernel allows it to all or to none (sysctl vm.unprivileged_userfaultfd). So
+ * it is allowed for the moment of a restore, and where the administrator allows it always it
+ * stays so. Whoever is at it holds a shared lock on the file, and the last one takes it back; a
+ * note in the move's directory lets the keeper do that for a worker that was killed.
+ */
+bool lx_lazy_may_allow(void);
+/* A descriptor to hold, or -1: it was allowed, or cannot be. */
+int lx_lazy_allow(const char *move);
+/* Takes the descriptor; -1: of a worker that is no more. */
+void lx_lazy_forbid(const char *move, int permission);
 
 /* Whether this kernel has what it takes. */
 bool lx_lazy_possible(void);

@@ -1,5 +1,6 @@
 /*
- * The keeper of CRIU's daemon: starts it, waits for it, and writes down that it has done its work.
+ * The keeper of CRIU's daemon: starts it, waits for it, takes back what a killed worker has left
+ * allowed, and writes down that the daemon has done its work.
  *
  * A program of its own, so that it and the daemon outlive the worker: a guest that runs needs
  * them to the end, and who takes over the move needs to know how that was.
@@ -69,5 +70,6 @@ int lx_lazy_keeper(int argc, char **argv)
 		return EXIT_FAILURE;
 	while (waitpid(daemon, &status, 0) < 0 && errno == EINTR)
 		;
+	lx_lazy_forbid(argv[1], -1);
 	return status == 0 && note(argv[1], LX_LAZY_DONE, "") ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -59,9 +59,9 @@ static int add(struct lx_memory *mem, pid_t pid, pid_t inside)
 	if (!grown)
 		return -ENOMEM;
 	mem->p = grown;
-	mem->p[mem->n++] = (struct lx_memory_process){
-		.pid = pid, .inside = inside, .pages_id = (uint32_t)mem->n, .track = LX_WRITE_TRACK_NONE
-	};
+	grown[mem->n++] =
+		(struct lx_memory_process){ .pid = pid, .inside = inside, .track = LX_WRITE_TRACK_NONE };
+	grown[mem->n - 1].pages_id = (uint32_t)mem->n; /* from 1 */
 	return 0;
 }
 
@@ -122,11 +122,22 @@ void lx_memory_release(struct lx_memory *mem)
 
 /* ------------------------------------------------------------------ rounds */
 
-static int keep(struct lx_page_runs *of, struct lx_page_runs *with)
+/* What of `pages` could not be read is not as it was sent before. */
+static int note_sent(struct lx_memory_process *p, const struct lx_page_runs *pages,
+		     const struct lx_page_runs *got)
 {
-	lx_page_runs_release(of);
-	*of = *with;
-	*with = (struct lx_page_runs){ 0 };
+	struct lx_page_runs rest = { 0 }, sum = { 0 };
+	int r = lx_page_runs_without(&p->sent, pages, &rest);
+
+	if (r == 0)
+		r = lx_page_runs_union(&rest, got, &sum);
+	lx_page_runs_release(&rest);
+	if (r < 0) {
+		lx_page_runs_release(&sum);
+		return r;
+	}
+	lx_page_runs_release(&p->sent);
+	p->sent = sum;
 	return 0;
 }
 
@@ -134,16 +145,15 @@ static int keep(struct lx_page_runs *of, struct lx_page_runs *with)
 static int send_part(struct lx_memory *mem, struct lx_memory_process *p, const struct lx_page_runs *pages,
 		     bool all, struct lx_err *err)
 {
-	struct lx_page_runs got = { 0 }, sum = { 0 };
+	struct lx_page_runs got = { 0 };
 	/* A reader wants to find a file, also an empty one. */
 	int r = pages->n || all ? lx_memory_send_pages(mem, p, pages, &got, err) : 0;
 
 	if (r == 0 && all && lx_page_runs_bytes(&got) != lx_page_runs_bytes(pages))
 		r = lx_err_set(err, LX_ABORTED, "the memory of process %d cannot be read", (int)p->inside);
-	if (r == 0)
-		r = lx_page_runs_union(&p->sent, &got, &sum) < 0 ? lx_err_oom(err) : keep(&p->sent, &sum);
+	if (r == 0 && note_sent(p, pages, &got) < 0)
+		r = lx_err_oom(err);
 	lx_page_runs_release(&got);
-	lx_page_runs_release(&sum);
 	return r;
 }
 
@@ -157,9 +167,12 @@ static int send_round(struct lx_memory *mem, uint64_t *ret_bytes, struct lx_err 
 	for (size_t i = 0; r == 0 && i < mem->n; i++) {
 		struct lx_memory_process *p = &mem->p[i];
 
-		/* One that is gone, or has become another program, has no part in it. */
-		if (p->track.uffd >= 0 && lx_write_track_take(&p->track, &pages, NULL) == 0)
+		if (p->track.uffd < 0)
+			continue;
+		if (lx_write_track_take(&p->track, &pages, NULL) == 0)
 			r = send_part(mem, p, &pages, false, err);
+		else /* It has ended, or become another program: what it has is sent at the end. */
+			lx_write_track_close(&p->track);
 	}
 	lx_page_runs_release(&pages);
 	*ret_bytes = mem->bytes - before;

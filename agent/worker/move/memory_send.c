@@ -1,13 +1,16 @@
 /*
  * Pages are read out of the process with process_vm_readv(2), a frame at a time. While the
- * guest runs any of them may vanish: the call then ends before it, and goes on behind it.
+ * guest runs any of them may vanish: the call then ends before it, and goes on behind it. What
+ * the process itself may not read (PROT_NONE) is read through /proc/<pid>/mem, which is slower.
  */
 #include "agent/worker/move/memory_send.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "migration/migration.h"
@@ -99,27 +102,46 @@ static int send_run(struct lx_memory *mem, uint64_t at, const void *data, size_t
 		       : send_data(mem, lx_page_image_offset(at), data, len, err);
 }
 
+/* Bytes of whole pages from there on; 0: the first one is not there. -ESRCH: the process has ended. */
+static ssize_t read_pages(pid_t pid, int mem, uint64_t at, void *buf, size_t len)
+{
+	struct iovec local = { .iov_base = buf, .iov_len = len },
+		     remote = { .iov_base = (void *)(uintptr_t)at, .iov_len = len };
+	ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+
+	if (n < 0 && errno == EFAULT)
+		n = pread(mem, buf, LX_PAGE_SIZE, (off_t)at);
+	if (n < 0)
+		return errno == EIO || errno == EFAULT || errno == EBADF ? 0 : -errno;
+	return n - n % (ssize_t)LX_PAGE_SIZE;
+}
+
+static int open_mem(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 int lx_memory_send_pages(struct lx_memory *mem, const struct lx_memory_process *p,
 			 const struct lx_page_runs *pages, struct lx_page_runs *got, struct lx_err *err)
 {
 	lx_autofree char *buf = malloc(LX_MOVE_CHUNK);
 	struct cursor c = { .pages = pages, .at = pages->n ? pages->v[0].start : 0 };
+	lx_autoclose int fd = open_mem(p->pid);
 	char name[32];
 
 	snprintf(name, sizeof(name), "pages-%u.img", p->pages_id);
 	int r = buf ? send_head(mem, true, name, 0, err) : lx_err_oom(err);
 
 	while (r == 0 && !at_end(&c)) {
-		struct iovec local = { .iov_base = buf, .iov_len = next(&c) },
-			     remote = { .iov_base = (void *)(uintptr_t)c.at, .iov_len = local.iov_len };
-		ssize_t n = process_vm_readv(p->pid, &local, 1, &remote, 1, 0);
+		ssize_t n = read_pages(p->pid, fd, c.at, buf, next(&c));
 
-		if (n < 0 && errno != EFAULT)
-			return errno == ESRCH
-				       ? 0 /* it has ended */
-				       : lx_err_errno(err, errno, "cannot read the memory of process %d",
-						      (int)p->inside);
-		n = n < 0 ? 0 : n - n % (ssize_t)LX_PAGE_SIZE;
+		if (n < 0)
+			return n == -ESRCH ? 0
+					   : lx_err_errno(err, (int)n, "cannot read the memory of process %d",
+							  (int)p->inside);
 		if (n > 0)
 			r = send_run(mem, c.at, buf, (size_t)n, got, err);
 		step(&c, n > 0 ? (uint64_t)n : LX_PAGE_SIZE);

@@ -32,6 +32,8 @@
 #define TICK_MS     20
 #define CLIENTS_MAX 16
 #define CHANGES     200 /* of words in memory, a tick */
+#define VAULT       (1024 * 1024)
+#define PAGE        4096
 #define HELD        "deleted, but held\n"
 
 static struct {
@@ -61,6 +63,30 @@ static uint64_t sum_up(void)
 		sum += word * (2 * i + 1);
 	}
 	return sum;
+}
+
+/* Written to each time, and closed to everybody in between, as garbage collectors do. */
+static const char *open_vault(uint64_t count)
+{
+	static uint8_t *vault;
+	static uint64_t last;
+
+	if (own.size == 0)
+		return NULL;
+	if (!vault) {
+		vault = mmap(NULL, VAULT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		check(vault == MAP_FAILED ? -1 : 0, "mmap");
+		memset(vault, (int)(last % 251), VAULT);
+	}
+	check(mprotect(vault, VAULT, PROT_READ | PROT_WRITE), "mprotect");
+	for (size_t i = 0; i < VAULT; i += PAGE)
+		if (vault[i] != last % 251)
+			return "memory that nobody may read";
+	last = count;
+	for (size_t i = 0; i < VAULT; i += PAGE)
+		vault[i] = (uint8_t)(last % 251);
+	check(mprotect(vault, VAULT, PROT_NONE), "mprotect");
+	return NULL;
 }
 
 /* Other pages each time, also while they are being copied. The sum goes along. */
@@ -184,7 +210,10 @@ static int passes(int from, int to, uint64_t count)
 static const char *look(uint64_t count)
 {
 	char text[sizeof(HELD)] = "";
+	const char *vault = open_vault(count);
 
+	if (vault)
+		return vault;
 	if (!passes(own.pair[0], own.pair[1], count))
 		return "the socket pair";
 	if (!passes(own.pty, own.tty, count) || !passes(own.tty, own.pty, count))
