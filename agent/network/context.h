@@ -115,6 +115,9 @@ int lx_guard_text(const struct lx_network *n, struct lx_buf *out);
  */
 void lx_guard_seen(struct lx_network_ctx *ctx, const char *host_name, bool plugged);
 
+/* guard.c: whether a guarded card of that address is a port of its bridge now. */
+bool lx_guard_is_plugged(const struct lx_network_ctx *ctx, const uint8_t hwaddr[LX_HWADDR_BYTES]);
+
 /* decide.c: what each network of ctx->wanted shall be, and what not. */
 void lx_network_decide(struct lx_network_ctx *ctx, struct lx_network_job *job);
 

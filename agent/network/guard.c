@@ -157,6 +157,17 @@ void lx_guard_seen(struct lx_network_ctx *ctx, const char *host_name, bool plugg
 			host_name, err.msg);
 }
 
+bool lx_guard_is_plugged(const struct lx_network_ctx *ctx, const uint8_t hwaddr[LX_HWADDR_BYTES])
+{
+	for (struct lx_map_entry *e = lx_map_first(&ctx->guards); e; e = lx_map_next(e)) {
+		const struct lx_guard *g = lx_map_value(e);
+
+		if (g->port != 0 && memcmp(g->hwaddr, hwaddr, sizeof(g->hwaddr)) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool lx_network_guards(const struct lx_network_ctx *ctx, const char *host_name)
 {
 	return lx_map_has(&ctx->guards, host_name);

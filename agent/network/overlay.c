@@ -43,7 +43,11 @@ uint32_t lx_overlay_mtu(const struct lx_network_ctx *ctx, const struct lx_networ
 
 /* ------------------------------------------------------------------ the whole */
 
-/* For each peer the way of broadcasts, for each card elsewhere one entry in both tables. */
+/*
+ * For each peer the way of broadcasts, for each card elsewhere one entry in both tables. The
+ * bridge's has one entry an address: that of a card whose host end is here, though the manager
+ * may not know yet that its guest has come, is its port's (port.h) and would be lost with ours.
+ */
 static int sync_directions(struct lx_network *n, const struct lx_plan *plan, struct lx_err *err)
 {
 	lx_autofree struct lx_fdb_entry *want =
@@ -57,7 +61,8 @@ static int sync_directions(struct lx_network *n, const struct lx_plan *plan, str
 	for (size_t i = 0; i < plan->n_remotes; i++) {
 		memcpy(want[k].hwaddr, plan->remotes[i].hwaddr, LX_HWADDR_BYTES);
 		want[k++].dst = plan->remotes[i].at->addr;
-		memcpy(want[k++].hwaddr, plan->remotes[i].hwaddr, LX_HWADDR_BYTES);
+		if (!lx_guard_is_plugged(n->ctx, plan->remotes[i].hwaddr))
+			memcpy(want[k++].hwaddr, plan->remotes[i].hwaddr, LX_HWADDR_BYTES);
 	}
 	return lx_fdb_sync(n->ctx->nl, n->tunnel.guests, want, k, err);
 }

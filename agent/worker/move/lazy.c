@@ -81,7 +81,7 @@ static int make_dir(const struct lx_move *m, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX + 32];
 
-	static const char *const old[] = { LX_LAZY_DONE, LX_LAZY_PID, "images/" LX_LAZY_SOCKET };
+	static const char *const old[] = { LX_LAZY_DONE, LX_LAZY_PID, LX_LAZY_SOCKET };
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(old); i++) {
 		path_in(m, old[i], path);
@@ -220,7 +220,7 @@ int lx_lazy_go(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err
 		r = link_images(m, "images/" LX_PAGES_PARENT_DIR, true, err);
 	if (r == 0)
 		r = fill_pipe(m, lazy, err);
-	path_in(m, "images/" LX_LAZY_SOCKET, path);
+	path_in(m, LX_LAZY_SOCKET, path);
 	if (r == 0)
 		r = wait_until(m, lazy, exists, path, err);
 	if (r == 0)

@@ -31,7 +31,7 @@
 #define LX_LAZY_PID    "lazy.pid"  /* the daemon's number */
 #define LX_LAZY_DONE   "lazy.done" /* it has done its work */
 #define LX_LAZY_LOG    "lazy-pages.log"
-#define LX_LAZY_SOCKET "lazy-pages.socket" /* CRIU's name for it */
+#define LX_LAZY_SOCKET "images/lazy-pages.socket" /* in the directory of the move; the name is CRIU's */
 
 /* The keeper's name, and its part of main(): lx-memory-keeper <move's directory> <CRIU>. */
 #define LX_LAZY_KEEPER "lx-memory-keeper"
