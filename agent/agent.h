@@ -24,6 +24,7 @@
 #include "agent/jobs.h"
 #include "agent/network/network.h"
 #include "agent/watch.h"
+#include "lib/list.h"
 #include "lib/map.h"
 #include "rpc/rpc.h"
 
@@ -60,11 +61,12 @@ struct lx_agent {
 	struct lx_watch watch;
 	Lxmgr__V1__SetPeersRequest *peers; /* peers.h; NULL: never told */
 	struct lx_usage *usage;
-	struct lx_map instances;      /* name -> struct lx_instance * */
-	struct lx_map images;         /* fingerprint -> Lxmgr__V1__Image * */
-	struct lx_map moves;          /* operation -> struct lx_agent_move * (move/) */
-	struct lx_map images_leaving; /* fingerprints that are being deleted -> (void *)1 */
-	struct lx_map fetches;        /* fingerprint -> what image/fetch.c has under way */
+	struct lx_map instances;                   /* name -> struct lx_instance * */
+	struct lx_map images;                      /* fingerprint -> Lxmgr__V1__Image * */
+	struct lx_map moves;                       /* operation -> struct lx_agent_move * (move/) */
+	TAILQ_HEAD(, lx_move_expecting) expecting; /* announcements that wait (move/expect.c) */
+	struct lx_map images_leaving;              /* fingerprints that are being deleted -> (void *)1 */
+	struct lx_map fetches;                     /* fingerprint -> what image/fetch.c has under way */
 };
 
 /* Everything up to serving; runs the loop while it waits (joining, probing what runs). */

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/instance/cards.h"
 #include "agent/instance/monitor.h"
@@ -202,7 +203,19 @@ static void on_job_progress(const Lxmgr__V1__ImageProgress *progress, void *arg)
 		t->progress(t, progress);
 }
 
-static const struct lx_job_events job_events = { .progress = on_job_progress, .done = on_job_done };
+static void on_job_started(int pid, int fd, void *arg)
+{
+	struct lx_task *t = arg;
+
+	if (fd >= 0)
+		close(fd);
+	if (t->started)
+		t->started(t, pid);
+}
+
+static const struct lx_job_events job_events = { .progress = on_job_progress,
+						 .started = on_job_started,
+						 .done = on_job_done };
 
 int lx_task_job(struct lx_task *t, enum lx_job_class class, Lxmgr__V1__WorkerJob *msg, lx_task_step step,
 		struct lx_err *err)
@@ -288,6 +301,8 @@ static void remove_instance(struct lx_instance *inst)
 	if (t) {
 		lx_err_set(&err, LX_NOT_FOUND, "instance %s does not exist any more", inst->name);
 		log_end(t, &err);
+		if (t->verb->finished)
+			t->verb->finished(t);
 		answer(t, &err);
 		lx_task_free(t);
 	}

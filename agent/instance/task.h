@@ -61,6 +61,7 @@ struct lx_task {
 	void (*next)(struct lx_task *t); /* store.c, stop.c */
 	unsigned ticks;
 	void (*progress)(struct lx_task *t, const Lxmgr__V1__ImageProgress *p); /* of the job; may be NULL */
+	void (*started)(struct lx_task *t, pid_t pid);                          /* the same */
 	struct lx_agent_move *move; /* move/: which one this is a part of, or NULL */
 	bool shutting_down;         /* waits for a clean shutdown */
 	bool restart;               /* ending.c: its guest asked for it */

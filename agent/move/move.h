@@ -3,7 +3,8 @@
  *
  *   moves.c      the journal in memory; what was under way when the agent ended
  *   send.c       source: SendInstance
- *   receive.c    destination: ExpectInstance, Transfer
+ *   expect.c     destination: ExpectInstance
+ *   receive.c    destination: Transfer
  *   outcome.c    asking the other agent how it ended; answering that
  *   relay.c      what the two workers say to each other
  *   watchers.c   telling the manager
@@ -59,9 +60,13 @@ bool lx_move_resume(struct lx_instance *inst);
 
 void lx_move_end_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 
+/* expect.c */
+void lx_move_expect_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
+/* A receiving has ended: those who waited for that have their turn. */
+void lx_move_expect_again(struct lx_agent *a);
+
 /* send.c, receive.c */
 void lx_move_send_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
-void lx_move_expect_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 void lx_move_transfer_open(struct lx_call *call, void *agent);
 void lx_move_check_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 extern const struct lx_verb lx_verb_send, lx_verb_receive;

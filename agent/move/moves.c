@@ -161,6 +161,7 @@ int lx_moves_load(struct lx_agent *a, struct lx_err *err)
 	lx_autoclosedir DIR *d = dir ? opendir(dir) : NULL;
 
 	lx_map_init(&a->moves, NULL);
+	TAILQ_INIT(&a->expecting);
 	if (!dir)
 		return lx_err_oom(err);
 	if (!d)

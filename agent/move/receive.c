@@ -1,5 +1,5 @@
 /*
- * The destination of a move: ExpectInstance by the manager, then Transfer by the source's agent.
+ * The destination of a move: Transfer by the source's agent, of what has been announced (expect.c).
  *
  *      EXPECTED    the manager has announced it: this operation, this instance, that node
  *      RUNNING     the stream is there; a worker takes it in (agent/worker/move/receive.c)
@@ -60,6 +60,7 @@ static void is_ours(struct lx_task *t, const Lxmgr__V1__WorkerResult *result)
 		lx_monitor_start(inst, result->monitor_pid);
 		lx_instance_move(inst, LX_RUNNING, NULL);
 	} else {
+		lx_monitor_stop(inst);
 		lx_instance_move(inst, LX_STOPPED, NULL);
 	}
 	lx_dump_dir_remove(inst->agent->run_dir, t->move->rec->operation);
@@ -210,6 +211,13 @@ static void on_received(struct lx_task *t, const struct lx_job_end *end)
 	}
 }
 
+/* It runs: whoever wants something of it need not wait until the last of its memory is in place. */
+static void on_started(struct lx_task *t, pid_t monitor)
+{
+	lx_monitor_start(t->inst, monitor);
+	lx_instance_move(t->inst, LX_RUNNING, NULL);
+}
+
 static void on_progress(struct lx_task *t, const Lxmgr__V1__ImageProgress *p)
 {
 	if (!lx_streq(p->phase, "thawed"))
@@ -229,6 +237,7 @@ static void finish_it(struct lx_task *t)
 	job.mode = m->rec->mode;
 	job.again = true;
 	t->progress = on_progress;
+	t->started = on_started;
 	if (t->attempts++ < ATTEMPTS && lx_cards_guard(t->inst, &err) == 0 &&
 	    lx_task_job(t, LX_JOB_MOVE,
 			lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_RECEIVE, &job.base),
@@ -262,6 +271,7 @@ static int start_worker(struct lx_task *t, struct lx_call *call, struct lx_err *
 	job.operation = m->rec->operation;
 	job.mode = m->rec->mode;
 	t->progress = on_progress;
+	t->started = on_started;
 	r = lx_cards_guard(t->inst, err);
 	if (r < 0) {
 		lx_worker_fds_close(&fds);
@@ -301,8 +311,10 @@ static void finished(struct lx_task *t)
 const struct lx_verb lx_verb_receive = {
 	.name = "receive",
 	.doing = "received",
+	.own = true, /* the move is over for who asked for it before the last is cleared away here */
 	.begin = begin,
 	.finished = finished,
+	.ended = lx_move_expect_again,
 };
 
 /* ------------------------------------------------------------------ the stream */
@@ -387,78 +399,4 @@ static const struct lx_call_events first_events = { .bytes = on_first };
 void lx_move_transfer_open(struct lx_call *call, void *arg)
 {
 	lx_call_set_events(call, &first_events, arg);
-}
-
-/* ------------------------------------------------------------------ the announcement */
-
-static int check_expected(const struct lx_agent *a, const Lxmgr__V1__AgentExpectInstanceRequest *req,
-			  struct lx_err *err)
-{
-	const Lxmgr__V1__InstanceSpec *spec = req->spec;
-
-	if (!spec || *spec->uuid == '\0' || spec->generation < 2 || *req->source == '\0')
-		return lx_err_set(err, LX_INVALID_ARGUMENT,
-				  "what is expected needs a specification, a generation and a source");
-	int r = lx_name_check("instance", spec->name, err);
-
-	if (r < 0)
-		return r;
-	if (!lx_map_has(&a->images, spec->image_fingerprint)) {
-		lx_err_set(err, LX_FAILED_PRECONDITION, "image %.12s of %s is not on node %s",
-			   spec->image_fingerprint, spec->name, a->node);
-		lx_err_hint(err, "lxmgr image fetch %.12s --target %s", spec->image_fingerprint, a->node);
-		return -ENOENT;
-	}
-	if (lx_map_has(&a->instances, spec->name))
-		return lx_err_set(err, LX_ALREADY_EXISTS, "node %s has an instance %s already", a->node,
-				  spec->name);
-	return 0;
-}
-
-static lx_move_record *new_record(const Lxmgr__V1__AgentExpectInstanceRequest *req)
-{
-	lx_move_record *rec = malloc(sizeof(*rec));
-
-	if (!rec)
-		return NULL;
-	lxmgr__v1__move_record__init(rec);
-	rec->role = LXMGR__V1__MOVE_ROLE__MOVE_ROLE_DESTINATION;
-	rec->state = STATE(EXPECTED);
-	rec->mode = req->mode;
-	rec->generation = req->spec->generation - 1;
-	rec->new_generation = req->spec->generation;
-	rec->start = req->mode == LXMGR__V1__MOVE_MODE__MOVE_MODE_NEAR_LIVE;
-	rec->spec = LX_PB_DUP(Lxmgr__V1__InstanceSpec, req->spec);
-	if (rec->spec && lx_pb_set(&rec->operation, req->operation) == 0 &&
-	    lx_pb_set(&rec->instance, req->spec->name) == 0 && lx_pb_set(&rec->peer, req->source) == 0 &&
-	    lx_pb_set(&rec->peer_address, req->source_address) == 0)
-		return rec;
-	lx_move_record_free(rec);
-	return NULL;
-}
-
-void lx_move_expect_call(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
-{
-	const Lxmgr__V1__AgentExpectInstanceRequest *req = (const void *)msg;
-	struct lx_agent *a = arg;
-	struct lx_agent_move *m = lx_move_find(a, req->operation);
-	struct lx_err err = LX_ERR_INIT;
-	int r = lx_move_operation_check(req->operation, &err);
-
-	/* Announced once more, perhaps otherwise, before anything came. */
-	if (r == 0 && m && m->rec->state == STATE(EXPECTED) && !m->task) {
-		lx_move_forget(m);
-		m = NULL;
-	}
-	if (r == 0 && !m) {
-		r = check_expected(a, req, &err);
-		lx_move_record *rec = r == 0 ? new_record(req) : NULL;
-
-		if (r == 0)
-			r = rec ? lx_move_add(a, rec, &m, &err) : lx_err_oom(&err);
-	}
-	if (r < 0)
-		lx_call_fail(call, &err);
-	else
-		lx_move_reply_status(m, call);
 }

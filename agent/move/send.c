@@ -278,12 +278,26 @@ static int start_worker(struct lx_task *t, struct lx_err *err)
 			       &fds, on_sent, err);
 }
 
+static int check_state(const struct lx_instance *inst, Lxmgr__V1__MoveMode mode, struct lx_err *err)
+{
+	if (inst->state == (mode == COLD ? LX_STOPPED : LX_RUNNING))
+		return 0;
+	lx_err_set(err, LX_FAILED_PRECONDITION, "%s is %s: that is not what this move is for", inst->name,
+		   lx_instance_state_name(inst));
+	return -EBUSY;
+}
+
 static int begin(struct lx_task *t, struct lx_err *err)
 {
 	struct lx_agent_move *m = t->move;
 	struct lx_err why = LX_ERR_INIT;
 
 	if (!m->resumed) {
+		/* It may have waited for its turn, and the guest may have ended meanwhile. */
+		if (check_state(t->inst, m->rec->mode, err) < 0) {
+			lx_move_abort(m, err);
+			return -EBUSY;
+		}
 		if (start_worker(t, &why) < 0) {
 			hang_up(m, NULL);
 			stays(t, &why);
@@ -326,20 +340,15 @@ const struct lx_verb lx_verb_send = {
 static int check(const struct lx_instance *inst, const Lxmgr__V1__AgentSendInstanceRequest *req,
 		 struct lx_err *err)
 {
-	bool up = inst->state == LX_RUNNING;
-
 	if (req->new_generation <= req->generation)
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "the new generation of %s must be a higher one",
 				  inst->name);
-	if (req->mode == COLD ? inst->state != LX_STOPPED : !up) {
-		lx_err_set(err, LX_FAILED_PRECONDITION, "%s is %s: that is not what this move is for",
-			   inst->name, lx_instance_state_name(inst));
-		return -EBUSY;
-	}
-	if (inst->task && !inst->task->verb->own)
-		return lx_err_set(err, LX_FAILED_PRECONDITION, "%s is being %s", inst->name,
-				  inst->task->verb->doing);
-	return inst->task ? lx_err_set(err, LX_UNAVAILABLE, "%s is just being looked after", inst->name) : 0;
+	int r = check_state(inst, req->mode, err);
+
+	if (r < 0 || !inst->task || (inst->task->verb->own && !inst->next))
+		return r;
+	return lx_err_set(err, LX_FAILED_PRECONDITION, "%s is being %s", inst->name,
+			  (inst->next ? inst->next : inst->task)->verb->doing);
 }
 
 static lx_move_record *new_record(const Lxmgr__V1__AgentSendInstanceRequest *req)

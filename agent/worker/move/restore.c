@@ -292,6 +292,14 @@ int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 	return r;
 }
 
+void lx_tell_running(const struct lx_receive *rx)
+{
+	struct lx_run run;
+
+	if (lx_run_load(rx->m.job, &run, NULL) == 1)
+		(void)lx_worker_send_started(rx->m.job->report, run.monitor, -1, NULL);
+}
+
 int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
 {
 	lx_hook_answer(&rx->held, 0);
@@ -300,6 +308,8 @@ int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
 	if (r == 0)
 		r = lx_instance_job_wait(&rx->restore, NULL, err);
 	lx_move_phase(&rx->m, "monitor");
+	if (r == 0)
+		lx_tell_running(rx);
 	if (r == 0 && rx->lazy.on) {
 		r = lx_lazy_wait(&rx->m, &rx->lazy, err);
 		lx_move_phase(&rx->m, "memory-in-place");
