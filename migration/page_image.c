@@ -171,30 +171,13 @@ int lx_page_image_write(const struct lx_page_image *image, struct lx_buf *out, s
 
 /* ------------------------------------------------------------------ copied ahead */
 
-/* Returns how many entries it takes: one, and one more for each LX_PAGES_LAZY_MAX. */
-static size_t add_lazy(struct lx_page_entry *to, const struct lx_page_run *run)
-{
-	size_t n = 0;
-
-	for (uint64_t at = run->start; at < run->end; n++) {
-		uint64_t end = run->end - at > LX_PAGES_LAZY_MAX ? at + LX_PAGES_LAZY_MAX : run->end;
-
-		to[n] = (struct lx_page_entry){ at, end, LX_PAGES_LAZY | LX_PAGES_PRESENT };
-		at = end;
-	}
-	return n;
-}
-
 int lx_page_image_sparse(uint32_t pages_id, const struct lx_page_runs *pages, struct lx_buf *out,
 			 struct lx_err *err)
 {
-	struct lx_page_image image = { .pages_id = pages_id };
+	struct lx_page_image image = { .pages_id = pages_id,
+				       .v = calloc(2 * pages->n + 1, sizeof(*image.v)) };
 	uint64_t at = LX_PAGE_SIZE;
-	size_t room = 2 * pages->n + 1;
 
-	for (size_t i = 0; i < pages->n; i++)
-		room += (pages->v[i].end - pages->v[i].start) / LX_PAGES_LAZY_MAX;
-	image.v = calloc(room, sizeof(*image.v));
 	if (!image.v)
 		return lx_err_oom(err);
 	for (size_t i = 0; i < pages->n; i++) {
@@ -202,7 +185,8 @@ int lx_page_image_sparse(uint32_t pages_id, const struct lx_page_runs *pages, st
 
 		if (at < run->start)
 			image.v[image.n++] = (struct lx_page_entry){ at, run->start, LX_PAGES_PRESENT };
-		image.n += add_lazy(&image.v[image.n], run);
+		image.v[image.n++] =
+			(struct lx_page_entry){ run->start, run->end, LX_PAGES_LAZY | LX_PAGES_PRESENT };
 		at = run->end;
 	}
 	int r = lx_page_image_write(&image, out, err);

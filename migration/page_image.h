@@ -42,12 +42,8 @@ int lx_page_image_write(const struct lx_page_image *image, struct lx_buf *out, s
  * The list for a pages file that is an image of the address space: the page at address A is at
  * offset A - LX_PAGE_SIZE, what is not there is a hole. Such a file can be written to in any
  * order and as often as one likes. `pages` are lazy; between them are entries for the holes,
- * which no reader asks for that goes by the lists of the dump. No lazy entry is longer than
- * LX_PAGES_LAZY_MAX: CRIU's daemon (4.2) has room in memory for the longest one, and an int for
- * its length.
+ * which no reader asks for that goes by the lists of the dump.
  */
-#define LX_PAGES_LAZY_MAX (16u << 20) /* bytes */
-
 static inline uint64_t lx_page_image_offset(uint64_t address)
 {
 	return address - LX_PAGE_SIZE;

@@ -277,21 +277,21 @@ def test_struck_with_memory_ahead(two, what):
     moving.wait_clean(two)
 
 
-def strike_daemon(cluster, i):
+def strike_keeper(cluster, i):
     moves = f"{cluster.agents[i].run_dir}/moves/"
-    found = find(lambda a: a[1:2] == ["lazy-pages"] and any(moves in x for x in a))
+    found = find(lambda a: a[0] == "lx-memory-keeper" and moves in a[1])
     for pid in found:
         machine.kill(pid)
     return bool(found)
 
 
 def test_memory_is_right_or_the_guest_is_booted(two):
-    """CRIU's daemon is killed while it puts memory in place: zeros must not be taken for it."""
+    """The keeper is killed while it puts memory in place: zeros must not be taken for it."""
     guest = Guest(two, "m1", megabytes=128)
     source = guest.home()
     ident = two.api.instances.Move(moving.request(two, "m1", 1 - source)).id
     assert Moment("destination:COMMITTED").watch(two, ident, source)
-    struck = strike_daemon(two, 1 - source)
+    struck = strike_keeper(two, 1 - source)
     op = moving.ended(two, ident, END_SECONDS)
     assert op.status == two.api.pb.OPERATION_STATUS_SUCCESS, op.error
     assert guest.home() == 1 - source and not guest.init(source)

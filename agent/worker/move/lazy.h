@@ -1,20 +1,20 @@
 /*
  * A guest that runs before all its memory is in place: its pages are in this node's memory
  * already, as images, but to copy a large heap out of them takes longer than a guest may stand
- * still. CRIU registers such memory with userfaultfd(2), and its daemon (criu lazy-pages) gives
- * each page when it is first touched, and all others meanwhile.
+ * still. CRIU registers such memory with userfaultfd(2), and a keeper (lazy_keeper.c) gives each
+ * page when it is first touched, and all others meanwhile.
  *
  * The source is not needed for any of this.
  *
- *   lx_lazy_start    before the freeze: the daemon has looked at the kernel and waits
- *   lx_lazy_go       the dump is complete: the daemon listens for CRIU's restore
+ *   lx_lazy_start    before the freeze: the keeper listens for CRIU's restore
+ *   lx_lazy_go       the dump is complete: CRIU may make userfaultfds
  *   lx_lazy_restored CRIU has registered all
  *   lx_lazy_wait     the guest runs; returns when all its memory is in place
  *
- * A daemon that ends before its time must not leave a guest that finds zeros where its memory
+ * A keeper that ends before its time must not leave a guest that finds zeros where its memory
  * was. Its descriptors are held here as well, so that the guest waits at such a page instead;
- * and a worker that takes over a move finds no LX_LAZY_DONE, which the daemon's keeper writes
- * (lazy_keeper.c). Either way the guest is ended.
+ * and a worker that takes over a move finds no LX_LAZY_DONE, the keeper's last act. Either way
+ * the guest is ended.
  */
 #ifndef LX_WORKER_MOVE_LAZY_H
 #define LX_WORKER_MOVE_LAZY_H
@@ -26,20 +26,22 @@
 
 #define LX_LAZY_FDS_MAX 4096
 
-/* Names in the move's directory; the last two in that of the images. */
-#define LX_LAZY_DIR    "lazy"      /* the dump as the daemon sees it */
-#define LX_LAZY_PID    "lazy.pid"  /* the daemon's number */
-#define LX_LAZY_DONE   "lazy.done" /* it has done its work */
-#define LX_LAZY_LOG    "lazy-pages.log"
-#define LX_LAZY_SOCKET "images/lazy-pages.socket" /* in the directory of the move; the name is CRIU's */
+/* Names in the move's directory. */
+#define LX_LAZY_PID  "keeper.pid"  /* the keeper's number: there is memory to keep */
+#define LX_LAZY_DONE "keeper.done" /* it has done its work */
+#define LX_LAZY_WHY  "keeper.why"  /* why it could not */
+/* In that of the images; the name is CRIU's. */
+#define LX_LAZY_SOCKET "lazy-pages.socket"
 
-/* The keeper's name, and its part of main(): lx-memory-keeper <move's directory> <CRIU>. */
-#define LX_LAZY_KEEPER "lx-memory-keeper"
+/* The keeper's name, and its part of main(): lx-memory-keeper <move's directory>, the socket as
+ * LX_LAZY_KEEPER_FD. */
+#define LX_LAZY_KEEPER    "lx-memory-keeper"
+#define LX_LAZY_KEEPER_FD 3
 int lx_lazy_keeper(int argc, char **argv);
 
 struct lx_lazy {
 	bool on;
-	pid_t pid; /* of the keeper; 0: none */
+	pid_t pid; /* of the keeper, our child; 0: none */
 	int fds[LX_LAZY_FDS_MAX];
 	unsigned n;     /* userfaultfds held */
 	int permission; /* lx_lazy_allow()'s, while CRIU needs it; -1 */
@@ -63,20 +65,20 @@ void lx_lazy_forbid(const char *move, int permission);
 /* Whether this kernel has what it takes. */
 bool lx_lazy_possible(void);
 
-int lx_lazy_start(const struct lx_move *m, const char *criu, struct lx_lazy *lazy, struct lx_err *err);
-int lx_lazy_go(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
+int lx_lazy_start(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
+void lx_lazy_go(const struct lx_move *m, struct lx_lazy *lazy);
 int lx_lazy_restored(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
 int lx_lazy_wait(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
-/* True while it is on and the daemon has failed, with `err` set. */
+/* True while it is on and the keeper has failed, with `err` set. */
 bool lx_lazy_failed(const struct lx_move *m, const struct lx_lazy *lazy, struct lx_err *err);
-/* At any time: the daemon is ended, unless it has done its work. */
+/* At any time: the keeper is ended, unless it has done its work. */
 void lx_lazy_end(const struct lx_move *m, struct lx_lazy *lazy);
 /* A dump with rounds of memory is in the directory: of a worker before this one. */
 bool lx_lazy_wanted(const struct lx_move *m);
 
 /*
  * For a worker that takes over a guest that runs: 0 when all its memory has come, or it had
- * none to come; waits for a daemon that is at work. Negative: the guest must not go on.
+ * none to come; waits for a keeper that is at work. Negative: the guest must not go on.
  */
 int lx_lazy_resume(const struct lx_move *m, struct lx_err *err);
 

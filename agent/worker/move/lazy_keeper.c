@@ -1,39 +1,195 @@
 /*
- * The keeper of CRIU's daemon: starts it, waits for it, takes back what a killed worker has left
- * allowed, and writes down that the daemon has done its work.
+ * The keeper of a guest's memory: a process of its own that outlives the worker which started
+ * it. It puts the memory in place (migration/lazy_memory.h), notes that this has been done, and
+ * takes back what was allowed for CRIU, also for a worker that has gone.
  *
- * A program of its own, so that it and the daemon outlive the worker: a guest that runs needs
- * them to the end, and who takes over the move needs to know how that was.
+ * Its part towards CRIU's restore is that of `criu lazy-pages` (criu/uffd.c, CRIU 4): on one
+ * connection a process's number as an int, then a byte that carries its userfaultfd, for each;
+ * of a process that is a zombie the number is negative and nothing follows; and FINISHED when
+ * all are restored. Until then only what is touched is put in place.
+ *
+ * A descriptor is kept until the memory of all is in place, also of a process that has its own:
+ * the worker holds it as well (lazy.h), and what the kernel tells by it must be read.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/worker/move/lazy.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/log.h"
 #include "lib/str.h"
-#include "migration/criu_kill.h"
+#include "migration/lazy_memory.h"
+#include "migration/page_image.h"
 
-static void become_daemon(const char *move, const char *criu)
+#define FINISHED 0x52535446
+
+struct keeper {
+	int images; /* directory of the memory's images, or -1: there are none */
+	int crius;  /* socket; -1: it has finished */
+	struct lx_lazy_memory *v;
+	struct pollfd *polls; /* of each, and of the socket behind them */
+	size_t n, room;
+};
+
+/* ------------------------------------------------------------------ its table */
+
+static int add(struct keeper *k, struct lx_lazy_memory m, struct lx_err *err)
 {
-	lx_autofree char *mark = lx_asprintf(LX_MOVE_MARK "=%s/hook", move);
-	lx_autofree char *dir = lx_path_join(move, LX_LAZY_DIR), *images = lx_path_join(move, "images");
-	char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-	char *env[] = { path, mark, NULL };
-	const char *argv[] = { criu,   "lazy-pages", "--images-dir", dir,   "--work-dir",
-			       images, "--log-file", LX_LAZY_LOG,    "-v1", NULL };
+	if (k->n == k->room) {
+		size_t room = 2 * k->room + 32;
+		struct lx_lazy_memory *v = realloc(k->v, room * sizeof(*v));
 
-	if (mark && dir && images)
-		execve(criu, (char *const *)(uintptr_t)argv, env);
-	_exit(127);
+		if (v)
+			k->v = v;
+		struct pollfd *polls = realloc(k->polls, (room + 1) * sizeof(*polls));
+
+		if (polls)
+			k->polls = polls;
+		if (!v || !polls) {
+			lx_lazy_memory_release(&m);
+			return lx_err_oom(err);
+		}
+		k->room = room;
+	}
+	k->v[k->n++] = m;
+	return 0;
 }
 
+static void release(struct keeper *k)
+{
+	for (size_t i = 0; i < k->n; i++)
+		lx_lazy_memory_release(&k->v[i]);
+	free(k->v);
+	free(k->polls);
+	if (k->images >= 0)
+		close(k->images);
+	if (k->crius >= 0)
+		close(k->crius);
+}
+
+/* ------------------------------------------------------------------ CRIU's restore */
+
+static int recv_fd(int sock)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	char byte;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof(control.space),
+	};
+	int fd = -1;
+
+	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != 1)
+		return -1;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	return fd;
+}
+
+static int hear_criu(struct keeper *k, struct lx_err *err)
+{
+	int word = 0;
+
+	if (recv(k->crius, &word, sizeof(word), MSG_WAITALL) != sizeof(word))
+		return lx_err_set(err, LX_ABORTED, "CRIU's restore ended before all was restored");
+	if (word == FINISHED) {
+		close(k->crius);
+		k->crius = -1;
+		return 0;
+	}
+	if (word < 0)
+		return 0;
+	int uffd = recv_fd(k->crius);
+
+	if (uffd < 0)
+		return lx_err_set(err, LX_DATA_LOSS, "CRIU's restore gave no userfaultfd of process %d",
+				  word);
+	struct lx_lazy_memory m;
+	int r = lx_lazy_memory_open(k->images, word, uffd, &m, err);
+
+	return r < 0 ? r : add(k, m, err);
+}
+
+/* ------------------------------------------------------------------ the loop */
+
+static int listen_to_all(struct keeper *k, int timeout)
+{
+	size_t n = k->n;
+
+	for (size_t i = 0; i < n; i++)
+		k->polls[i] = (struct pollfd){ .fd = k->v[i].uffd, .events = POLLIN };
+	k->polls[n] = (struct pollfd){ .fd = k->crius, .events = POLLIN };
+	return poll(k->polls, n + 1, timeout);
+}
+
+static int serve_all(struct keeper *k, struct lx_err *err)
+{
+	int r = 0;
+
+	/* Those that come by a fork are listened to from the next time on. */
+	for (size_t i = 0, n = k->n; i < n && r == 0; i++) {
+		struct lx_lazy_memory child;
+
+		if (!(k->polls[i].revents & POLLIN))
+			continue;
+		r = lx_lazy_memory_serve(&k->v[i], &child, err);
+		if (r == 1)
+			r = add(k, child, err);
+	}
+	return r;
+}
+
+/* One chunk of anybody's. 1: there is none left. */
+static int step(struct keeper *k, struct lx_err *err)
+{
+	int r = 1;
+
+	for (size_t i = 0; i < k->n && r == 1; i++)
+		r = lx_lazy_memory_step(&k->v[i], err);
+	return r;
+}
+
+static int keep(struct keeper *k, struct lx_err *err)
+{
+	int r = 0;
+
+	while (r == 0) {
+		int n = listen_to_all(k, k->crius >= 0 ? -1 : 0);
+
+		if (n < 0 && errno != EINTR)
+			return lx_err_errno(err, errno, "cannot listen to the guest's processes");
+		bool heard = n > 0 && k->polls[k->n].revents;
+
+		if (n > 0)
+			r = serve_all(k, err);
+		if (r == 0 && heard)
+			r = hear_criu(k, err);
+		if (r == 0 && k->crius < 0)
+			r = step(k, err);
+	}
+	return r == 1 ? 0 : r;
+}
+
+/* ------------------------------------------------------------------ life */
+
+/* The socket is LX_LAZY_KEEPER_FD, as the worker has left it; nothing else of the worker's stays. */
 static void cut_off(void)
 {
 	int null = open("/dev/null", O_RDWR);
@@ -41,7 +197,7 @@ static void cut_off(void)
 	(void)setpgid(0, 0);
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		dup2(null, fd);
-	syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
+	syscall(SYS_close_range, LX_LAZY_KEEPER_FD + 1, ~0u, 0);
 }
 
 static bool note(const char *move, const char *name, const char *text)
@@ -51,25 +207,49 @@ static bool note(const char *move, const char *name, const char *text)
 	return path && lx_write_file_atomic(path, text, strlen(text), 0600, NULL) == 0;
 }
 
+static int keep_memory(const char *move, struct lx_err *err)
+{
+	lx_autofree char *images = lx_path_join(move, "images/" LX_PAGES_PARENT_DIR);
+	struct keeper k = { .images = -1, .crius = -1 };
+	int r = images ? 0 : lx_err_oom(err);
+
+	if (r == 0) {
+		k.crius = accept4(LX_LAZY_KEEPER_FD, NULL, NULL, SOCK_CLOEXEC);
+		if (k.crius < 0)
+			r = lx_err_errno(err, errno, "cannot wait for CRIU's restore");
+	}
+	close(LX_LAZY_KEEPER_FD);
+	/* By now they are all here. */
+	if (r == 0)
+		k.images = open(images, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r == 0 && k.images < 0 && errno != ENOENT)
+		r = lx_err_errno(err, errno, "cannot open %s", images);
+	/* Room for the socket's place among those who are listened to. */
+	if (r == 0) {
+		k.polls = calloc(1, sizeof(*k.polls));
+		r = k.polls ? keep(&k, err) : lx_err_oom(err);
+	}
+	release(&k);
+	return r;
+}
+
 int lx_lazy_keeper(int argc, char **argv)
 {
+	struct lx_err err = LX_ERR_INIT;
 	char number[32];
-	int status = -1;
 
-	if (argc != 3) {
+	if (argc != 2) {
 		fprintf(stderr, LX_LAZY_KEEPER ": this program is started by lx-move-worker\n");
 		return EXIT_FAILURE;
 	}
 	cut_off();
-	pid_t daemon = fork();
-
-	if (daemon == 0)
-		become_daemon(argv[1], argv[2]);
-	snprintf(number, sizeof(number), "%d", (int)daemon);
-	if (daemon < 0 || !note(argv[1], LX_LAZY_PID, number))
+	snprintf(number, sizeof(number), "%d", (int)getpid());
+	if (!note(argv[1], LX_LAZY_PID, number))
 		return EXIT_FAILURE;
-	while (waitpid(daemon, &status, 0) < 0 && errno == EINTR)
-		;
+	int r = keep_memory(argv[1], &err);
+
+	if (r < 0)
+		(void)note(argv[1], LX_LAZY_WHY, err.msg);
 	lx_lazy_forbid(argv[1], -1);
-	return status == 0 && note(argv[1], LX_LAZY_DONE, "") ? EXIT_SUCCESS : EXIT_FAILURE;
+	return r == 0 && note(argv[1], LX_LAZY_DONE, "") ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -258,7 +258,7 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 	if (r == 0)
 		r = lx_hooks_open(socket, &rx->hooks, err);
 	if (r == 0 && rx->lazy.on)
-		r = lx_lazy_start(&rx->m, criu, &rx->lazy, err);
+		r = lx_lazy_start(&rx->m, &rx->lazy, err);
 	return r < 0 ? r : lx_instance_job_start(&rx->m, &msg, &rx->restore, err);
 }
 
@@ -278,12 +278,11 @@ int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err)
 
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 {
-	int r = rx->lazy.on ? lx_lazy_go(&rx->m, &rx->lazy, err) : 0;
+	if (rx->lazy.on)
+		lx_lazy_go(&rx->m, &rx->lazy);
+	lx_hook_answer(&rx->held, 0);
+	int r = steps_until(rx, "post-restore", err);
 
-	if (r == 0) {
-		lx_hook_answer(&rx->held, 0);
-		r = steps_until(rx, "post-restore", err);
-	}
 	if (r == 0 && rx->lazy.on)
 		r = lx_lazy_restored(&rx->m, &rx->lazy, err);
 	lx_move_phase(&rx->m, "restore");
