@@ -68,6 +68,8 @@ TAILQ_HEAD(job_list, lx_job);
 struct lx_jobs {
 	uv_loop_t *loop;
 	struct lx_jobs_options opt;
+	struct lx_spawned zygote; /* pid 0: there is none */
+	struct lx_fdwatch *on_zygote_exit;
 	struct lx_spawned spare;
 	struct lx_timer *spare_timer;
 	struct job_list queued;
@@ -127,14 +129,45 @@ static void free_job(struct lx_job *job)
 
 /* ------------------------------------------------------------------ the spare worker */
 
+static void drop_zygote(void *arg, int events)
+{
+	struct lx_jobs *js = arg;
+
+	lx_fdwatch_drop(&js->on_zygote_exit);
+	lx_spawned_discard(&js->zygote);
+}
+
+static int make_zygote(struct lx_jobs *js, struct lx_err *err)
+{
+	int r = lx_spawn_zygote(js->opt.libexec_dir, js->opt.state_dir, &js->zygote, err);
+
+	return r < 0 ? r
+		     : lx_fdwatch_start(js->loop, js->zygote.pidfd, UV_READABLE, drop_zygote, js,
+					&js->on_zygote_exit, err);
+}
+
+/* Out of the zygote; when that has come to harm the program is loaded anew, and another zygote made. */
+static int make_instance_worker(struct lx_jobs *js, struct lx_spawned *ret, struct lx_err *err)
+{
+	struct lx_err why = LX_ERR_INIT;
+	int r = 0;
+
+	if (js->zygote.pid == 0)
+		r = make_zygote(js, &why);
+	if (r == 0 && lx_spawn_from(&js->zygote, ret, &why) == 0)
+		return 0;
+	lx_warn("no zygote of workers", "error=\"%s\"", why.msg);
+	drop_zygote(js, 0);
+	return lx_spawn_worker(js->opt.libexec_dir, LX_WORKER_INSTANCE, js->opt.state_dir, ret, err);
+}
+
 static void make_spare(void *arg)
 {
 	struct lx_jobs *js = arg;
 	struct lx_err err = LX_ERR_INIT;
 
 	lx_timer_drop(&js->spare_timer);
-	if (js->spare.pid == 0 &&
-	    lx_spawn_worker(js->opt.libexec_dir, LX_WORKER_INSTANCE, js->opt.state_dir, &js->spare, &err) < 0)
+	if (js->spare.pid == 0 && make_instance_worker(js, &js->spare, &err) < 0)
 		lx_warn("no spare worker", "error=\"%s\"", err.msg);
 }
 
@@ -297,7 +330,9 @@ static int employ(struct lx_job *job, struct lx_err *err)
 			return 0;
 		lx_spawned_discard(&job->worker); /* somebody ended it while it waited */
 	}
-	int r = lx_spawn_worker(js->opt.libexec_dir, kind, js->opt.state_dir, &job->worker, err);
+	int r = kind == LX_WORKER_INSTANCE
+			? make_instance_worker(js, &job->worker, err)
+			: lx_spawn_worker(js->opt.libexec_dir, kind, js->opt.state_dir, &job->worker, err);
 
 	if (r < 0)
 		return r;
@@ -476,7 +511,7 @@ int lx_jobs_open(uv_loop_t *loop, const struct lx_jobs_options *opt, struct lx_j
 		return lx_err_oom(err);
 	js->loop = loop;
 	js->opt = *opt;
-	js->spare = LX_SPAWNED_NONE;
+	js->zygote = js->spare = LX_SPAWNED_NONE;
 	TAILQ_INIT(&js->queued);
 	TAILQ_INIT(&js->running);
 	make_spare(js);
@@ -505,5 +540,7 @@ void lx_jobs_close(struct lx_jobs *js)
 	}
 	lx_timer_stop(js->spare_timer);
 	lx_spawned_release(&js->spare);
+	lx_fdwatch_stop(js->on_zygote_exit);
+	lx_spawned_release(&js->zygote);
 	free(js);
 }

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "agent/worker/proto.h"
+#include "agent/worker/zygote.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/str.h"
@@ -136,11 +137,14 @@ static void environment(enum lx_worker_kind kind, char *envp[LX_ARRAY_SIZE(proxy
 	envp[n] = NULL;
 }
 
-static int spawn(const char *path, enum lx_worker_kind kind, const char *state_dir, int sock, pid_t *ret_pid)
+/* `as` is a further argument, or NULL. */
+static int spawn(const char *path, enum lx_worker_kind kind, const char *state_dir, const char *as, int sock,
+		 pid_t *ret_pid)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
-	char *argv[] = { (char *)(uintptr_t)programs[kind], (char *)(uintptr_t)state_dir, NULL };
+	char *argv[] = { (char *)(uintptr_t)programs[kind], (char *)(uintptr_t)state_dir,
+			 (char *)(uintptr_t)as, NULL };
 	char *envp[LX_ARRAY_SIZE(proxy_variables) + 3];
 	int r;
 
@@ -167,8 +171,20 @@ bool lx_spawn_is_worker(const char *program)
 	return false;
 }
 
-int lx_spawn_worker(const char *dir, enum lx_worker_kind kind, const char *state_dir, struct lx_spawned *ret,
-		    struct lx_err *err)
+/* Its number is known: it is our child and not yet waited for, so that it cannot mean another process. */
+static int watch(struct lx_spawned *w, const char *what, struct lx_err *err)
+{
+	w->pidfd = (int)syscall(SYS_pidfd_open, w->pid, 0);
+	if (w->pidfd >= 0)
+		return 0;
+	int r = lx_err_errno(err, errno, "cannot watch %s", what);
+
+	lx_spawned_discard(w);
+	return r;
+}
+
+static int start(const char *dir, enum lx_worker_kind kind, const char *state_dir, const char *as,
+		 struct lx_spawned *ret, struct lx_err *err)
 {
 	struct lx_spawned w = LX_SPAWNED_NONE;
 	int worker_end;
@@ -180,23 +196,46 @@ int lx_spawn_worker(const char *dir, enum lx_worker_kind kind, const char *state
 
 	if (r < 0)
 		return r;
-	r = spawn(path, kind, state_dir, worker_end, &w.pid);
+	r = spawn(path, kind, state_dir, as, worker_end, &w.pid);
 	close(worker_end);
 	if (r < 0) {
 		close(w.sock);
 		return lx_err_errno(err, r, "cannot start %s", path);
 	}
-	/* It is our child and not yet waited for: the number cannot mean another process. */
-	w.pidfd = (int)syscall(SYS_pidfd_open, w.pid, 0);
-	if (w.pidfd < 0) {
-		r = -errno;
-		lx_spawned_kill(&w, SIGKILL);
-		waitpid(w.pid, NULL, 0);
+	r = watch(&w, path, err);
+	if (r == 0)
+		*ret = w;
+	return r;
+}
+
+int lx_spawn_worker(const char *dir, enum lx_worker_kind kind, const char *state_dir, struct lx_spawned *ret,
+		    struct lx_err *err)
+{
+	return start(dir, kind, state_dir, NULL, ret, err);
+}
+
+int lx_spawn_zygote(const char *dir, const char *state_dir, struct lx_spawned *ret, struct lx_err *err)
+{
+	return start(dir, LX_WORKER_INSTANCE, state_dir, LX_ZYGOTE_ARGUMENT, ret, err);
+}
+
+int lx_spawn_from(const struct lx_spawned *zygote, struct lx_spawned *ret, struct lx_err *err)
+{
+	struct lx_spawned w = LX_SPAWNED_NONE;
+	int worker_end, r = lx_worker_socketpair(&w.sock, &worker_end, err);
+
+	if (r < 0)
+		return r;
+	w.pid = lx_zygote_fork(zygote->sock, worker_end, err);
+	close(worker_end);
+	if (w.pid < 0) {
 		close(w.sock);
-		return lx_err_errno(err, r, "cannot watch %s", path);
+		return (int)w.pid;
 	}
-	*ret = w;
-	return 0;
+	r = watch(&w, programs[LX_WORKER_INSTANCE], err);
+	if (r == 0)
+		*ret = w;
+	return r;
 }
 
 void lx_spawned_kill(const struct lx_spawned *w, int sig)

@@ -33,6 +33,12 @@ int lx_spawn_find(char **ret_dir, struct lx_err *err);
  */
 int lx_spawn_worker(const char *dir, enum lx_worker_kind kind, const char *state_dir, struct lx_spawned *ret,
 		    struct lx_err *err);
+/*
+ * A zygote of instance workers (agent/worker/zygote.h), to be had like a worker and ended like
+ * one; and a worker out of it. When the latter fails the zygote is of no use any more.
+ */
+int lx_spawn_zygote(const char *dir, const char *state_dir, struct lx_spawned *ret, struct lx_err *err);
+int lx_spawn_from(const struct lx_spawned *zygote, struct lx_spawned *ret, struct lx_err *err);
 /* Is this the name of a worker program? */
 bool lx_spawn_is_worker(const char *program);
 

@@ -40,14 +40,14 @@ def run(*argv):
 
 
 def memory(pid):
-    """RSS and PSS of a process in MiB."""
+    """RSS of a process, and what of that is its own and no other's, in MiB."""
     values = {}
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
         for line in f:
             name, _, rest = line.partition(":")
-            if name in ("Rss", "Pss"):
+            if name in ("Rss", "Private_Clean", "Private_Dirty"):
                 values[name] = int(rest.split()[0]) / 1024
-    return values["Rss"], values["Pss"]
+    return values["Rss"], values["Private_Clean"] + values["Private_Dirty"]
 
 
 def parent(pid):
@@ -186,8 +186,8 @@ def table(out):
         (f"delete --force of {MANY} running", f"{out['delete_many']:.1f} s", "", "10 s"),
         (f"manager + agent resident, {MANY} running",
          f"{total:.1f} MiB ({out['manager'][0]:.1f} + {out['agent'][0]:.1f})", "", "30 MB"),
-        ("container monitor, RSS / PSS", f"{out['monitor'][0]:.1f} / {out['monitor'][1]:.1f} MiB",
-         f"lxc-start's {out['monitor_floor'][0]:.1f} / {out['monitor_floor'][1]:.1f} MiB", "no more"),
+        ("container monitor: its own memory / RSS", f"{out['monitor'][1]:.2f} / {out['monitor'][0]:.1f} MiB",
+         f"lxc-start's {out['monitor_floor'][1]:.2f} / {out['monitor_floor'][0]:.1f} MiB", "no more"),
     ]
 
 

@@ -1102,6 +1102,27 @@ def test_spare_worker_killed(lab, web):
         assert lab.exec(web, "true")[0].code == 0
 
 
+def started(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return int(f.read().rpartition(")")[2].split()[19])
+
+
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
+def test_zygote_is_no_help(lab, name, sig):
+    """Workers come out of one process; without it they come as well, and there is a new one afterwards."""
+    zygote = min(wait_for(lambda: len(lab.children()) > 1 and lab.children()), key=started)
+    os.kill(zygote, sig)
+    # What waits for a job already came out of it before.
+    for pid in lab.children():
+        if pid != zygote:
+            os.kill(pid, signal.SIGKILL)
+    lab.create(name, start=True)
+    assert lab.exec(name, "true")[0].code == 0
+    wait_for(lambda: not alive(zygote))
+    lab.delete(name)
+    wait_for(lambda: len(lab.children()) > 1)
+
+
 def test_one_agent_a_state_directory(lab):
     argv = [agentlab.AGENT, "--state-dir", lab.state, "--run-dir", lab.run, "--listen", "127.0.0.1:0"]
     second = subprocess.run(argv, capture_output=True, text=True, timeout=20)

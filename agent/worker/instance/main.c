@@ -9,7 +9,7 @@
  * Under another name it stands in for CRIU (stand_in.c).
  *
  * The program stays small on purpose: liblxc's monitor is a fork of it, one for each
- * running container.
+ * running container. That is also why it has a life as a zygote (agent/worker/zygote.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 
 #include "agent/worker/instance/job.h"
 #include "agent/worker/instance/stand_in.h"
+#include "agent/worker/zygote.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 
@@ -79,13 +80,16 @@ int main(int argc, char **argv)
 	lx_log_init("lx-instance-worker", LX_LOG_WARN);
 	umask(022);
 	unsetenv("LD_BIND_NOW"); /* the agent's wish for this program alone */
-	/* No program started from here, least of all in a guest, may inherit the agent's socket. */
-	if (fcntl(LX_WORKER_FD, F_SETFD, FD_CLOEXEC) < 0) {
+	if (fcntl(LX_WORKER_FD, F_GETFD) < 0) {
 		lx_error("descriptor 3 is not open: this program is started by lxagentd", "");
 		return EXIT_FAILURE;
 	}
-	int r = lx_worker_recv_job(LX_WORKER_FD, &msg, &job.fds, &err);
+	int r = argc > 2 && strcmp(argv[2], LX_ZYGOTE_ARGUMENT) == 0 ? lx_zygote_serve() : 1;
 
+	/* No program started from here, least of all in a guest, may inherit the agent's socket. */
+	(void)fcntl(LX_WORKER_FD, F_SETFD, FD_CLOEXEC);
+	if (r == 1)
+		r = lx_worker_recv_job(LX_WORKER_FD, &msg, &job.fds, &err);
 	if (r == 0)
 		return EXIT_SUCCESS;
 	if (r < 0) {

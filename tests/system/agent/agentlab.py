@@ -408,7 +408,7 @@ class Lab:
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
-                if f.read() == f"{program}\0{self.state}\0".encode():
+                if f.read().startswith(f"{program}\0{self.state}\0".encode()):
                     found.append(int(pid))
         return found
 
