@@ -38,6 +38,11 @@ LX_CHECK(ifname);
 LX_CHECK(hwaddr);
 LX_CHECK(ipv4); /* an address, or "none" */
 LX_CHECK(ipv6);
+LX_CHECK(size);        /* key->min to key->max */
+LX_CHECK(guest_path);  /* where a device can be in the guest */
+LX_CHECK(host_path);   /* any path of the node */
+LX_CHECK(disk_source); /* such a path, or memory */
+LX_CHECK(mode);        /* octal permissions */
 
 #undef LX_CHECK
 

@@ -11,6 +11,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "profiles/check.h"
+#include "profiles/host_device.h"
 #include "profiles/value.h"
 
 #define OPTIONS_MAX 32
@@ -21,6 +22,8 @@ static const struct {
 } types[] = {
 	{ "disk", LX_KEY_DISK },
 	{ "nic", LX_KEY_NIC },
+	{ "unix-char", LX_KEY_UNIX_CHAR },
+	{ "unix-block", LX_KEY_UNIX_BLOCK },
 };
 
 static int unknown_type(const char *name, const char *type, struct lx_err *err)
@@ -33,7 +36,7 @@ static int unknown_type(const char *name, const char *type, struct lx_err *err)
 	else
 		r = lx_err_set(err, LX_INVALID_ARGUMENT, "device %s: there is no device type %s", name,
 			       lx_value_show(&s, type));
-	lx_err_hint(err, "Use type=disk, type=nic or type=none.");
+	lx_err_hint(err, "Use type=disk, type=nic, type=unix-char, type=unix-block or type=none.");
 	return r;
 }
 
@@ -112,6 +115,23 @@ static int check_nic_name(const char *name, const struct lx_map *options, struct
 	return r;
 }
 
+/* What the options of each kind must be like together. */
+static int check_together(const char *name, enum lx_key_subject subject, const struct lx_map *options,
+			  struct lx_err *err)
+{
+	switch (subject) {
+	case LX_KEY_NIC:
+		return check_nic_name(name, options, err);
+	case LX_KEY_DISK:
+		return lx_host_device_check_disk(name, options, err);
+	case LX_KEY_UNIX_CHAR:
+	case LX_KEY_UNIX_BLOCK:
+		return lx_host_device_check_node(name, options, err);
+	default:
+		return 0;
+	}
+}
+
 int lx_device_check(const char *name, const struct lx_map *options, struct lx_err *err)
 {
 	int r = lx_name_check("device", name, err);
@@ -129,9 +149,7 @@ int lx_device_check(const char *name, const struct lx_map *options, struct lx_er
 		if (strcmp(type, types[i].type) != 0)
 			continue;
 		r = check_options(name, types[i].subject, type, options, err);
-		if (r == 0 && types[i].subject == LX_KEY_NIC)
-			r = check_nic_name(name, options, err);
-		return r;
+		return r < 0 ? r : check_together(name, types[i].subject, options, err);
 	}
 	return unknown_type(name, type, err);
 }

@@ -4,9 +4,9 @@
  * from is kept, so that `lxmgr info` can tell.
  *
  * What can go wrong: more keys or devices than allowed, and devices that are good each but
- * not together (two root disks, two cards of one name). Keys and devices are not checked
- * again one by one: that was done when they were stored, and an instance made by another
- * version must still expand.
+ * not together (two root disks, two cards of one name, a disk inside another). Keys and devices are not
+ * checked again one by one: that was done when they were stored, and an instance made by another version must
+ * still expand.
  */
 #include "profiles/profiles.h"
 
@@ -16,6 +16,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/host_device.h"
 
 static void free_options(void *value)
 {
@@ -133,10 +134,8 @@ static const char *claim_of(const char *name, const struct lx_map *options)
 {
 	const char *type = lx_map_get(options, "type");
 
-	if (lx_streq(type, "disk"))
-		return lx_map_get(options, "path");
 	if (!lx_streq(type, "nic"))
-		return NULL;
+		return lx_host_device_path(options);
 	const char *guest_name = lx_map_get(options, "name");
 
 	return guest_name ? guest_name : name;
@@ -195,6 +194,8 @@ int lx_expand(const struct lx_layer *layers, size_t n, struct lx_expanded *ret, 
 		r = check_counts(lx_map_count(&e.config), lx_map_count(&e.devices), err);
 	if (r == 0)
 		r = check_claims(&e, err);
+	if (r == 0)
+		r = lx_host_devices_check_places(&e.devices, err);
 	if (r < 0)
 		lx_expanded_release(&e);
 	else

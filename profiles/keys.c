@@ -26,14 +26,19 @@
 #define RLIMIT_MAX           INT64_MAX
 #define MTU_MIN              1280 /* IPv6 */
 #define MTU_MAX              65535
+#define TMPFS_MIN            (UINT64_C(64) << 10)
+#define GUEST_ID_MAX         65535 /* of the ids each container has */
+#define DEVICE_MAJOR_MAX     4095
+#define DEVICE_MINOR_MAX     1048575
 
 static const char *const bools[] = { "true", "false", NULL };
 static const char *const apparmor[] = { "auto", "enforce", "complain", "unconfined", NULL };
 static const char *const none[] = { "none", NULL };
 static const char *const autostart[] = { "true", "false", "last-state", NULL };
-static const char *const root_paths[] = { "/", NULL };
 static const char *const disk[] = { "disk", NULL };
 static const char *const nic[] = { "nic", NULL };
+static const char *const unix_char[] = { "unix-char", NULL };
+static const char *const unix_block[] = { "unix-block", NULL };
 
 /* A row; what not every row has (.values, .min, .max, .required) comes last. */
 #define KEY(whose, when, its_name, its_type, its_default, its_check, its_help, ...)                          \
@@ -46,6 +51,25 @@ static const char *const nic[] = { "nic", NULL };
 #define RLIMIT(resource, greatest, what)                                                                     \
 	KEY(INSTANCE, RESTART, "limits.kernel." resource, "rlimit", "", rlimit, what " (soft:hard, or one)", \
 	    .max = (greatest))
+
+/* The two types of device nodes have the same options. */
+#define NODE(whose, its_type, its_values)                                                                    \
+	KEY(whose, RESTART, "type", "enum", "", enum, its_type, .values = its_values, .required = true),     \
+		KEY(whose, RESTART, "source", "path", "", host_path,                                         \
+		    "Device node on the machine; not needed with path, major and minor"),                    \
+		KEY(whose, RESTART, "path", "path", "", guest_path,                                          \
+		    "Where it is in the guest; default: as on the machine"),                                 \
+		KEY(whose, RESTART, "major", "integer", "", integer,                                         \
+		    "Major number; default: that of the source", .max = DEVICE_MAJOR_MAX),                   \
+		KEY(whose, RESTART, "minor", "integer", "", integer,                                         \
+		    "Minor number; default: that of the source", .max = DEVICE_MINOR_MAX),                   \
+		KEY(whose, RESTART, "mode", "mode", "660", mode, "Its permissions in the guest"),            \
+		KEY(whose, RESTART, "uid", "integer", "0", integer, "Its owner in the guest",                \
+		    .max = GUEST_ID_MAX),                                                                    \
+		KEY(whose, RESTART, "gid", "integer", "0", integer, "Its group in the guest",                \
+		    .max = GUEST_ID_MAX),                                                                    \
+		KEY(whose, RESTART, "required", "bool", "true", bool,                                        \
+		    "Without the source no start; false: then it is left out", .values = bools)
 
 /* clang-format off */
 static const struct lx_config_key keys[] = {
@@ -113,8 +137,19 @@ static const struct lx_config_key keys[] = {
 
 	KEY(DISK, RESTART, "type", "enum", "", enum,
 	    "disk: a file system", .values = disk, .required = true),
-	KEY(DISK, RESTART, "path", "path", "", enum,
-	    "Where it is in the guest: / is the root file system", .values = root_paths, .required = true),
+	KEY(DISK, RESTART, "path", "path", "", guest_path,
+	    "Where it is in the guest: / is the root file system", .required = true),
+	KEY(DISK, RESTART, "source", "path", "", disk_source,
+	    "Directory or file of the machine (admins only), or tmpfs: for memory; none for the root"),
+	KEY(DISK, RESTART, "size", "size", "", size,
+	    "How much a tmpfs: may hold; default: half of the machine's memory",
+	    .min = TMPFS_MIN, .max = MEMORY_MAX),
+	KEY(DISK, RESTART, "readonly", "bool", "false", bool,
+	    "The guest may not write to it", .values = bools),
+	KEY(DISK, RESTART, "optional", "bool", "false", bool,
+	    "Start without it where the machine has no such source", .values = bools),
+	KEY(DISK, RESTART, "recursive", "bool", "false", bool,
+	    "With what is mounted below the source when the instance starts", .values = bools),
 	KEY(DISK, LIVE, "limits.max", "disk-rate", "", disk_rate,
 	    "Reading and writing alike, where they have no bound of their own", .min = DISK_RATE_MIN),
 	KEY(DISK, LIVE, "limits.read", "disk-rate", "", disk_rate,
@@ -150,6 +185,9 @@ static const struct lx_config_key keys[] = {
 	    "Drop frames from other MAC addresses than its own", .values = bools),
 	KEY(NIC, LIVE, "security.port_isolation", "bool", "false", bool,
 	    "Do not let it reach other cards on its machine that have this too", .values = bools),
+
+	NODE(UNIX_CHAR, "unix-char: a character device of the machine (admins only)", unix_char),
+	NODE(UNIX_BLOCK, "unix-block: a block device of the machine (admins only)", unix_block),
 };
 /* clang-format on */
 
@@ -157,6 +195,8 @@ const char *const lx_key_subject_names[] = {
 	[LX_KEY_INSTANCE] = "instance",
 	[LX_KEY_DISK] = "device disk",
 	[LX_KEY_NIC] = "device nic",
+	[LX_KEY_UNIX_CHAR] = "device unix-char",
+	[LX_KEY_UNIX_BLOCK] = "device unix-block",
 };
 const size_t lx_n_key_subjects = LX_ARRAY_SIZE(lx_key_subject_names);
 

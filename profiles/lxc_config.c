@@ -143,6 +143,35 @@ static void put_nesting(struct gen *g)
 	put(g, "lxc.mount.entry", "sysfs dev/.lxmgr/sys sysfs nosuid,nodev,noexec,create=dir 0 0");
 }
 
+/* As in fstab(5): a blank would end the field. What has been printable stays so. */
+static void append_field(struct gen *g, struct lx_buf *to, const char *s)
+{
+	for (; *s && g->r == 0; s++)
+		if ((*s == ' ' || *s == '\\' ? lx_buf_printf(to, "\\%03o", (unsigned)*s)
+					     : lx_buf_append(to, s, 1)) < 0)
+			g->r = lx_err_oom(g->err);
+}
+
+/*
+ * /dev is made anew at each start, and so are the places of mounts in it; elsewhere they are there
+ * (agent/worker/instance/mount_point.c).
+ */
+static void put_mount(struct gen *g, const struct lx_lxc_mount *m)
+{
+	struct lx_buf source = { 0 }, path = { 0 };
+
+	append_field(g, &source, m->source ? m->source : "tmpfs");
+	append_field(g, &path, m->path + 1);
+	if (g->r == 0)
+		putf(g, "lxc.mount.entry", "%s %s %s %s%s 0 0", lx_buf_str(&source), lx_buf_str(&path),
+		     m->source ? "none" : "tmpfs", m->options,
+		     !lx_starts_with(m->path, "/dev/") ? ""
+		     : m->file                         ? ",create=file"
+						       : ",create=dir");
+	lx_buf_release(&source);
+	lx_buf_release(&path);
+}
+
 /* The guest sees one pure v2 tree, also where the host's controllers are v1: those cannot be
  * restored. */
 static void put_mounts(struct gen *g)
@@ -152,6 +181,8 @@ static void put_mounts(struct gen *g)
 	put(g, "lxc.mount.entry", "none sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0");
 	if (is_on(g, "security.nesting"))
 		put_nesting(g);
+	for (size_t i = 0; i < g->in->n_mounts; i++)
+		put_mount(g, &g->in->mounts[i]);
 }
 
 /* Named by us: liblxc would put a number behind a name it finds taken, and a restore needs the

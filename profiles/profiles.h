@@ -18,9 +18,15 @@
 
 enum lx_key_scope { LX_KEY_LIVE, LX_KEY_RESTART };
 
-enum lx_key_subject { LX_KEY_INSTANCE, LX_KEY_DISK, LX_KEY_NIC };
+enum lx_key_subject {
+	LX_KEY_INSTANCE,
+	LX_KEY_DISK,
+	LX_KEY_NIC,
+	LX_KEY_UNIX_CHAR,
+	LX_KEY_UNIX_BLOCK,
+};
 
-/* By subject: "instance", "device disk", "device nic". */
+/* By subject: "instance", "device disk", "device nic" ... */
 extern const char *const lx_key_subject_names[];
 extern const size_t lx_n_key_subjects;
 
@@ -130,6 +136,14 @@ struct lx_lxc_nic {
 	uint32_t mtu;                                          /* 0: leave */
 };
 
+/* A file system in the guest besides those every guest has. */
+struct lx_lxc_mount {
+	const char *source;  /* what is bound there; NULL: a new tmpfs */
+	const char *path;    /* in the guest, absolute */
+	const char *options; /* "bind", "nosuid,nodev,size=1048576" */
+	bool file;           /* the source is no directory */
+};
+
 struct lx_lxc_input {
 	const char *name;
 	const char *rootfs;      /* the mounted overlay */
@@ -142,6 +156,8 @@ struct lx_lxc_input {
 	const struct lx_map *config; /* expanded */
 	const struct lx_lxc_nic *nics;
 	size_t n_nics;
+	const struct lx_lxc_mount *mounts;
+	size_t n_mounts;
 	const struct lx_knob *knobs; /* limits to be set before init runs */
 	size_t n_knobs;
 	bool apparmor;                /* the host has it (and so must the container name a profile) */

@@ -54,11 +54,12 @@ static void refuses_options(void **state)
 	refuse("root", map_of("type", "disk", NULL), "device root: a disk needs the option path", "path:");
 	refuse("root", map_of("type", "disk", "path", "", NULL), "device root: a disk needs the option path",
 	       "path:");
-	refuse("data", map_of("type", "disk", "path", "/srv", NULL), "device data: path: \"/srv\" is not",
-	       "It may be /.");
+	refuse("data", map_of("type", "disk", "path", "srv", NULL), "device data: path: \"srv\" is not",
+	       "/srv/data");
 	refuse("root", map_of("type", "disk", "path", "/", "pool", "default", NULL),
 	       "device root: a disk has no option \"pool\"",
-	       "It has type, path, limits.max, limits.read, limits.write.");
+	       "It has type, path, source, size, readonly, optional, recursive, limits.max, limits.read, "
+	       "limits.write.");
 	refuse("eth0", map_of("type", "nic", NULL), "device eth0: a nic needs the option network",
 	       "network:");
 	refuse("eth0", map_of("type", "nic", "netwrok", "lxbr0", NULL),

@@ -210,6 +210,30 @@ static void follows_the_guest_and_host(void **state)
 	assert_string_equal(value_of(&parsed, "lxc.apparmor.profile"), "lxmgr-web1");
 }
 
+/* Fields of fstab(5); in /dev liblxc makes the place. */
+static void mounts_devices(void **state)
+{
+	lx_automap struct lx_map config = EMPTY_MAP;
+	const struct lx_lxc_mount mounts[] = {
+		{ "/i/web1/devices/data", "/srv/my data\\", "rbind", false },
+		{ NULL, "/scratch", "nosuid,nodev,size=1024", false },
+		{ "/i/web1/devices/z", "/dev/a/z", "bind", true },
+		{ NULL, "/dev/shm", "nosuid,nodev", false },
+	};
+	struct lx_lxc_input in = input(&config);
+	lx_autobuf struct lx_buf out = { 0 };
+
+	in.mounts = mounts;
+	in.n_mounts = LX_ARRAY_SIZE(mounts);
+	assert_int_equal(lx_lxc_config(&in, &out, NULL), 0);
+	assert_non_null(strstr(lx_buf_str(&out),
+			       "cgroup2 rw,nosuid,nodev,noexec,relatime 0 0\n"
+			       "lxc.mount.entry = /i/web1/devices/data srv/my\\040data\\134 none rbind 0 0\n"
+			       "lxc.mount.entry = tmpfs scratch tmpfs nosuid,nodev,size=1024 0 0\n"
+			       "lxc.mount.entry = /i/web1/devices/z dev/a/z none bind,create=file 0 0\n"
+			       "lxc.mount.entry = tmpfs dev/shm tmpfs nosuid,nodev,create=dir 0 0\n"));
+}
+
 static void writes_several_nics(void **state)
 {
 	lx_automap struct lx_map config = EMPTY_MAP;
@@ -400,6 +424,7 @@ int main(void)
 		cmocka_unit_test(writes_the_golden_text),
 		cmocka_unit_test(follows_the_guest_and_host),
 		cmocka_unit_test(confines_as_asked),
+		cmocka_unit_test(mounts_devices),
 		cmocka_unit_test(writes_several_nics),
 		cmocka_unit_test(computes_broadcasts),
 		cmocka_unit_test(takes_every_plan),

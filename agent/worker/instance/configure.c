@@ -108,7 +108,8 @@ static int write_config(const struct lx_job *job, const lx_spec *spec, struct lx
 }
 
 static int write_both(const struct lx_job *job, const lx_spec *spec, const struct lx_map *config,
-		      const struct lx_guest_init *init, const struct lx_cgroups *cg, struct lx_err *err)
+		      const struct lx_guest_init *init, const struct lx_cgroups *cg,
+		      const struct lx_devices *devices, struct lx_err *err)
 {
 	char rootfs[LX_JOB_PATH_MAX], seccomp[LX_JOB_PATH_MAX], log[LX_JOB_PATH_MAX];
 	struct lx_knob knobs[LX_KNOBS_MAX + LX_DISK_KNOBS_MAX];
@@ -142,6 +143,8 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 		.idmap_base = spec->idmap_base,
 		.idmap_size = spec->idmap_size,
 		.config = config,
+		.mounts = devices->mounts,
+		.n_mounts = devices->n_mounts,
 		.knobs = knobs,
 		.n_knobs = (size_t)n_knobs,
 		.apparmor = lsm.apparmor,
@@ -155,7 +158,8 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 }
 
 int lx_instance_configure(const struct lx_job *job, const lx_spec *spec, const struct lx_cgroups *cg,
-			  int root_fd, struct lx_guest_init *ret_init, struct lx_err *err)
+			  const struct lx_devices *devices, int root_fd, struct lx_guest_init *ret_init,
+			  struct lx_err *err)
 {
 	struct lx_map config;
 	int r = find_init(job, root_fd, ret_init, err);
@@ -165,7 +169,7 @@ int lx_instance_configure(const struct lx_job *job, const lx_spec *spec, const s
 	if (r < 0)
 		return r;
 	limit_console_log(root_fd);
-	r = write_both(job, spec, &config, ret_init, cg, err);
+	r = write_both(job, spec, &config, ret_init, cg, devices, err);
 	lx_map_release(&config);
 	return r;
 }

@@ -8,13 +8,14 @@
 #define LX_WORKER_DEVICE_FILTER_H
 
 #include "agent/worker/instance/cgroup.h"
-#include "agent/worker/instance/spec.h"
+#include "agent/worker/instance/devices.h"
 
 /*
- * Makes the cgroup when it is not there and puts the filter of this specification on it, in the
- * place of what is there. Never is less refused in between than by one of the two.
+ * Makes the cgroup when it is not there and puts a filter on it that lets through what every guest
+ * has and the nodes of these devices, in the place of what is there. Never is less refused in between than by
+ * one of the two.
  */
-int lx_device_filter_set(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec,
-			 struct lx_err *err);
+int lx_device_filter_set(const struct lx_job *job, const struct lx_cgroups *cg,
+			 const struct lx_devices *devices, struct lx_err *err);
 
 #endif

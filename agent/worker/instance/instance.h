@@ -3,6 +3,7 @@
 #define LX_WORKER_INSTANCE_H
 
 #include "agent/worker/instance/cgroup.h"
+#include "agent/worker/instance/devices.h"
 #include "agent/worker/instance/job.h"
 #include "agent/worker/instance/spec.h"
 #include "profiles/profiles.h"
@@ -43,7 +44,8 @@ struct lx_guest_init {
 
 /* Writes liblxc's configuration and the seccomp policy for a start, and says what init the guest has. */
 int lx_instance_configure(const struct lx_job *job, const lx_spec *spec, const struct lx_cgroups *cg,
-			  int root_fd, struct lx_guest_init *ret_init, struct lx_err *err);
+			  const struct lx_devices *devices, int root_fd, struct lx_guest_init *ret_init,
+			  struct lx_err *err);
 
 /* A card of the specification in the words of profiles/; pointers stay the specification's. */
 struct lx_lxc_nic lx_spec_nic(const Lxmgr__V1__Nic *nic);

@@ -41,6 +41,7 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 	char image[LX_JOB_PATH_MAX];
 	lx_autoclose int root = -1;
 	struct lx_guest_init init;
+	struct lx_devices devices = { 0 };
 	struct lx_run run;
 	int r = lx_run_find(job, &run, err);
 
@@ -60,10 +61,13 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 	if (root < 0)
 		r = lx_err_errno(err, errno, "cannot open %s", image);
 	if (r == 0)
-		r = lx_instance_configure(job, spec, cg, root, &init, err);
+		r = lx_devices_of_restore(spec, &devices, err);
+	if (r == 0)
+		r = lx_instance_configure(job, spec, cg, &devices, root, &init, err);
 	/* Makes the cgroup that liblxc's will be in: last, so that a refusal leaves none. */
 	if (r == 0)
-		r = lx_device_filter_set(job, cg, spec, err);
+		r = lx_device_filter_set(job, cg, &devices, err);
+	lx_devices_release(&devices);
 	return r;
 }
 

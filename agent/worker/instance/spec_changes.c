@@ -1,6 +1,7 @@
 /*
  * What of a changed specification acts at the next start only: keys of that scope, by their
- * effective value, and network cards, which are plugged when the guest starts.
+ * effective value, network cards, which are plugged when the guest starts, and what it has of the
+ * node's, which is mounted then.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 
 #include "agent/worker/instance/spec.h"
 #include "lib/str.h"
+#include "profiles/host_device.h"
 #include "profiles/profiles.h"
 
 struct list {
@@ -103,13 +105,65 @@ static int nic_changes(const lx_spec *old, const lx_spec *new, struct list *out)
 	return r;
 }
 
+/* The options of a device that is mounted at a start; 0: there is none of that name. */
+static int mounted_device(const lx_spec *spec, const char *name, struct lx_map *ret)
+{
+	struct lx_host_device d;
+
+	lx_map_init(ret, NULL);
+	for (size_t i = 0; i < spec->n_devices; i++) {
+		const Lxmgr__V1__Device *dev = spec->devices[i]->value;
+
+		for (size_t k = 0; dev && k < dev->n_options && lx_streq(spec->devices[i]->key, name); k++)
+			if (lx_map_set(ret, dev->options[k]->key, dev->options[k]->value) < 0)
+				return -ENOMEM;
+	}
+	return lx_host_device_read(ret, &d);
+}
+
+static bool options_equal(const struct lx_map *a, const struct lx_map *b)
+{
+	if (lx_map_count(a) != lx_map_count(b))
+		return false;
+	for (struct lx_map_entry *e = lx_map_first(a); e; e = lx_map_next(e))
+		if (!lx_streq(lx_map_value(e), lx_map_get(b, lx_map_key(e))))
+			return false;
+	return true;
+}
+
+/* Those of `a` that `b` has otherwise; or, with `only_missing`, not at all. */
+static int compare_devices(const lx_spec *a, const lx_spec *b, bool only_missing, struct list *out)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < a->n_devices && r >= 0; i++) {
+		const char *name = a->devices[i]->key;
+		struct lx_map ours, theirs;
+		int here = mounted_device(a, name, &ours), there = mounted_device(b, name, &theirs);
+
+		r = here < 0 ? here : there < 0 ? there : 0;
+		if (r == 0 && here && (!there || (!only_missing && !options_equal(&ours, &theirs))))
+			r = list_add(out, "device ", name);
+		lx_map_release(&ours);
+		lx_map_release(&theirs);
+	}
+	return r;
+}
+
+static int device_changes(const lx_spec *old, const lx_spec *new, struct list *out)
+{
+	int r = compare_devices(new, old, false, out);
+
+	return r < 0 ? r : compare_devices(old, new, true, out);
+}
+
 int lx_spec_changes(const lx_spec *old, const lx_spec *new, char ***ret_keys, size_t *ret_n,
 		    struct lx_err *err)
 {
 	struct list keys = { 0 };
 	int r = config_changes(old, new, &keys, err);
 
-	if (r == 0 && nic_changes(old, new, &keys) < 0)
+	if (r == 0 && (nic_changes(old, new, &keys) < 0 || device_changes(old, new, &keys) < 0))
 		r = lx_err_oom(err);
 	*ret_keys = keys.items;
 	*ret_n = keys.n;

@@ -2,7 +2,8 @@
  * Starting an instance, and creating it first where it does not exist.
  *
  * The happy path: nothing of it runs and nothing of an earlier run is left; the root file
- * system is mounted in a mount namespace of ours; the configuration is written; liblxc
+ * system is mounted in a mount namespace of ours, and so is what it has of the node's (devices.h);
+ * the configuration is written; liblxc
  * forks off the monitor and starts init; the record of the run is written.
  *
  * Whatever fails, the worker cleans up what it had started. When it is killed instead, the
@@ -106,6 +107,7 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 		      struct lx_guest_init *ret_init, struct lx_err *err)
 {
 	lx_autoclose int root = -1;
+	struct lx_devices devices = { 0 };
 	int r = lx_instance_wipe(job, cg, err);
 
 	for (size_t i = 0; i < spec->n_nics && r == 0; i++)
@@ -115,10 +117,13 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 	if (r == 0)
 		r = check_path(job, err);
 	if (r == 0)
-		r = lx_instance_configure(job, spec, cg, root, ret_init, err);
+		r = lx_devices_prepare(job, spec, root, &devices, err);
+	if (r == 0)
+		r = lx_instance_configure(job, spec, cg, &devices, root, ret_init, err);
 	/* Makes the cgroup that liblxc's will be in: last, so that a refusal leaves none. */
 	if (r == 0)
-		r = lx_device_filter_set(job, cg, spec, err);
+		r = lx_device_filter_set(job, cg, &devices, err);
+	lx_devices_release(&devices);
 	return r;
 }
 
