@@ -277,8 +277,10 @@ static const struct cli_option config_show_options[] = {
 		{ .name = noun " device add",                                                                \
 		  .operands = owner " DEVICE TYPE [KEY=VALUE...]",                                           \
 		  .summary = "Add a device",                                                                 \
-		  .details = "TYPE is disk, nic or none (hides one that a profile brings).",                 \
-		  .examples = "lxmgr " noun " device add " sample " eth1 nic network=lxbr1",                 \
+		  .details = "TYPE is disk, nic, unix-char, unix-block or none (hides one that a profile "   \
+			     "brings). lxmgr-config(7) has their options.",                                  \
+		  .examples = "lxmgr " noun " device add " sample " eth1 nic network=lxbr1\n"                \
+			      "lxmgr " noun " device add " sample " data disk source=/srv/data path=/data",  \
 		  .min = 3,                                                                                  \
 		  .max = CLI_MANY,                                                                           \
 		  .kinds = { (kind), CLI_TEXT },                                                             \

@@ -15,6 +15,7 @@
 #include "lib/str.h"
 #include "lxmgr/api/accept.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/api/device_role.h"
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/audit.h"
@@ -220,7 +221,8 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		name = picked;
 		lx_audit_about(call, name);
 	}
-	if (check_name(m, name, &err) < 0 || !(pb = draft(m, req, name, &image, &err)))
+	if (check_name(m, name, &err) < 0 || !(pb = draft(m, req, name, &image, &err)) ||
+	    lx_api_check_device_role(m, call, req->n_devices, req->devices, 0, NULL, &err) < 0)
 		goto fail;
 	struct lx_node *node = lx_place_instance(m, pb, image, req->target, &err);
 	if (!node)

@@ -6,6 +6,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/api/device_role.h"
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/audit.h"
@@ -92,7 +93,9 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct lx_inst *inst = lx_inst_find(m, req->name, &err);
 
 	if (!inst || lx_api_check_config(req->n_set_config, req->set_config, &err) < 0 ||
-	    lx_api_check_devices(m, req->n_set_devices, req->set_devices, &err) < 0)
+	    lx_api_check_devices(m, req->n_set_devices, req->set_devices, &err) < 0 ||
+	    lx_api_check_device_role(m, call, req->n_set_devices, req->set_devices, inst->pb->n_devices,
+				     inst->pb->devices, &err) < 0)
 		goto fail;
 	if (req->n_profiles > MAX_PROFILES_PER_INSTANCE) {
 		lx_err_set(&err, LX_INVALID_ARGUMENT, "more than %u profiles", MAX_PROFILES_PER_INSTANCE);

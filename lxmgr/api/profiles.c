@@ -12,6 +12,7 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/api/device_role.h"
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "profiles/builtin.h"
@@ -137,7 +138,8 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct lx_err err = LX_ERR_INIT;
 	Lxmgr__V1__Profile *p = NULL;
 
-	if (check(m, req, &err) < 0)
+	if (check(m, req, &err) < 0 ||
+	    lx_api_check_device_role(m, call, req->n_devices, req->devices, 0, NULL, &err) < 0)
 		goto fail;
 	if (lx_map_has(&m->profiles, req->name)) {
 		const Lxmgr__V1__Profile *there = lx_map_get(&m->profiles, req->name);
@@ -289,7 +291,9 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct change *c = NULL;
 	const Lxmgr__V1__Profile *old = find(m, req->name, &err);
 
-	if (!old || check_own(old, "changed", &err) < 0 || check(m, req, &err) < 0)
+	if (!old || check_own(old, "changed", &err) < 0 || check(m, req, &err) < 0 ||
+	    lx_api_check_device_role(m, call, req->n_devices, req->devices, old->n_devices, old->devices,
+				     &err) < 0)
 		goto fail;
 	if (req->revision && req->revision != old->revision) {
 		lx_err_set(&err, LX_ABORTED, "profile %s was changed by somebody else meanwhile", req->name);
