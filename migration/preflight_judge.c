@@ -15,6 +15,7 @@
 #include "lib/str.h"
 #include "migration/preflight.h"
 #include "migration/proc_text.h"
+#include "profiles/host_device.h"
 
 /* A path from the guest, fit for a message. */
 #define SHOWN_MAX 200
@@ -360,6 +361,12 @@ void lx_judge_mount(const struct lx_mount *m, const struct lx_mounts *guest, con
 	lx_proc_printable(m->point, strlen(m->point), point, sizeof(point));
 	lx_proc_printable(m->fstype, strlen(m->fstype), fstype, sizeof(fstype));
 	lx_proc_printable(m->root, strlen(m->root), root, sizeof(root));
+	/* Its file system is mounted nowhere outside the instance's own monitor. */
+	if (lx_streq(m->fstype, "tmpfs") && lx_streq(m->source, LX_DEVICE_NODES_SOURCE)) {
+		say(v, "mount", "Remove the device from the instance, and restart it.",
+		    "%s is a device of the node", point);
+		return;
+	}
 	for (size_t i = 0; i < LX_ARRAY_SIZE(movable); i++)
 		known |= lx_streq(m->fstype, movable[i]);
 	if (known) {

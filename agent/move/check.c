@@ -73,6 +73,37 @@ static void check_room(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMove
 	}
 }
 
+/* A directory or device of this node is not on the other, or is another one there. */
+static void check_source_devices(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+				 struct findings *f)
+{
+	char names[256];
+
+	if (lx_move_node_devices(spec, false, names, sizeof(names)) == 0)
+		return;
+	found(f, "device-host", "%s has of node %s: device %s", spec->name, a->node, names);
+	cure(f,
+	     "Remove it (lxmgr config device remove %s NAME) and restart %s, or move it with a short stop, "
+	     "--live=off, to a node that has the same.",
+	     spec->name, spec->name);
+}
+
+/* However it comes, it could not be started here. */
+static void check_destination_devices(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+				      struct findings *f)
+{
+	char names[256];
+
+	if (lx_move_node_devices(spec, true, names, sizeof(names)) == 0)
+		return;
+	found(f, "device-missing", "node %s lacks what %s has of its node: device %s", a->node, spec->name,
+	      names);
+	cure(f,
+	     "Make it there, choose another node, or set optional=true (required=false for device nodes); "
+	     "lxmgr config device show %s shows what it is.",
+	     spec->name);
+}
+
 static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
 			      struct findings *f)
 {
@@ -89,6 +120,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 			      a->node);
 			cure(f, "lxmgr network show %s says why.", req->spec->nics[i]->network);
 		}
+	check_destination_devices(a, req->spec, f);
 	check_room(a, req, f);
 }
 
@@ -165,6 +197,7 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 	if (r == 0) {
 		*g = (struct guest_check){ .agent = a, .c = { .call = call } };
 		check_criu(a, &g->c.f);
+		check_source_devices(a, inst->spec, &g->c.f);
 		lx_call_set_events(call, &events, &g->c);
 		r = lx_job_run(a->jobs, LX_JOB_MOVE,
 			       lx_job_message(inst->spec, LXMGR__V1__WORKER_JOB__JOB_CHECK_MOVE, NULL), NULL,

@@ -71,6 +71,12 @@ void lx_move_transfer_open(struct lx_call *call, void *agent);
 void lx_move_check_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 extern const struct lx_verb lx_verb_send, lx_verb_receive;
 
+/*
+ * devices.c: names of the devices that an instance has of its node, "data, cam", cut at `size`; with
+ * `missing` those without which it cannot start and that this node lacks. Returns how many.
+ */
+size_t lx_move_node_devices(const Lxmgr__V1__InstanceSpec *spec, bool missing, char *buf, size_t size);
+
 /* outcome.c */
 void lx_move_outcome_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 /*

@@ -255,6 +255,7 @@ static void file_systems_are_judged(void **state)
 		{ "1 2 0:4 net:[4026532417] /run/netns/x rw - nsfs nsfs rw\n", "ip netns" },
 		{ "1 2 254:0 /srv/data /data rw - ext4 /dev/vda rw\n", "directory of the node (/srv/data" },
 		{ "1 2 0:24 /x /data rw - tmpfs tmpfs rw\n", "directory of the node (/x" },
+		{ "1 2 0:99 /tty /dev/ttyS0 rw - tmpfs lxmgr-devices rw\n", "device of the node" },
 		{ "1 2 7:0 / /data rw - squashfs /dev/loop0 rw\n", "squashfs" },
 	};
 	struct lx_mounts guest, outside, one;
