@@ -45,13 +45,22 @@ static int inherited_devices(struct cli *cli, const Lxmgr__V1__CreateInstanceReq
 	return r;
 }
 
+/* One of another type, none above all, takes the place of the inherited one with all its options. */
+static bool is_of_type(const struct lx_map *device, const struct lx_map *from)
+{
+	const char *type = lx_map_get(device, "type");
+
+	return !type || lx_streq(type, lx_map_get(from, "type"));
+}
+
 /* What a device on the command line does not say, it has from the profiles. */
 static int inherit(const struct lx_map *inherited, struct lx_map *devices, struct lx_err *err)
 {
 	for (struct lx_map_entry *d = lx_map_first(devices); d; d = lx_map_next(d)) {
 		const struct lx_map *from = lx_map_get(inherited, lx_map_key(d));
 		struct lx_map *to = lx_map_value(d);
-		for (struct lx_map_entry *e = from ? lx_map_first(from) : NULL; e; e = lx_map_next(e))
+		for (struct lx_map_entry *e = from && is_of_type(to, from) ? lx_map_first(from) : NULL; e;
+		     e = lx_map_next(e))
 			if (!lx_map_has(to, lx_map_key(e)) &&
 			    cli_map_put(to, lx_map_key(e), lx_map_value(e)) < 0)
 				return lx_err_oom(err);
