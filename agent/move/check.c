@@ -81,7 +81,7 @@ static void check_source_devices(const struct lx_agent *a, const Lxmgr__V1__Inst
 
 	if (lx_move_node_devices(spec, false, names, sizeof(names)) == 0)
 		return;
-	found(f, "device-host", "%s has of node %s: device %s", spec->name, a->node, names);
+	found(f, "device-host", "%s has devices of node %s: %s", spec->name, a->node, names);
 	cure(f,
 	     "Remove it (lxmgr config device remove %s NAME) and restart %s, or move it with a short stop, "
 	     "--live=off, to a node that has the same.",
@@ -96,8 +96,7 @@ static void check_destination_devices(const struct lx_agent *a, const Lxmgr__V1_
 
 	if (lx_move_node_devices(spec, true, names, sizeof(names)) == 0)
 		return;
-	found(f, "device-missing", "node %s lacks what %s has of its node: device %s", a->node, spec->name,
-	      names);
+	found(f, "device-missing", "node %s lacks what devices of %s need: %s", a->node, spec->name, names);
 	cure(f,
 	     "Make it there, choose another node, or set optional=true (required=false for device nodes); "
 	     "lxmgr config device show %s shows what it is.",

@@ -361,7 +361,7 @@ static void expect(struct lx_op *op)
 
 /* ------------------------------------------------------------------ check */
 
-static void blocked(const Lxmgr__V1__MoveCheck *check, const char *name, struct lx_err *err)
+static void blocked(const Lxmgr__V1__MoveCheck *check, const char *name, bool live, struct lx_err *err)
 {
 	char text[LX_ERR_MSG_MAX] = "";
 	size_t n = 0, at = 0;
@@ -376,8 +376,8 @@ static void blocked(const Lxmgr__V1__MoveCheck *check, const char *name, struct 
 		if (n++ == 0)
 			lx_err_hint(err, "%s", o->cure);
 	}
-	lx_err_set(err, LX_FAILED_PRECONDITION, "%s cannot be moved live to %s: %s%s", name, check->target,
-		   text, n > 3 ? "; and more" : "");
+	lx_err_set(err, LX_FAILED_PRECONDITION, "%s cannot be moved%s to %s: %s%s", name, live ? " live" : "",
+		   check->target, text, n > 3 ? "; and more" : "");
 	lx_err_hint(err, "lxmgr move %s --target %s --check names each cause and its cure. %s", name,
 		    check->target, check->next);
 }
@@ -395,7 +395,7 @@ static void on_checked(const Lxmgr__V1__MoveCheck *check, const struct lx_err *e
 		return;
 	}
 	if (why.code == LX_OK && !check->possible)
-		blocked(check, op->inst->pb->name, &why);
+		blocked(check, op->inst->pb->name, mv->mode == LIVE, &why);
 	if (why.code != LX_OK) {
 		end_failed(op, &why);
 		return;
@@ -403,7 +403,7 @@ static void on_checked(const Lxmgr__V1__MoveCheck *check, const struct lx_err *e
 	if (mv->mode == LIVE && check->mode == NEAR_LIVE) {
 		struct lx_err reason = LX_ERR_INIT;
 
-		blocked(check, op->inst->pb->name, &reason);
+		blocked(check, op->inst->pb->name, true, &reason);
 		snprintf(mv->reason, sizeof(mv->reason), "%s", reason.msg);
 	}
 	mv->mode = check->mode;
