@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/str.h"
+#include "profiles/host_device.h"
 #include "profiles/profiles.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -102,6 +103,38 @@ static void use(const struct lx_map *config, enum lx_cgroup_layout layout)
 		abort();
 }
 
+/* A good device has a place in the guest, and liblxc's line for it is one line. */
+static void use_device(const struct lx_map *options)
+{
+	struct lx_map config;
+	struct lx_host_device d;
+	lx_autobuf struct lx_buf text = { 0 };
+
+	if (lx_host_device_read(options, &d) != 1)
+		return;
+	assert(!lx_device_path_fault(d.path) && !lx_device_path_is_taken(d.path) && d.path[1]);
+	assert(d.kind != LX_HOST_DEVICE_DISK || !lx_device_path_fault(d.source));
+	assert((d.kind == LX_HOST_DEVICE_TMPFS) == !lx_host_device_is_privileged(options));
+	const struct lx_lxc_mount mount = { d.source, d.path, "bind", true };
+	struct lx_lxc_input in = { .name = "web1",
+				   .rootfs = "/r",
+				   .cgroup_root = "lxmgr",
+				   .hostname = "web1",
+				   .init = "/sbin/init",
+				   .log_path = "/l",
+				   .idmap_base = 1000000,
+				   .idmap_size = 65536,
+				   .config = &config,
+				   .mounts = &mount,
+				   .n_mounts = 1 };
+
+	lx_map_init(&config, NULL);
+	if (lx_lxc_config(&in, &text, NULL) < 0)
+		abort();
+	check_lines(lx_buf_str(&text));
+	lx_map_release(&config);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size > INPUT_MAX)
@@ -124,6 +157,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (lx_device_check("eth0", &options, &err) < 0)
 		assert(err.code == LX_INVALID_ARGUMENT && err.msg[0] && !strchr(err.msg, '\n'));
+	else
+		use_device(&options);
 	lx_map_release(&config);
 	lx_map_release(&options);
 	free(text);
