@@ -119,6 +119,8 @@ def test_a_set_uid_program_in_a_shared_directory(cluster):
     refused(cluster.cli("launch", "busybox", "c1", *disk("d", private, "/d")), f"users of this node reach {private}",
             "readonly=true")
     refused(cluster.cli("launch", "busybox", "c1", *disk("d", "/", "/d", recursive="true")), "users of this node reach /")
+    os.chmod(private, 0o700)  # by itself: the guest could open it again
+    refused(cluster.cli("launch", "busybox", "c1", *disk("d", private, "/d")), "users of this node reach")
     assert not cluster.instances()
     cluster.ok("launch", "busybox", "look", *disk("d", private, "/d", readonly="true"))
     assert cluster.exec("look", "touch", "/d/x").returncode != 0
@@ -134,6 +136,26 @@ def test_a_set_uid_program_in_a_shared_directory(cluster):
     # Nor does it make anybody root of another instance that has the directory.
     cluster.ok("launch", "busybox", "c2", *disk("d", private, "/d", readonly="true"))
     assert "nosuid" in inside(cluster, "c2", "grep ' /d ' /proc/mounts").split()[3].split(",")
+
+
+def test_a_link_in_a_shared_directory(cluster):
+    """One guest puts a link where the source of another's device, or of its own, is."""
+    private, target = make_private(cluster), make_private(cluster)
+    os.mkdir(f"{private}/sub")
+    os.mknod(f"{private}/zero", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    cluster.ok("launch", "busybox", "c1", *disk("d", private, "/d"))
+    cluster.ok("launch", "busybox", "c2", *disk("s", f"{private}/sub", "/s"))
+    inside(cluster, "c1", f"touch /d/sub/x; rm -r /d/sub; ln -s {target} /d/sub; rm /d/zero; ln -s /dev/kmsg /d/zero")
+    refused(cluster.cli("restart", "--force", "c2"), "there is a symbolic link in", "realpath")
+    cluster.ok("config", "device", "remove", "c2", "s")
+    cluster.ok("config", "device", "add", "c2", "s", "unix-char", f"source={private}/zero", "path=/dev/s")
+    refused(cluster.cli("start", "c2"), "there is a symbolic link in")
+    cluster.ok("config", "device", "set", "c2", "s", f"source={private}/zero2")
+    inside(cluster, "c1", "rm /d/zero")
+    os.mknod(f"{private}/zero2", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    cluster.ok("start", "c2")
+    assert inside(cluster, "c2", "head -c 4 /dev/s | wc -c").strip() == "4"
+    assert os.listdir(target) == []
 
 
 def test_a_link_leads_no_mount_out(cluster):

@@ -6,6 +6,7 @@
  *		spec.pb			its presence means that the instance exists
  *		upper/  work/		overlayfs; upper belongs to the guest's root
  *		rootfs/			where the whole is mounted
+ *		devices/		what it has of its node, as long as it runs (devices.h)
  *
  * Only root and the guest's own root get through the instance's directory: other users of
  * the machine shall not reach the guest's set-uid programs. A directory without spec.pb is a

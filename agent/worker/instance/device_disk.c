@@ -7,7 +7,7 @@
  * run one, so a directory that can be written must be out of reach of the node's users, or lie on
  * a file system mounted nosuid.
  *
- * Ways to fail: no such source, such a reachable one, a file system without id-mapped mounts.
+ * Ways to fail: no such source, one that is in reach, a file system without id-mapped mounts.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,23 +21,7 @@
 #include "agent/worker/instance/devices.h"
 #include "lib/cleanup.h"
 
-static int open_source(const char *name, const struct lx_host_device *d, struct lx_err *err)
-{
-	int fd = open(d->source, O_PATH | O_CLOEXEC);
-
-	if (fd >= 0)
-		return fd;
-	if (errno != ENOENT && errno != ENOTDIR)
-		return lx_err_errno(err, errno, "device %s: cannot open %s", name, d->source);
-	if (d->optional)
-		return -ENOENT;
-	int r = lx_err_set(err, LX_FAILED_PRECONDITION, "device %s: this node has no %s", name, d->source);
-
-	lx_err_hint(err, "Make it there, or set optional=true to start without it.");
-	return r;
-}
-
-/* Where all links end; what was moved or removed meanwhile has no such place. */
+/* Its place from the root on. */
 static int real_path(int fd, char out[LX_JOB_PATH_MAX])
 {
 	char link[64];
@@ -51,26 +35,25 @@ static int real_path(int fd, char out[LX_JOB_PATH_MAX])
 	return out[0] == '/' && n < LX_JOB_PATH_MAX - 1 ? 0 : -ENAMETOOLONG;
 }
 
-/* Is there a directory of root's on the way that lets nobody else pass? */
-static bool is_closed(const char *real, bool file)
+/* Is there a directory of root's above it that lets nobody else pass? Its own mode the guest may change. */
+static bool is_closed(const char *real)
 {
 	char path[LX_JOB_PATH_MAX];
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s", real);
-	if (file)
+	for (;;) {
 		*strrchr(path, '/') = '\0';
-	while (*path) {
+		if (!*path)
+			return false;
 		/* Of an access list the group's bits are the most that anybody in it has. */
 		if (stat(path, &st) == 0 && st.st_uid == 0 && !(st.st_mode & (S_IXGRP | S_IXOTH)))
 			return true;
-		*strrchr(path, '/') = '\0';
 	}
-	return false;
 }
 
 static int check_reach(const struct lx_job *job, const char *name, const struct lx_host_device *d, int fd,
-		       bool file, struct lx_err *err)
+		       struct lx_err *err)
 {
 	char real[LX_JOB_PATH_MAX];
 	struct statvfs fs;
@@ -84,7 +67,7 @@ static int check_reach(const struct lx_job *job, const char *name, const struct 
 	/* Of mounts below it nothing is known. */
 	if (!d->recursive && fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_NOSUID))
 		return 0;
-	if (is_closed(real, file))
+	if (is_closed(real))
 		return 0;
 	r = lx_err_set(
 		err, LX_FAILED_PRECONDITION,
@@ -122,7 +105,7 @@ int lx_device_disk_open(const struct lx_job *job, const char *name, const struct
 		.userns_fd = (uint64_t)userns_fd,
 	};
 	unsigned deep = d->recursive ? AT_RECURSIVE : 0;
-	lx_autoclose int source = open_source(name, d, err);
+	lx_autoclose int source = lx_device_source_open(name, d, err);
 	struct stat st;
 
 	if (source < 0)
@@ -137,7 +120,7 @@ int lx_device_disk_open(const struct lx_job *job, const char *name, const struct
 		return r;
 	}
 	*ret_file = S_ISREG(st.st_mode);
-	int r = check_reach(job, name, d, source, *ret_file, err);
+	int r = check_reach(job, name, d, source, err);
 
 	if (r < 0)
 		return r;

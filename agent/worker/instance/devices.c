@@ -112,24 +112,19 @@ static int add_disk(struct prepare *p, const char *name, const struct lx_host_de
 static int find_numbers(const char *name, const struct lx_host_device *d, dev_t *ret, struct lx_err *err)
 {
 	struct stat st;
-	int r;
 
 	*ret = makedev(d->major, d->minor);
 	if (d->numbered)
 		return 0;
-	if (stat(d->source, &st) < 0) {
-		if (errno != ENOENT && errno != ENOTDIR)
-			return lx_err_errno(err, errno, "device %s: cannot look at %s", name, d->source);
-		if (d->optional)
-			return -ENOENT;
-		r = lx_err_set(err, LX_FAILED_PRECONDITION, "device %s: this node has no %s", name,
-			       d->source);
-		lx_err_hint(err, "Plug it in, or set required=false to start without it.");
-		return r;
-	}
+	lx_autoclose int fd = lx_device_source_open(name, d, err);
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return lx_err_errno(err, errno, "device %s: cannot look at %s", name, d->source);
 	if (d->block ? !S_ISBLK(st.st_mode) : !S_ISCHR(st.st_mode)) {
-		r = lx_err_set(err, LX_FAILED_PRECONDITION, "device %s: %s is no %s device", name, d->source,
-			       d->block ? "block" : "character");
+		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "device %s: %s is no %s device", name,
+				   d->source, d->block ? "block" : "character");
 		lx_err_hint(err,
 			    "ls -l shows what it is: b for type=unix-block, c for type=unix-char, else it is "
 			    "a disk.");

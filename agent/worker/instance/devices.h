@@ -34,6 +34,8 @@ int lx_devices_prepare(const struct lx_job *job, const lx_spec *spec, int root_f
 int lx_devices_of_restore(const lx_spec *spec, struct lx_devices *ret, struct lx_err *err);
 void lx_devices_release(struct lx_devices *d);
 
+/* Its source, O_PATH. -ENOENT without a message when an optional one is missing. */
+int lx_device_source_open(const char *name, const struct lx_host_device *d, struct lx_err *err);
 /*
  * A directory or file of the node, ready to be moved to a place: with the guest's ids laid over
  * it, closed for device nodes and set-uid programs, and cut off from later mounts on the node. A
