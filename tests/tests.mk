@@ -22,6 +22,8 @@ include tests/migration_net.mk
 BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
 $(BUILD)/tests/%_bench: $(BUILD)/obj/tests/bench/%_bench.o $(RPC_ARCH)
 	$(call link,$(PKGS_RPC))
+$(BUILD)/tests/policy_bench: $(BUILD)/obj/tests/bench/policy_bench.o $(call ar,profiles) $(call ar,proto) $(call ar,lib)
+	$(call link,libseccomp libprotobuf-c)
 # Static: it runs in whatever container it is put into.
 $(BUILD)/tests/move_load: $(BUILD)/obj/tests/bench/move_load.o
 	@mkdir -p $(@D)
