@@ -18,8 +18,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/fs.h"
-#include "lib/str.h"
-#include "migration/proc_text.h"
+#include "migration/memory_maps.h"
 #include "migration/remote_call.h"
 
 /* linux/userfaultfd.h and linux/fs.h of 6.7. */
@@ -45,9 +44,7 @@ struct scan_arg {
 #define PAGE_SWAPPED       (1ull << 4)
 #define PAGE_ZERO          (1ull << 5) /* the page of zeros that all share: no dump holds it */
 
-/* Smaller mappings are not worth a registration. */
-#define MAPPING_MIN (64u * 1024)
-#define REGIONS     512
+#define REGIONS 512
 
 /* ------------------------------------------------------------------ opening */
 
@@ -174,14 +171,6 @@ static bool watch(const struct lx_write_track *t, uint64_t start, uint64_t end)
 	return ioctl(t->uffd, UFFDIO_REGISTER, &reg) == 0;
 }
 
-/* Private and of no file (what is shared has one); not a stack, nor the kernel's own. */
-static bool worth_it(const struct lx_proc_map *map)
-{
-	return map->end >= map->start + MAPPING_MIN &&
-	       (map->path_len == 0 || lx_starts_with(map->path, "[heap]\n") ||
-		lx_starts_with(map->path, "[anon:"));
-}
-
 /* One mapping. With `watched` NULL: takes. */
 static int look_at(struct lx_write_track *t, uint64_t start, uint64_t end, struct lx_page_runs *watched,
 		   struct lx_page_runs *written)
@@ -212,7 +201,7 @@ static int walk(struct lx_write_track *t, struct lx_page_runs *watched, struct l
 	if (r < 0)
 		return r;
 	for (const char *at = lx_buf_str(&text); r == 0 && (at = lx_proc_map_next(at, &map));)
-		if (worth_it(&map))
+		if (lx_map_goes_ahead(&map))
 			r = look_at(t, map.start, map.end, watched, written);
 	return r < 0 ? lx_err_errno(err, r, "cannot watch the memory of process %d", (int)t->pid) : 0;
 }

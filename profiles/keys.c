@@ -35,6 +35,7 @@ static const char *const bools[] = { "true", "false", NULL };
 static const char *const apparmor[] = { "auto", "enforce", "complain", "unconfined", NULL };
 static const char *const none[] = { "none", NULL };
 static const char *const autostart[] = { "true", "false", "last-state", NULL };
+static const char *const move_memory[] = { "auto", "content", "stop-and-copy", NULL };
 static const char *const disk[] = { "disk", NULL };
 static const char *const nic[] = { "nic", NULL };
 static const char *const unix_char[] = { "unix-char", NULL };
@@ -105,6 +106,9 @@ static const struct lx_config_key keys[] = {
 	    "Swap besides: true (any), false (none) or a size", .max = MEMORY_MAX),
 	KEY(INSTANCE, LIVE, "limits.processes", "integer", "", integer,
 	    "Processes and threads", .min = 1, .max = PROCESSES_MAX),
+	KEY(INSTANCE, LIVE, "migration.memory", "enum", "auto", enum,
+	    "How a live move copies memory ahead: auto (as the kernel tells of writes, else as content), content (by comparing), stop-and-copy (not at all)",
+	    .values = move_memory),
 	KEY(INSTANCE, LIVE, "placement.labels", "labels", "", labels,
 	    "Labels of nodes it may be put on, all of them (disk=ssd,gpu); acts when it is placed"),
 	KEY(INSTANCE, RESTART, "raw.apparmor", "rules", "", apparmor_rules,

@@ -98,14 +98,16 @@ def test_live_three_times_round(two, closing):
             assert limits(two, target, "m1") == before
 
 
-def test_large_memory_goes_ahead(two, closing):
+@pytest.mark.parametrize("how", ["auto", "content"])
+def test_large_memory_goes_ahead(two, closing, how):
     """Most of it is copied while it runs and changes, and put in place when it runs again: none of it is wrong."""
-    guest = Guest(two, "m1", megabytes=96)
+    guest = Guest(two, "m1", megabytes=96, config=("-c", f"migration.memory={how}"))
+    expected = two.api.pb.MOVE_MEMORY_CONTENT if how == "content" else two.api.pb.MOVE_MEMORY_PRE_COPY
     echo = closing(Echo.from_node(two, 0, guest.address))
     for target in (1, 0, 1):
         count = guest.status()[1]
         op = succeeded(two, moving.move(two, "m1", target))
-        assert op.move.memory == two.api.pb.MOVE_MEMORY_PRE_COPY and op.move.rounds > 1
+        assert op.move.memory == expected and op.move.rounds > 1
         assert op.move.memory_bytes > 96 << 20
         assert op.move.memory_frozen_bytes < 48 << 20, "what was copied ahead was copied again"
         assert op.move.phases["memory-in-place"] > 0
@@ -116,6 +118,17 @@ def test_large_memory_goes_ahead(two, closing):
         echo.check()
     with open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as f:
         assert f.read() == "0\n"
+
+
+def test_memory_goes_all_at_once(two):
+    """As the administrator wants it, from the next move on."""
+    guest = Guest(two, "m1", megabytes=48)
+    two.ok("config", "set", "m1", "migration.memory=stop-and-copy")
+    op = succeeded(two, moving.move(two, "m1", 1))
+    assert op.move.memory == two.api.pb.MOVE_MEMORY_STOP_AND_COPY
+    guest.check_passenger()
+    refused = two.cli("config", "set", "m1", "migration.memory=sometimes")
+    assert refused.returncode == 1 and "auto" in refused.stderr and "content" in refused.stderr
 
 
 @pytest.mark.parametrize("how", ["near-live", "stateless"])

@@ -81,6 +81,20 @@ class Echo:
                 pass
 
 
+def processes(cluster, name, i):
+    """An instance's processes on node i, as the machine sees them: all of its payload."""
+    root = cluster.agents[i].cgroup_root
+    found = set()
+    for hierarchy in [machine.CGROUPS, *glob.glob(f"{machine.CGROUPS}/*")]:
+        for procs in glob.glob(f"{hierarchy}/{root}/{name}/payload/**/cgroup.procs", recursive=True):
+            try:
+                with open(procs, encoding="ascii") as f:
+                    found |= {int(p) for p in f.read().split()}
+            except OSError:
+                pass
+    return sorted(p for p in found if machine.alive(p))
+
+
 class Guest:
     """Launched and filled; `check` after each move."""
 
@@ -121,16 +135,7 @@ class Guest:
 
     def init(self, i):
         """Its processes on node i, as the machine sees them: all of its payload."""
-        root = self.cluster.agents[i].cgroup_root
-        found = set()
-        for hierarchy in [machine.CGROUPS, *glob.glob(f"{machine.CGROUPS}/*")]:
-            for procs in glob.glob(f"{hierarchy}/{root}/{self.name}/payload/**/cgroup.procs", recursive=True):
-                try:
-                    with open(procs, encoding="ascii") as f:
-                        found |= {int(p) for p in f.read().split()}
-                except OSError:
-                    pass
-        return sorted(p for p in found if machine.alive(p))
+        return processes(self.cluster, self.name, i)
 
     def check_files(self):
         assert self.read("/root/note") == "kept\n"

@@ -59,8 +59,9 @@ static int add(struct lx_memory *mem, pid_t pid, pid_t inside)
 	if (!grown)
 		return -ENOMEM;
 	mem->p = grown;
-	grown[mem->n++] =
-		(struct lx_memory_process){ .pid = pid, .inside = inside, .track = LX_WRITE_TRACK_NONE };
+	grown[mem->n++] = (struct lx_memory_process){
+		.pid = pid, .inside = inside, .track = LX_WRITE_TRACK_NONE, .content = LX_CONTENT_TRACK_NONE
+	};
 	grown[mem->n - 1].pages_id = (uint32_t)mem->n; /* from 1 */
 	return 0;
 }
@@ -85,6 +86,43 @@ static int look_for(struct lx_memory *mem, uint64_t min, uint64_t *ret_bytes, st
 	return r;
 }
 
+/* ------------------------------------------------------------------ watching them */
+
+static bool by_content(const struct lx_memory *mem)
+{
+	return mem->how == LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_CONTENT;
+}
+
+static bool is_watched(const struct lx_memory *mem, const struct lx_memory_process *p)
+{
+	return by_content(mem) ? p->content.pagemap >= 0 : p->track.uffd >= 0;
+}
+
+static int watch(const struct lx_memory *mem, struct lx_memory_process *p, struct lx_err *err)
+{
+	return by_content(mem) ? lx_content_track_open(p->pid, &p->content, err)
+			       : lx_write_track_open(p->pid, &p->track, err);
+}
+
+static void unwatch(struct lx_memory_process *p)
+{
+	lx_write_track_close(&p->track);
+	lx_content_track_close(&p->content);
+}
+
+static int take(const struct lx_memory *mem, struct lx_memory_process *p, struct lx_page_runs *pages)
+{
+	return by_content(mem) ? lx_content_track_take(&p->content, pages, NULL)
+			       : lx_write_track_take(&p->track, pages, NULL);
+}
+
+static int look(const struct lx_memory *mem, struct lx_memory_process *p, struct lx_page_runs *watched,
+		struct lx_page_runs *written)
+{
+	return by_content(mem) ? lx_content_track_look(&p->content, watched, written, NULL)
+			       : lx_write_track_look(&p->track, watched, written, NULL);
+}
+
 /* Who cannot be watched is copied at the end, whole. */
 static void watch_all(struct lx_memory *mem)
 {
@@ -92,27 +130,51 @@ static void watch_all(struct lx_memory *mem)
 		struct lx_memory_process *p = &mem->p[i];
 		struct lx_err why = LX_ERR_INIT;
 
-		if (p->track.uffd < 0 && lx_write_track_open(p->pid, &p->track, &why) < 0)
+		if (!is_watched(mem, p) && watch(mem, p, &why) < 0)
 			lx_debug("the memory of a process is not watched", "pid=%d why=\"%s\"", (int)p->pid,
 				 why.msg);
 	}
 }
 
-int lx_memory_plan(struct lx_move *m, struct lx_memory *ret, struct lx_err *err)
+/* ------------------------------------------------------------------ the plan */
+
+static int choose(const lx_spec *spec, Lxmgr__V1__MoveMemory *ret, struct lx_err *err)
+{
+	struct lx_map config;
+	int r = lx_spec_config(spec, &config, err);
+
+	if (r < 0)
+		return r;
+	const char *wanted = lx_map_get(&config, "migration.memory");
+
+	if (lx_streq(wanted, "stop-and-copy"))
+		*ret = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	else if (lx_streq(wanted, "content") || !lx_write_track_possible())
+		*ret = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_CONTENT;
+	else
+		*ret = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_PRE_COPY;
+	lx_map_release(&config);
+	return 0;
+}
+
+int lx_memory_plan(struct lx_move *m, const lx_spec *spec, struct lx_memory *ret, struct lx_err *err)
 {
 	uint64_t bytes = 0;
 
 	*ret = (struct lx_memory){ .m = m };
 	int r = look_for(ret, WORTH_IT_PROCESS, &bytes, err);
 
-	ret->on = r == 0 && bytes >= WORTH_IT_GUEST && lx_write_track_possible();
+	if (r == 0)
+		r = choose(spec, &ret->how, err);
+	ret->on = r == 0 && bytes >= WORTH_IT_GUEST &&
+		  ret->how != LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
 	return r;
 }
 
 void lx_memory_release(struct lx_memory *mem)
 {
 	for (size_t i = 0; i < mem->n; i++) {
-		lx_write_track_close(&mem->p[i].track);
+		unwatch(&mem->p[i]);
 		lx_page_runs_release(&mem->p[i].sent);
 		lx_page_runs_release(&mem->p[i].clean);
 	}
@@ -167,12 +229,12 @@ static int send_round(struct lx_memory *mem, uint64_t *ret_bytes, struct lx_err 
 	for (size_t i = 0; r == 0 && i < mem->n; i++) {
 		struct lx_memory_process *p = &mem->p[i];
 
-		if (p->track.uffd < 0)
+		if (!is_watched(mem, p))
 			continue;
-		if (lx_write_track_take(&p->track, &pages, NULL) == 0)
+		if (take(mem, p, &pages) == 0)
 			r = send_part(mem, p, &pages, false, err);
 		else /* It has ended, or become another program: what it has is sent at the end. */
-			lx_write_track_close(&p->track);
+			unwatch(p);
 	}
 	lx_page_runs_release(&pages);
 	*ret_bytes = mem->bytes - before;
@@ -200,10 +262,10 @@ int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err)
 
 /* ------------------------------------------------------------------ standing still */
 
-static int find_clean(struct lx_memory_process *p, struct lx_page_runs *watched, struct lx_page_runs *written,
-		      struct lx_page_runs *kept)
+static int find_clean(const struct lx_memory *mem, struct lx_memory_process *p, struct lx_page_runs *watched,
+		      struct lx_page_runs *written, struct lx_page_runs *kept)
 {
-	if (lx_write_track_look(&p->track, watched, written, NULL) < 0)
+	if (look(mem, p, watched, written) < 0)
 		return 0;
 	lx_page_runs_clear(kept);
 	return lx_page_runs_common(&p->sent, watched, kept) < 0 ||
@@ -220,7 +282,7 @@ int lx_memory_stand(struct lx_memory *mem, struct lx_err *err)
 	int r = look_for(mem, 0, &bytes, err);
 
 	for (size_t i = 0; r == 0 && i < mem->n; i++)
-		if (mem->p[i].track.uffd >= 0 && find_clean(&mem->p[i], &watched, &written, &kept) < 0)
+		if (is_watched(mem, &mem->p[i]) && find_clean(mem, &mem->p[i], &watched, &written, &kept) < 0)
 			r = lx_err_oom(err);
 	lx_page_runs_release(&watched);
 	lx_page_runs_release(&written);

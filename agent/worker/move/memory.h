@@ -18,14 +18,16 @@
 #define LX_WORKER_MOVE_MEMORY_H
 
 #include "agent/worker/move/move.h"
+#include "migration/content_track.h"
 #include "migration/page_runs.h"
 #include "migration/write_track.h"
 
 /* One process whose memory is worth it. */
 struct lx_memory_process {
 	pid_t pid, inside;
-	uint32_t pages_id; /* of its file */
-	struct lx_write_track track;
+	uint32_t pages_id;           /* of its file */
+	struct lx_write_track track; /* one of these, as lx_memory.how says */
+	struct lx_content_track content;
 	struct lx_page_runs sent;  /* by any round */
 	struct lx_page_runs clean; /* of that, what is still so: lx_memory_stand() */
 };
@@ -33,6 +35,7 @@ struct lx_memory_process {
 struct lx_memory {
 	struct lx_move *m;
 	bool on; /* memory is copied ahead */
+	Lxmgr__V1__MoveMemory how;
 	struct lx_memory_process *p;
 	size_t n;
 	uint32_t rounds;
@@ -40,7 +43,8 @@ struct lx_memory {
 	uint64_t bytes; /* of pages */
 };
 
-int lx_memory_plan(struct lx_move *m, struct lx_memory *ret, struct lx_err *err);
+/* As `spec` (migration.memory) wants it, and the kernel can. */
+int lx_memory_plan(struct lx_move *m, const lx_spec *spec, struct lx_memory *ret, struct lx_err *err);
 int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err);
 int lx_memory_stand(struct lx_memory *mem, struct lx_err *err);
 

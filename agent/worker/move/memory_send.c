@@ -93,10 +93,12 @@ static size_t next(const struct cursor *c)
 	return left < LX_MOVE_CHUNK ? left : LX_MOVE_CHUNK;
 }
 
-static int send_run(struct lx_memory *mem, uint64_t at, const void *data, size_t len,
-		    struct lx_page_runs *got, struct lx_err *err)
+static int send_run(struct lx_memory *mem, struct lx_memory_process *p, uint64_t at, const void *data,
+		    size_t len, struct lx_page_runs *got, struct lx_err *err)
 {
 	mem->bytes += len;
+	if (p->content.pagemap >= 0 && lx_content_track_sent(&p->content, at, data, len) < 0)
+		return lx_err_oom(err);
 	return lx_page_runs_append(got, at, at + len) < 0
 		       ? lx_err_oom(err)
 		       : send_data(mem, lx_page_image_offset(at), data, len, err);
@@ -124,8 +126,8 @@ static int open_mem(pid_t pid)
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-int lx_memory_send_pages(struct lx_memory *mem, const struct lx_memory_process *p,
-			 const struct lx_page_runs *pages, struct lx_page_runs *got, struct lx_err *err)
+int lx_memory_send_pages(struct lx_memory *mem, struct lx_memory_process *p, const struct lx_page_runs *pages,
+			 struct lx_page_runs *got, struct lx_err *err)
 {
 	lx_autofree char *buf = malloc(LX_MOVE_CHUNK);
 	struct cursor c = { .pages = pages, .at = pages->n ? pages->v[0].start : 0 };
@@ -143,7 +145,7 @@ int lx_memory_send_pages(struct lx_memory *mem, const struct lx_memory_process *
 					   : lx_err_errno(err, (int)n, "cannot read the memory of process %d",
 							  (int)p->inside);
 		if (n > 0)
-			r = send_run(mem, c.at, buf, (size_t)n, got, err);
+			r = send_run(mem, p, c.at, buf, (size_t)n, got, err);
 		step(&c, n > 0 ? (uint64_t)n : LX_PAGE_SIZE);
 	}
 	return r;

@@ -9,8 +9,8 @@
  * The contents of `pages` of a process. What is not there any more is left out: `got` (empty)
  * has what was sent.
  */
-int lx_memory_send_pages(struct lx_memory *mem, const struct lx_memory_process *p,
-			 const struct lx_page_runs *pages, struct lx_page_runs *got, struct lx_err *err);
+int lx_memory_send_pages(struct lx_memory *mem, struct lx_memory_process *p, const struct lx_page_runs *pages,
+			 struct lx_page_runs *got, struct lx_err *err);
 /* Which of its pages count. */
 int lx_memory_send_list(struct lx_memory *mem, const struct lx_memory_process *p,
 			const struct lx_page_runs *pages, struct lx_err *err);

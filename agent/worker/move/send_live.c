@@ -257,7 +257,7 @@ int lx_send_live_plan(struct lx_send *s, bool can, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
 	Lxmgr__V1__MemoryAhead nothing = LXMGR__V1__MEMORY_AHEAD__INIT;
-	int r = lx_memory_plan(&s->m, &s->memory, err);
+	int r = lx_memory_plan(&s->m, s->spec, &s->memory, err);
 
 	/* An older version takes the dump alone. */
 	if (!can)
@@ -275,8 +275,8 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
 	s->dir = r == 0;
-	s->m.report->memory = s->memory.on ? LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_PRE_COPY
-					   : LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	s->m.report->memory =
+		s->memory.on ? s->memory.how : LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
 	if (r == 0)
 		r = lx_quiesce(s->run.init, s->m.payload, err);
 	if (r == 0)
