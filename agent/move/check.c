@@ -8,6 +8,7 @@
 #include "agent/move/move.h"
 #include "lib/str.h"
 #include "migration/criu.h"
+#include "migration/memory_choice.h"
 #include "proto/pb.h"
 
 #define OBSTACLES_MAX 8
@@ -17,6 +18,7 @@ struct findings {
 	Lxmgr__V1__MoveObstacle own[OBSTACLES_MAX], *list[OBSTACLES_MAX];
 	char text[OBSTACLES_MAX][2][512];
 	size_t n;
+	Lxmgr__V1__MoveMemory memory; /* of the source's guest */
 };
 
 __attribute__((format(printf, 3, 4))) static void found(struct findings *f, const char *code,
@@ -158,7 +160,7 @@ static void reply(struct findings *f, struct lx_agent *a, struct lx_call *call,
 		all[f->resp.n_obstacles++] = guest->obstacles[i];
 	f->resp.obstacles = all;
 	f->resp.criu_version = lx_facts_get(a->facts)->criu_version;
-	f->resp.memory = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	f->resp.memory = f->memory;
 	lx_call_reply(call, &f->resp.base);
 	free(all);
 }
@@ -196,6 +198,9 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 	if (r == 0) {
 		*g = (struct guest_check){ .agent = a, .c = { .call = call } };
 		check_criu(a, &g->c.f);
+		/* An estimate: files that are cached count here, and not in the move. */
+		g->c.f.memory = lx_memory_choice(lx_instance_config(inst, "migration.memory"),
+						 inst->usage.memory_bytes);
 		check_source_devices(a, inst->spec, &g->c.f);
 		lx_call_set_events(call, &events, &g->c);
 		r = lx_job_run(a->jobs, LX_JOB_MOVE,

@@ -4,6 +4,7 @@ What goes wrong on the way is in test_cluster_move_faults.py.
 """
 
 import glob
+import json
 import os
 import sys
 
@@ -123,7 +124,12 @@ def test_large_memory_goes_ahead(two, closing, how):
 def test_memory_goes_all_at_once(two):
     """As the administrator wants it, from the next move on."""
     guest = Guest(two, "m1", megabytes=48)
-    two.ok("config", "set", "m1", "migration.memory=stop-and-copy")
+    for value, said in (("auto", "pre-copy"), ("content", "content pre-copy"), ("stop-and-copy", "stop-and-copy")):
+        two.ok("config", "set", "m1", f"migration.memory={value}")
+        # What it uses is looked at every now and then.
+        wait_for(lambda: json.loads(two.ok("list", "m1", "--format", "json"))[0]["memory"] > 48 << 20, 10)
+        out = two.ok("move", "m1", "--target", two.node_names[1], "--check", "--format", "json")
+        assert json.loads(out)["memory"] == said
     op = succeeded(two, moving.move(two, "m1", 1))
     assert op.move.memory == two.api.pb.MOVE_MEMORY_STOP_AND_COPY
     guest.check_passenger()

@@ -16,11 +16,11 @@
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "migration/memory_choice.h"
 #include "migration/page_image.h"
 #include "migration/proc_text.h"
 
-/* Below that it is quicker to copy all while the guest stands still. */
-#define WORTH_IT_GUEST   (UINT64_C(32) << 20)
+/* A process with less is copied while the guest stands still. */
 #define WORTH_IT_PROCESS (UINT64_C(4) << 20)
 /* So much may be left for then: a few hundredths of a second. */
 #define LEFT_MAX (UINT64_C(4) << 20)
@@ -138,37 +138,22 @@ static void watch_all(struct lx_memory *mem)
 
 /* ------------------------------------------------------------------ the plan */
 
-static int choose(const lx_spec *spec, Lxmgr__V1__MoveMemory *ret, struct lx_err *err)
-{
-	struct lx_map config;
-	int r = lx_spec_config(spec, &config, err);
-
-	if (r < 0)
-		return r;
-	const char *wanted = lx_map_get(&config, "migration.memory");
-
-	if (lx_streq(wanted, "stop-and-copy"))
-		*ret = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
-	else if (lx_streq(wanted, "content") || !lx_write_track_possible())
-		*ret = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_CONTENT;
-	else
-		*ret = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_PRE_COPY;
-	lx_map_release(&config);
-	return 0;
-}
-
 int lx_memory_plan(struct lx_move *m, const lx_spec *spec, struct lx_memory *ret, struct lx_err *err)
 {
 	uint64_t bytes = 0;
+	struct lx_map config;
 
 	*ret = (struct lx_memory){ .m = m };
 	int r = look_for(ret, WORTH_IT_PROCESS, &bytes, err);
 
 	if (r == 0)
-		r = choose(spec, &ret->how, err);
-	ret->on = r == 0 && bytes >= WORTH_IT_GUEST &&
-		  ret->how != LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
-	return r;
+		r = lx_spec_config(spec, &config, err);
+	if (r < 0)
+		return r;
+	ret->how = lx_memory_choice(lx_map_get(&config, "migration.memory"), bytes);
+	ret->on = ret->how != LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	lx_map_release(&config);
+	return 0;
 }
 
 void lx_memory_release(struct lx_memory *mem)

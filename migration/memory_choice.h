@@ -1,0 +1,13 @@
+/* How a live move copies memory: what an instance wants, and what this kernel can. */
+#ifndef LX_MIGRATION_MEMORY_CHOICE_H
+#define LX_MIGRATION_MEMORY_CHOICE_H
+
+#include "lxmgr/v1/migration.pb-c.h"
+
+/* Below that it is quicker to copy all of a guest's memory while it stands still. */
+#define LX_MEMORY_AHEAD_MIN (UINT64_C(32) << 20)
+
+/* `wanted`: the value of migration.memory, or NULL. Tries the kernel on this process. */
+Lxmgr__V1__MoveMemory lx_memory_choice(const char *wanted, uint64_t bytes);
+
+#endif
