@@ -5,7 +5,7 @@
  * What an agent finds when it starts:
  *
  *   source       RUNNING     the worker has gone, or has taken all back: mend, ABORTED
- *   source       ABORTED     with a dump: it was not mended yet
+ *   source       ABORTED     with a dump, or to be started: it was not mended yet
  *   source       COMMITTED   ask the destination until it is done, then remove it here
  *   source       DONE        with files: they were not all removed yet
  *   destination  RUNNING     ABORTED; the directory has no spec.pb and is swept
@@ -122,11 +122,14 @@ void lx_move_forget(struct lx_agent_move *m)
 
 /* ------------------------------------------------------------------ at start */
 
-/* The agent before us ended after it had given up, and before the guest ran on. */
+/*
+ * The agent before us ended after it had given up, and before the guest ran on: there is a dump,
+ * or a near-live move has stopped it.
+ */
 static bool is_unmended(const struct lx_agent_move *m)
 {
 	return m->rec->role == SOURCE && m->rec->state == STATE(ABORTED) &&
-	       lx_dump_dir_exists(m->agent->run_dir, m->rec->operation);
+	       (m->rec->start || lx_dump_dir_exists(m->agent->run_dir, m->rec->operation));
 }
 
 static void read_one(struct lx_agent *a, const char *operation)

@@ -316,12 +316,26 @@ static int begin(struct lx_task *t, struct lx_err *err)
 	return 0;
 }
 
+/* It is as before the move, or somebody has to look: not to be started for this move again. */
+static void note_mended(struct lx_agent_move *m)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	if (m->rec->state != STATE(ABORTED) || !m->rec->start)
+		return;
+	m->rec->start = false;
+	if (lx_move_record_save(m->agent->state_dir, m->rec, &err) < 0)
+		lx_warn("cannot note how a move ended", "operation=%s error=\"%s\"", m->rec->operation,
+			err.msg);
+}
+
 static void finished(struct lx_task *t)
 {
 	struct lx_agent_move *m = t->move;
 
 	if (!m)
 		return;
+	note_mended(m);
 	hang_up(m, NULL);
 	lx_move_ask_stop(m);
 	m->task = NULL;

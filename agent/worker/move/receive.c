@@ -225,7 +225,8 @@ static int own(struct lx_receive *rx, struct lx_err *err)
 	int r = 0;
 
 	rx->committed_ns = lx_now_monotonic_ns();
-	if (rx->m.rec->state != COMMITTED)
+	/* A worker before this one may have come as far, or to the very end. */
+	if (rx->m.rec->state != COMMITTED && rx->m.rec->state != DONE)
 		r = lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, COMMITTED, err);
 	return r < 0 ? r : lx_spec_save(rx->m.job, rx->spec, err);
 }
@@ -375,7 +376,8 @@ static int finish(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *re
 	if (run_it(rx, again, &why) < 0)
 		lx_error("a moved instance does not start", "instance=%s error=\"%s\"", rx->m.job->name,
 			 why.msg);
-	r = lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, DONE, err);
+	if (rx->m.rec->state != DONE)
+		r = lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, DONE, err);
 	if (r < 0)
 		return r;
 	say_done(rx);
