@@ -60,6 +60,18 @@ int lx_image_check_aliases(struct lx_manager *m, size_t n, char *const *aliases,
 	return 0;
 }
 
+void lx_image_alias_txn(struct lx_txn *txn, const char *alias, const char *fingerprint, bool move)
+{
+	lx_txn_exec(txn, move ? "INSERT INTO image_aliases (alias, fingerprint) VALUES (?1, ?2)"
+				" ON CONFLICT (alias) DO UPDATE SET fingerprint = excluded.fingerprint"
+			      : "INSERT INTO image_aliases (alias, fingerprint) VALUES (?1, ?2)"
+				" ON CONFLICT (alias) DO UPDATE SET fingerprint = excluded.fingerprint"
+				" WHERE fingerprint = excluded.fingerprint");
+	lx_txn_text(txn, alias);
+	lx_txn_text(txn, fingerprint);
+	lx_txn_expect(txn, 1, "another image has got the alias meanwhile");
+}
+
 /* Takes an alias away from whichever image has it. */
 static void drop_alias(struct lx_manager *m, const char *alias)
 {
@@ -82,6 +94,7 @@ struct add {
 	Lxmgr__V1__Image *pb;
 	size_t n_aliases;
 	char **aliases;
+	bool move_aliases;
 	lx_image_cb cb;
 	void *arg;
 };
@@ -98,8 +111,12 @@ static void on_stored(const struct lx_store_result *res, const struct lx_err *er
 	struct add *a = arg;
 	struct lx_manager *m = a->m;
 	Lxmgr__V1__Image *img = NULL;
-	struct lx_err e = *err;
+	struct lx_err e = *err, taken = LX_ERR_INIT;
 
+	/* By who was first, meanwhile: it has it in memory by now. */
+	if (e.code == LX_ABORTED &&
+	    lx_image_check_aliases(m, a->n_aliases, a->aliases, a->move_aliases, &taken) < 0)
+		e = taken;
 	if (e.code == LX_OK) {
 		img = lx_map_get(&m->images, a->pb->fingerprint);
 		if (!img && lx_map_set(&m->images, a->pb->fingerprint, a->pb) == 0) {
@@ -143,6 +160,7 @@ int lx_image_add(struct lx_manager *m, const Lxmgr__V1__Image *pb, size_t n_alia
 	a->m = m;
 	a->cb = cb;
 	a->arg = arg;
+	a->move_aliases = move_aliases;
 	a->pb = LX_PB_DUP(Lxmgr__V1__Image, pb);
 	if (!a->pb || lx_pb_strv_copy(&a->n_aliases, &a->aliases, n_aliases, aliases) < 0)
 		goto oom;
@@ -157,12 +175,8 @@ int lx_image_add(struct lx_manager *m, const Lxmgr__V1__Image *pb, size_t n_alia
 	lx_txn_exec(txn, "INSERT INTO images (fingerprint, spec) VALUES (?1, ?2) ON CONFLICT DO NOTHING");
 	lx_txn_text(txn, a->pb->fingerprint);
 	lx_txn_blob(txn, spec, len);
-	for (size_t i = 0; i < n_aliases; i++) {
-		lx_txn_exec(txn, "INSERT INTO image_aliases (alias, fingerprint) VALUES (?1, ?2)"
-				 " ON CONFLICT (alias) DO UPDATE SET fingerprint = excluded.fingerprint");
-		lx_txn_text(txn, aliases[i]);
-		lx_txn_text(txn, a->pb->fingerprint);
-	}
+	for (size_t i = 0; i < n_aliases; i++)
+		lx_image_alias_txn(txn, aliases[i], a->pb->fingerprint, move_aliases);
 	r = lx_store_submit(m->store, txn, on_stored, a, err);
 	if (r < 0)
 		add_free(a);

@@ -221,6 +221,8 @@ int lx_image_add(struct lx_manager *m, const Lxmgr__V1__Image *pb, size_t n_alia
 /* Checks aliases before work is done for them. */
 int lx_image_check_aliases(struct lx_manager *m, size_t n, char *const *aliases, bool move,
 			   struct lx_err *err);
+/* In the store; unless `move`, the transaction fails (ABORTED) when another image has got it meanwhile. */
+void lx_image_alias_txn(struct lx_txn *txn, const char *alias, const char *fingerprint, bool move);
 void lx_image_on_node(struct lx_manager *m, struct lx_node *node, const char *fingerprint, bool there);
 /* The node has none any more, or it is not known which. */
 void lx_image_leave_node(struct lx_manager *m, struct lx_node *node);

@@ -55,7 +55,7 @@ static const char *const unix_block[] = { "unix-block", NULL };
 
 /* The two types of device nodes have the same options. */
 #define NODE(whose, its_type, its_values)                                                                    \
-	KEY(whose, RESTART, "type", "enum", "", enum, its_type, .values = its_values, .required = true),     \
+	KEY(whose, RESTART, "type", "enum", "", enum, its_type, .values = (its_values), .required = true),   \
 		KEY(whose, RESTART, "source", "path", "", host_path,                                         \
 		    "Device node on the machine; not needed with path, major and minor"),                    \
 		KEY(whose, RESTART, "path", "path", "", guest_path,                                          \

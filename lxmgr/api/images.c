@@ -186,12 +186,8 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		lx_txn_exec(txn, "DELETE FROM image_aliases WHERE alias = ?1");
 		lx_txn_text(txn, req->remove_aliases[i]);
 	}
-	for (size_t i = 0; txn && i < req->n_add_aliases; i++) {
-		lx_txn_exec(txn, "INSERT INTO image_aliases (alias, fingerprint) VALUES (?1, ?2)"
-				 " ON CONFLICT (alias) DO UPDATE SET fingerprint = excluded.fingerprint");
-		lx_txn_text(txn, req->add_aliases[i]);
-		lx_txn_text(txn, img->fingerprint);
-	}
+	for (size_t i = 0; txn && i < req->n_add_aliases; i++)
+		lx_image_alias_txn(txn, req->add_aliases[i], img->fingerprint, req->move_aliases);
 	if (lx_api_commit(m, call, txn, on_updated, u, &err) == 0)
 		return;
 fail:

@@ -88,7 +88,7 @@ int main(int argc, char **argv)
 
 	/* No program started from here, least of all in a guest, may inherit the agent's socket. */
 	(void)fcntl(LX_WORKER_FD, F_SETFD, FD_CLOEXEC);
-	if (r == 1)
+	if (r > 0)
 		r = lx_worker_recv_job(LX_WORKER_FD, &msg, &job.fds, &err);
 	if (r == 0)
 		return EXIT_SUCCESS;
