@@ -33,7 +33,8 @@ def api(cluster):
     api, pb = cluster.api, cluster.api.pb
     yield api
     cluster.remove_instances()
-    assert not os.listdir(os.path.join(cluster.agent_dir, "images", "incoming"))
+    # What was received is removed in the background.
+    wait_for(lambda: not os.listdir(os.path.join(cluster.agent_dir, "images", "incoming")), 10)
     for image in images(api):
         if "busybox" not in image.aliases:
             wait_op(api, api.images.Delete(pb.ImageRequest(image=image.fingerprint)))
