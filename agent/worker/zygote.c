@@ -4,48 +4,27 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/worker/proto.h"
+#include "lib/fd_pass.h"
 
 #define ANSWER_MS 1000
-
-union control {
-	char space[CMSG_SPACE(sizeof(int))];
-	struct cmsghdr align;
-};
 
 /* ------------------------------------------------------------------ the zygote */
 
 /* The socket; 0: the agent has gone. */
 static int wait_for_request(void)
 {
-	union control control;
 	char byte;
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space),
-	};
-	ssize_t n;
-	int fd = -EBADMSG;
+	int fd;
+	ssize_t n = lx_fd_recv(LX_WORKER_FD, &byte, sizeof(byte), &fd);
 
-	do
-		n = recvmsg(LX_WORKER_FD, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
 	if (n <= 0)
-		return n < 0 ? -errno : 0;
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
+		return (int)n;
+	return fd >= 0 ? fd : -EBADMSG;
 }
 
 int lx_zygote_serve(void)
@@ -75,30 +54,11 @@ int lx_zygote_serve(void)
 
 /* ------------------------------------------------------------------ the agent */
 
-static int ask(int sock, int worker_end)
-{
-	union control control = { { 0 } };
-	struct iovec iov = { .iov_base = &(char){ 'w' }, .iov_len = 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space),
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &worker_end, sizeof(worker_end));
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) == 1 ? 0 : -errno;
-}
-
 pid_t lx_zygote_fork(int sock, int worker_end, struct lx_err *err)
 {
 	struct pollfd p = { .fd = sock, .events = POLLIN };
 	pid_t pid = 0;
-	int r = ask(sock, worker_end);
+	int r = lx_fd_send(sock, "w", 1, worker_end);
 
 	if (r < 0)
 		return lx_err_errno(err, r, "the zygote of the workers has gone");

@@ -12,7 +12,6 @@ import argparse
 import concurrent.futures
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, "tests", "testbed"))
+import figures  # noqa: E402
 from testbed import Cluster, ensure_image  # noqa: E402
 
 BUILD = os.environ.get("BUILD", os.path.join(TOP, "build"))
@@ -192,18 +192,8 @@ def table(out):
 
 
 def write_docs(rows):
-    path = os.path.join(TOP, "docs", "performance.md")
-    with open(path, encoding="utf-8") as f:
-        text = f.read()
-    begin, end = "<!-- table -->\n", "<!-- end -->"
-    head, rest = text.split(begin)
-    tail = rest.split(end)[1]
     lines = ["| what | lxmgr | floor in the same run | goal |", "|---|---|---|---|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    when = time.strftime("%Y-%m-%d")
-    note = f"\nMeasured {when}: {os.cpu_count()} cores, kernel {platform.release().split('-')[0]}.\n"
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(head + begin + "\n".join(lines) + "\n" + note + end + tail)
+    figures.write("table", "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]), "")
 
 
 def main():
@@ -235,4 +225,5 @@ def main():
         write_docs(rows)
 
 
-main()
+if __name__ == "__main__":
+    main()

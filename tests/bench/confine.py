@@ -10,10 +10,8 @@ A first start, which writes and compiles the policies, is not counted. AppArmor 
 the kernel has it.
 """
 import argparse
-import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,6 +19,7 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, "tests", "testbed"))
+import figures  # noqa: E402
 import testbed  # noqa: E402
 
 OPEN_CARD = ("-d", "eth0,security.mac_filtering=false", "-d", "eth0,security.ipv4_filtering=false",
@@ -70,18 +69,6 @@ def table(took, policies):
     return "\n".join(lines) + "\n"
 
 
-def write_docs(text, rounds):
-    path = os.path.join(TOP, "docs", "performance.md")
-    with open(path, encoding="utf-8") as f:
-        whole = f.read()
-    begin, end = "<!-- confinement -->\n", "<!-- end confinement -->"
-    head, rest = whole.split(begin)
-    note = f"\nMeasured {datetime.date.today()}, {rounds} starts each, {'with' if has_apparmor() else 'without'} AppArmor: " \
-           f"{os.cpu_count()} cores, kernel {platform.release()}.\n"
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(head + begin + text + note + end + rest.split(end)[1])
-
-
 def main():
     parser = argparse.ArgumentParser(description="Measure what confinement adds to a start.")
     parser.add_argument("--rounds", type=int, default=30)
@@ -98,7 +85,7 @@ def main():
     text = table(took, json.loads(done.stdout))
     print(text)
     if args.write:
-        write_docs(text, args.rounds)
+        figures.write("confinement", text, f"{args.rounds} starts each, {'with' if has_apparmor() else 'without'} AppArmor")
     return 0
 
 

@@ -21,7 +21,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import shutil
 import signal
 import statistics
@@ -31,6 +30,7 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, "tests", "testbed"))
+import figures  # noqa: E402
 from testbed import BUILD, Cluster, Unavailable, ensure_image, machine, wait_for  # noqa: E402
 
 PORT = 7777
@@ -371,18 +371,8 @@ HEAD = ("median (worst)", "downtime, report", "stall, peer", "command, whole", "
 
 
 def write_docs(rows, rounds):
-    path = os.path.join(TOP, "docs", "performance.md")
-    with open(path, encoding="utf-8") as f:
-        text = f.read()
-    begin, end = "<!-- migrate -->\n", "<!-- end migrate -->"
-    head, rest = text.split(begin)
-    tail = rest.split(end)[1]
     lines = ["| " + " | ".join(r) + " |" for r in (HEAD, ("---",) * len(HEAD), *rows)]
-    when = time.strftime("%Y-%m-%d")
-    kernel = platform.release().split("-")[0]
-    note = f"\nMeasured {when}, {rounds} moves each: {os.cpu_count()} cores, kernel {kernel}.\n"
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(head + begin + "\n".join(lines) + "\n" + note + end + tail)
+    figures.write("migrate", "\n".join(lines), f"{rounds} moves each")
 
 
 def main():
@@ -411,4 +401,5 @@ def main():
     sys.exit(1 if any(out["failed"] for out in results.values()) else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

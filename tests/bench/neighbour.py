@@ -11,7 +11,6 @@ iperf3 between two guests' namespaces, with its rules and without them in turn.
 """
 
 import argparse
-import datetime
 import json
 import os
 import re
@@ -22,6 +21,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "testbed"), os.path.join(HERE, "..", "system", "attack")]
+import figures  # noqa: E402
 import testbed  # noqa: E402
 import wire  # noqa: E402
 from machine import run  # noqa: E402
@@ -138,18 +138,6 @@ def table(rows, guard):
     return "\n".join(lines) + "\n"
 
 
-def write_docs(text, rounds):
-    path = os.path.join(testbed.TOP, "docs", "performance.md")
-    with open(path, encoding="utf-8") as f:
-        whole = f.read()
-    begin, end = "<!-- neighbours -->\n", "<!-- end neighbours -->"
-    head, rest = whole.split(begin)
-    note = f"\nMeasured {datetime.date.today()}, {rounds} rounds of {PINGS} pings: {os.cpu_count()} cores, " \
-           f"kernel {os.uname().release}.\n"
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(head + begin + text + note + end + rest.split(end)[1])
-
-
 def main():
     parser = argparse.ArgumentParser(description="Measure what neighbours of a bad guest feel.")
     parser.add_argument("--rounds", type=int, default=3)
@@ -173,7 +161,7 @@ def main():
     text = table(rows, guard)
     print(text)
     if args.write:
-        write_docs(text, args.rounds)
+        figures.write("neighbours", text, f"{args.rounds} rounds of {PINGS} pings")
     return 0
 
 

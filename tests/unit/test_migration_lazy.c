@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/fd_pass.h"
 #include "lib/fs.h"
 #include "migration/lazy_memory.h"
 #include "migration/page_image.h"
@@ -194,23 +195,9 @@ static void touch(const uint8_t *page, uint8_t want)
 static void be_guest(uint8_t *memory, int to_keeper)
 {
 	int uffd = make_uffd(memory);
-	struct iovec iov = { .iov_base = &(char){ 'x' }, .iov_len = 1 };
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { { 0 } };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.space,
-			      .msg_controllen = sizeof(control.space) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	int status;
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &uffd, sizeof(uffd));
-	CHECK(sendmsg(to_keeper, &msg, 0) == 1);
+	CHECK(lx_fd_send(to_keeper, "x", 1, uffd) == 0);
 	close(uffd);
 
 	touch(PAGE(100), mark(100));
@@ -248,25 +235,6 @@ static void be_guest(uint8_t *memory, int to_keeper)
 		_exit(0);
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
 	_exit(0);
-}
-
-static int recv_uffd(int sock)
-{
-	char byte;
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.space,
-			      .msg_controllen = sizeof(control.space) };
-	int fd = -1;
-
-	if (recvmsg(sock, &msg, 0) == 1 && CMSG_FIRSTHDR(&msg))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
-	return fd;
 }
 
 /* Serves the guest until it ends; with `ahead`, memory comes unasked as well. */
@@ -312,7 +280,10 @@ static void a_process(bool ahead)
 	if (guest == 0)
 		be_guest(memory, pair[1]);
 	close(pair[1]);
-	int uffd = recv_uffd(pair[0]), images = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char byte;
+	int uffd = -1;
+	(void)lx_fd_recv(pair[0], &byte, 1, &uffd);
+	int images = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (uffd >= 0) {
 		assert_int_equal(lx_lazy_memory_open(images, NUMBER, uffd, &v[0], NULL), 0);

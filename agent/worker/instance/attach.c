@@ -27,6 +27,7 @@
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/run.h"
 #include "lib/cleanup.h"
+#include "lib/fd_pass.h"
 
 /* /dev/ptmx */
 #define PTMX_MAJOR 5
@@ -68,20 +69,10 @@ static int check_pty(int fd, struct lx_err *err)
 static int receive_outcome(int channel, int *ret_pty, struct lx_err *err)
 {
 	struct lx_attached_outcome outcome;
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = { .iov_base = &outcome, .iov_len = sizeof(outcome) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.space,
-			      .msg_controllen = sizeof(control.space) };
-	ssize_t n;
+	lx_autoclose int pty = -1;
+	ssize_t n = lx_fd_recv(channel, &outcome, sizeof(outcome), &pty);
 
-	do
-		n = recvmsg(channel, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	*ret_pty = -1;
 	if (n != sizeof(outcome))
 		return lx_err_set(err, LX_INTERNAL, "the process that entered it ended early");
 	if (outcome.r < 0) {
@@ -89,11 +80,7 @@ static int receive_outcome(int channel, int *ret_pty, struct lx_err *err)
 			*err = outcome.err;
 		return outcome.r;
 	}
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	*ret_pty = -1;
-	if (c && c->cmsg_type == SCM_RIGHTS)
-		memcpy(ret_pty, CMSG_DATA(c), sizeof(int));
+	*ret_pty = pty >= 0 ? lx_move_fd(pty) : -1;
 	return 0;
 }
 

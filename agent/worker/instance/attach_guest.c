@@ -22,6 +22,7 @@
 #include "agent/worker/instance/guest_user.h"
 #include "lib/buf.h"
 #include "lib/cleanup.h"
+#include "lib/fd_pass.h"
 #include "lib/fs.h"
 
 #define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -200,24 +201,8 @@ static int run_program(const struct lx_program *p, const struct lx_guest_user *u
 static void tell(int channel, int r, const struct lx_err *err, int master)
 {
 	struct lx_attached_outcome outcome = { .r = r, .err = *err };
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = &outcome, .iov_len = sizeof(outcome) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	if (master >= 0) {
-		msg.msg_control = control.space;
-		msg.msg_controllen = sizeof(control.space);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &master, sizeof(int));
-	}
-	(void)sendmsg(channel, &msg, MSG_NOSIGNAL);
+	(void)lx_fd_send(channel, &outcome, sizeof(outcome), master);
 }
 
 static int get_ready(const struct lx_program *p, struct lx_guest_user *u, int *ret_master, struct lx_err *err)

@@ -23,6 +23,7 @@
 
 #include "agent/worker/move/lazy.h"
 #include "lib/cleanup.h"
+#include "lib/fd_pass.h"
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -77,32 +78,6 @@ static void release(struct keeper *k)
 
 /* ------------------------------------------------------------------ CRIU's restore */
 
-static int recv_fd(int sock)
-{
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	char byte;
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space),
-	};
-	int fd = -1;
-
-	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != 1)
-		return -1;
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
-}
-
 static int hear_criu(struct keeper *k, struct lx_err *err)
 {
 	int word = 0;
@@ -116,9 +91,10 @@ static int hear_criu(struct keeper *k, struct lx_err *err)
 	}
 	if (word < 0)
 		return 0;
-	int uffd = recv_fd(k->crius);
+	char byte;
+	int uffd;
 
-	if (uffd < 0)
+	if (lx_fd_recv(k->crius, &byte, sizeof(byte), &uffd) != sizeof(byte) || uffd < 0)
 		return lx_err_set(err, LX_DATA_LOSS, "CRIU's restore gave no userfaultfd of process %d",
 				  word);
 	struct lx_lazy_memory m;
