@@ -1102,20 +1102,22 @@ def test_spare_worker_killed(lab, web):
         assert lab.exec(web, "true")[0].code == 0
 
 
-def started(pid):
+def age(pid):
+    """Of two that began in the same tick the one with the lower number was first."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        return int(f.read().rpartition(")")[2].split()[19])
+        return int(f.read().rpartition(")")[2].split()[19]), pid
 
 
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
 def test_zygote_is_no_help(lab, name, sig):
     """Workers come out of one process; without it they come as well, and there is a new one afterwards."""
-    zygote = min(wait_for(lambda: len(lab.children()) > 1 and lab.children()), key=started)
+    zygote = min(wait_for(lambda: len(lab.children()) > 1 and lab.children()), key=age)
     os.kill(zygote, sig)
     # What waits for a job already came out of it before.
     for pid in lab.children():
         if pid != zygote:
             os.kill(pid, signal.SIGKILL)
+            wait_for(lambda pid=pid: not alive(pid))
     lab.create(name, start=True)
     assert lab.exec(name, "true")[0].code == 0
     wait_for(lambda: not alive(zygote))
