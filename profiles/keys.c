@@ -107,7 +107,7 @@ static const struct lx_config_key keys[] = {
 	KEY(INSTANCE, LIVE, "limits.processes", "integer", "", integer,
 	    "Processes and threads", .min = 1, .max = PROCESSES_MAX),
 	KEY(INSTANCE, LIVE, "migration.memory", "enum", "auto", enum,
-	    "How a live move copies memory ahead: auto (as the kernel tells of writes, else as content), content (by comparing), stop-and-copy (not at all)",
+	    "How a live move copies memory ahead: auto, content (by comparing it) or stop-and-copy (not at all)",
 	    .values = move_memory),
 	KEY(INSTANCE, LIVE, "placement.labels", "labels", "", labels,
 	    "Labels of nodes it may be put on, all of them (disk=ssd,gpu); acts when it is placed"),
