@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "cli/connection.h"
 #include "lib/fs.h"
 
 #define DEFAULT_STATE_DIR "/var/lib/lxmgr"
@@ -183,12 +184,18 @@ int cli_dev_init(struct cli *cli, struct cli_dev *d, struct lx_err *err)
 	return r;
 }
 
-void cli_dev_release(struct cli_dev *d)
+int cli_dev_end(struct cli *cli, struct cli_dev *d, int r, struct lx_err *err)
 {
+	if (r < 0 && cli->socket)
+		cli_explain(cli, err);
+	cli_disconnect(cli);
+	cli->socket = NULL; /* it pointed into `d` */
+	cli->dialled = false;
 	free(d->state_dir);
 	for (size_t i = 0; i < CLI_DEV_N_SETTINGS; i++)
 		free(d->setting[i]);
 	*d = (struct cli_dev){ 0 };
+	return r;
 }
 
 /* ------------------------------------------------------------------ the table */

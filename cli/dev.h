@@ -53,7 +53,9 @@ struct cli_dev {
 
 /* Reads what is remembered, overlaid by what is given now. Points cli at the cluster's socket. */
 int cli_dev_init(struct cli *cli, struct cli_dev *d, struct lx_err *err);
-void cli_dev_release(struct cli_dev *d);
+/* The end of a verb: explains its error (`r` < 0) while the socket is still known, disconnects and
+ * releases `d`. Returns `r`. */
+int cli_dev_end(struct cli *cli, struct cli_dev *d, int r, struct lx_err *err);
 int cli_dev_remember(const struct cli_dev *d, struct lx_err *err);
 /* "<state>/agent", "<run>/agent" ...; NULL when out of memory. */
 char *cli_dev_state_path(const struct cli_dev *d, const char *name);

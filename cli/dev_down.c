@@ -2,9 +2,12 @@
  * lxmgr dev down: instances, agents, networks, manager; with --clean-state the state too.
  *
  * Instances outlive all daemons. When one of those is gone but instances still run, it is
- * started again first, because only the API stops instances cleanly.
+ * started again first, because only the API stops instances cleanly. A daemon may be dying while
+ * this looks at it: its process is there, its socket is not any more. So what cannot be reached,
+ * or leaves instances running that it did not list, is looked at again for a while.
  */
 #include <glob.h>
+#include <time.h>
 
 #include "cli/connection.h"
 #include "cli/dev.h"
@@ -14,6 +17,8 @@
 #include "proto/pb.h"
 
 #define STOP_SECONDS 30u /* for a clean shutdown, before force */
+#define SETTLE_TRIES 100u
+#define SETTLE_NS    20000000L
 
 /* ------------------------------------------------------------------ instances */
 
@@ -60,24 +65,57 @@ static int stop_running(struct cli *cli, bool force, struct lx_err *err)
 	return r;
 }
 
-static int stop_instances(struct cli *cli, struct cli_dev *d, bool up, struct lx_err *err)
+/* *ret: whether everything runs that could stop instances. */
+static int is_up(const struct cli_dev *d, bool *ret, struct lx_err *err)
 {
-	struct lx_err first = LX_ERR_INIT;
-	int r;
+	struct cli_daemon manager = { .program = "lxmgrd", .name = "lxmgrd" };
+	int r = cli_daemon_check(d, &manager, err);
 
-	if (!up && !instances_may_run(d))
-		return 0;
-	if (!up) {
-		r = cli_dev_start(cli, d, err);
-		if (r < 0) {
-			lx_err_wrap(err, "instances run, and what could stop them does not start");
-			return r;
-		}
+	*ret = manager.pid != 0;
+	for (unsigned i = 1; r == 0 && i <= d->nodes; i++) {
+		cli_autonode n;
+		r = cli_dev_node_init(d, i, &n, err);
+		*ret = *ret && n.agent.pid;
 	}
-	if (stop_running(cli, false, &first) == 0)
-		return 0;
-	cli_report(&first);
-	cli_note(cli, "Stopping by force what is left.");
+	return r;
+}
+
+/* Starts what is missing, if there is anything to stop. *ret: whether everything runs now. */
+static int revive(struct cli *cli, struct cli_dev *d, bool *ret, struct lx_err *err)
+{
+	int r = is_up(d, ret, err);
+
+	if (r < 0 || *ret || !instances_may_run(d))
+		return r;
+	r = cli_dev_start(cli, d, err);
+	if (r < 0)
+		lx_err_wrap(err, "instances run, and what could stop them does not start");
+	*ret = r == 0;
+	return r;
+}
+
+static int stop_instances(struct cli *cli, struct cli_dev *d, struct lx_err *err)
+{
+	struct lx_err why = LX_ERR_INIT;
+
+	for (unsigned i = 0; i < SETTLE_TRIES; i++) {
+		bool up;
+		int r = revive(cli, d, &up, err);
+		if (r < 0 || !up)
+			return r;
+		why = LX_ERR_INIT;
+		r = stop_running(cli, false, &why);
+		if (r == 0 && !instances_may_run(d))
+			return 0;
+		if (r < 0 && why.code != LX_UNAVAILABLE)
+			break;
+		nanosleep(&(struct timespec){ .tv_nsec = SETTLE_NS }, NULL);
+	}
+	if (why.code != LX_OK) {
+		cli_explain(cli, &why);
+		cli_report(&why);
+		cli_note(cli, "Stopping by force what is left.");
+	}
 	return stop_running(cli, true, err);
 }
 
@@ -153,30 +191,11 @@ static int clean_state(const struct cli_dev *d, struct lx_err *err)
 	return 0;
 }
 
-/* *ret: whether everything runs that could stop instances. */
-static int is_up(const struct cli_dev *d, const struct cli_daemon *manager, bool *ret, struct lx_err *err)
-{
-	int r = 0;
-
-	*ret = manager->pid != 0;
-	for (unsigned i = 1; r == 0 && i <= d->nodes; i++) {
-		cli_autonode n;
-		r = cli_dev_node_init(d, i, &n, err);
-		*ret = *ret && n.agent.pid;
-	}
-	return r;
-}
-
 static int down(struct cli *cli, struct cli_dev *d, struct lx_err *err)
 {
 	struct cli_daemon manager = { .program = "lxmgrd", .name = "lxmgrd" };
-	bool up = false;
-	int r = cli_daemon_check(d, &manager, err);
+	int r = stop_instances(cli, d, err);
 
-	if (r == 0)
-		r = is_up(d, &manager, &up, err);
-	if (r == 0)
-		r = stop_instances(cli, d, up, err);
 	cli_disconnect(cli);
 	for (unsigned i = 1; r == 0 && i <= d->nodes; i++)
 		r = stop_node(d, i, err);
@@ -201,8 +220,5 @@ int cli_dev_down(struct cli *cli, struct lx_err *err)
 
 	if (r == 0)
 		r = down(cli, &d, err);
-	cli_disconnect(cli); /* cli->socket points into `d` */
-	cli->socket = NULL;
-	cli_dev_release(&d);
-	return r;
+	return cli_dev_end(cli, &d, r, err);
 }

@@ -64,6 +64,5 @@ int cli_dev_status(struct cli *cli, struct lx_err *err)
 
 	if (r == 0)
 		r = status(cli, &d, err);
-	cli_dev_release(&d);
-	return r;
+	return cli_dev_end(cli, &d, r, err);
 }

@@ -87,6 +87,23 @@ static int wait_for_manager(struct cli *cli, const struct cli_dev *d, const stru
 	}
 }
 
+static int raise_manager(struct cli *cli, const struct cli_dev *d, struct cli_daemon *manager,
+			 struct lx_err *err)
+{
+	bool found = manager->pid != 0;
+	int r = start_manager(d, manager, err);
+
+	if (r == 0)
+		r = wait_for_manager(cli, d, manager, err);
+	if (r == 0 || !found || !manager->pid || cli_daemon_lives(manager))
+		return r;
+	/* It was on its way out when it was found. */
+	manager->pid = 0;
+	*err = LX_ERR_INIT;
+	r = start_manager(d, manager, err);
+	return r < 0 ? r : wait_for_manager(cli, d, manager, err);
+}
+
 /* ------------------------------------------------------------------ together */
 
 static int make_directories(const struct cli_dev *d, struct lx_err *err)
@@ -156,9 +173,7 @@ int cli_dev_start(struct cli *cli, struct cli_dev *d, struct lx_err *err)
 	if (r == 0 && d->nodes > 1)
 		r = cli_underlay_up(d, err);
 	if (r == 0)
-		r = start_manager(d, &manager, err);
-	if (r == 0)
-		r = wait_for_manager(cli, d, &manager, err);
+		r = raise_manager(cli, d, &manager, err);
 	if (r == 0)
 		r = start_agents(cli, d, nodes, err);
 	if (r == 0)
@@ -177,8 +192,5 @@ int cli_dev_up(struct cli *cli, struct lx_err *err)
 		r = cli_dev_start(cli, &d, err);
 	if (r == 0 && strcmp(d.setting[CLI_DEV_SOCKET], CLI_DEFAULT_SOCKET) != 0)
 		cli_note(cli, "To use it: export LXMGR_SOCKET=%s", d.setting[CLI_DEV_SOCKET]);
-	cli_disconnect(cli); /* cli->socket points into `d` */
-	cli->socket = NULL;
-	cli_dev_release(&d);
-	return r;
+	return cli_dev_end(cli, &d, r, err);
 }

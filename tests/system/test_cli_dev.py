@@ -138,6 +138,33 @@ def test_down_after_a_daemon_was_killed(dev, which):
     assert dev.leftovers() == [] and not os.path.exists(dev.state)
 
 
+def test_down_while_the_manager_is_dying(dev):
+    """Its process is still there, its socket is not: no crash, and no instance is left behind."""
+    dev.up()
+    dev.cli("image", "build", "busybox")
+    dev.cli("launch", "busybox", "c1")
+    machine.kill(dev.pid("lxmgrd"), signal.SIGKILL)
+    machine.wait_for(lambda: not dev.pid("lxmgrd"))
+    dying = subprocess.Popen(["sleep", "100"])  # plays the process that has nothing left but its number
+    try:
+        with open(f"{dev.run_dir}/lxmgrd.pid", "w", encoding="ascii") as f:
+            f.write(f"{dying.pid} {machine.start_time(dying.pid)} {dev.state}\n")
+        dev.down(code=1)
+        assert "nobody answers on" in dev.said and "Is lxmgrd running?" in dev.said
+        down = subprocess.Popen(
+            [LXMGR, "dev", "down", "--state-dir", dev.state, "--clean-state"], env=dev.env, stderr=subprocess.PIPE
+        )
+        time.sleep(0.3)  # it has looked by now
+        dying.kill()
+        dying.wait()
+        _, said = down.communicate(timeout=100)
+        assert down.returncode == 0, said
+        assert dev.leftovers() == [] and not os.path.exists(dev.state)
+    finally:
+        dying.kill()
+        dying.wait()
+
+
 def test_pid_files_of_the_past(dev):
     """A pid that is somebody else's by now is neither taken for the daemon nor killed."""
     bystander = subprocess.Popen(["sleep", "100"])

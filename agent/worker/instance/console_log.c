@@ -97,7 +97,8 @@ static int no_log(const struct lx_job *job, bool running, struct lx_err *err)
 	if (running) {
 		r = lx_err_set(err, LX_FAILED_PRECONDITION, "%s has no log that can be read from outside",
 			       job->name);
-		lx_err_hint(err, "Its init writes to " LX_CONSOLE_LOG "; that file is gone, or never was.");
+		lx_err_hint(err, "Its init writes to " LX_CONSOLE_LOG
+				 "; that file is gone, never was, or is not there yet.");
 		return r;
 	}
 	r = lx_err_set(err, LX_FAILED_PRECONDITION, "%s has no log that can be read while it is stopped",
