@@ -1,6 +1,5 @@
 /*
- * A descriptor of another process is had through its pidfd (pidfd_getfd(2)); what is set
- * on the copy is set on the socket. Sockets are many-named: each inode is looked at once.
+ * Sockets are many-named: each inode is looked at once.
  *
  * Leaving repair mode with a window probe (TCP_REPAIR 0) makes the other end say where it is, so
  * that what was lost meanwhile is sent again at once. The kernel forgets SO_REUSEADDR on the
@@ -11,21 +10,18 @@
  */
 #include "migration/sockets.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/map.h"
 #include "lib/str.h"
+#include "migration/descriptors.h"
 
 #define REPAIR_OFF 0 /* TCP_REPAIR_OFF of linux/tcp.h, which does not go with netinet/tcp.h */
 
@@ -46,88 +42,42 @@ static bool is_tcp(int fd)
 	       (domain == AF_INET || domain == AF_INET6) && protocol == IPPROTO_TCP;
 }
 
-static int mend_socket(struct mend *m, int fd, pid_t pid, const char *name, struct lx_err *err)
+static int mend_socket(int fd, const char *name, void *arg, struct lx_err *err)
 {
+	struct mend *m = arg;
 	int repair = 0, off = REPAIR_OFF, on = 1;
 	socklen_t n = sizeof(repair);
+
+	if (lx_map_has(&m->seen, name))
+		return 0;
+	if (lx_map_set(&m->seen, name, m) < 0)
+		return lx_err_oom(err);
 
 	if (!is_tcp(fd) || getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &repair, &n) < 0 || repair == 0)
 		return 0;
 	if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off)) < 0)
-		return lx_err_errno(err, errno, "cannot take TCP %s of process %d out of repair mode", name,
-				    (int)pid);
+		return lx_err_errno(err, errno, "cannot take TCP %s out of repair mode", name);
 	m->mended++;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
-		return lx_err_errno(err, errno, "cannot set SO_REUSEADDR of TCP %s of process %d", name,
-				    (int)pid);
+		return lx_err_errno(err, errno, "cannot set SO_REUSEADDR of TCP %s", name);
 	return 0;
 }
 
-/* ------------------------------------------------------------------ one process */
-
-/* "socket:[4026]"; false: something else, or closed meanwhile. */
-static bool socket_name(int dir, const char *fd, char *buf, size_t size)
+/* "socket:[4026]" */
+static bool is_socket(const char *target, void *arg)
 {
-	ssize_t n = readlinkat(dir, fd, buf, size - 1);
-
-	if (n <= 0)
-		return false;
-	buf[n] = '\0';
-	return lx_starts_with(buf, "socket:[");
-}
-
-static int mend_fd(struct mend *m, int pidfd, int dir, const char *name, pid_t pid, struct lx_err *err)
-{
-	char inode[64];
-	uint64_t number;
-
-	if (lx_parse_u64(name, &number) < 0 || number > INT32_MAX ||
-	    !socket_name(dir, name, inode, sizeof(inode)) || lx_map_has(&m->seen, inode))
-		return 0;
-	if (lx_map_set(&m->seen, inode, m) < 0)
-		return lx_err_oom(err);
-	lx_autoclose int fd = (int)syscall(SYS_pidfd_getfd, pidfd, (int)number, 0);
-
-	if (fd < 0)
-		return errno == EBADF || errno == ESRCH
-			       ? 0
-			       : lx_err_errno(err, errno, "cannot get descriptor %s of process %d", name,
-					      (int)pid);
-	return mend_socket(m, fd, pid, inode, err);
-}
-
-static int mend_process(struct mend *m, pid_t pid, struct lx_err *err)
-{
-	lx_autoclose int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	lx_autoclosedir DIR *dir = NULL;
-	char path[64];
-	struct dirent *e;
-	int r = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	if (pidfd >= 0)
-		dir = opendir(path);
-	if (!dir)
-		return errno == ESRCH || errno == ENOENT
-			       ? 0
-			       : lx_err_errno(err, errno, "cannot see the descriptors of process %d",
-					      (int)pid);
-	while ((e = readdir(dir))) {
-		int s = mend_fd(m, pidfd, dirfd(dir), e->d_name, pid, r == 0 ? err : NULL);
-
-		r = r == 0 ? s : r;
-	}
-	return r;
+	return lx_starts_with(target, "socket:[");
 }
 
 int lx_sockets_mend(const pid_t *pids, size_t n, unsigned *ret_mended, struct lx_err *err)
 {
 	struct mend m = { .mended = 0 };
+	const struct lx_descriptors d = { .wanted = is_socket, .each = mend_socket, .arg = &m };
 	int r = 0;
 
 	lx_map_init(&m.seen, NULL);
 	for (size_t i = 0; i < n; i++) {
-		int s = mend_process(&m, pids[i], r == 0 ? err : NULL);
+		int s = lx_descriptors_each(pids[i], &d, r == 0 ? err : NULL);
 
 		r = r == 0 ? s : r;
 	}

@@ -281,7 +281,7 @@ static int go_on(struct lx_receive *rx, struct lx_err *err)
 		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
 	lx_move_progress(&rx->m, "thawed", 0, 0);
 	if (r == 0)
-		lx_tell_running(rx);
+		lx_restore_settle(rx);
 	return r < 0 ? r : lx_lazy_resume(&rx->m, err);
 }
 

@@ -35,8 +35,9 @@ int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err);
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err);
 /* It runs: network, thaw, monitor. */
 int lx_restore_finish(struct lx_receive *rx, struct lx_err *err);
-/* To the agent: it need not wait for the last of the memory to know that the guest runs. */
-void lx_tell_running(const struct lx_receive *rx);
+/* It has just begun to run: sets up anew what a restore loses, and tells the agent, which need not
+ * wait for the last of the memory to know. */
+void lx_restore_settle(const struct lx_receive *rx);
 /* Nothing of it is left, but for the images. */
 void lx_restore_undo(struct lx_receive *rx);
 /* While it is held: readable when CRIU gives up. */

@@ -28,6 +28,7 @@
 #include "migration/criu.h"
 #include "migration/criu_kill.h"
 #include "migration/net.h"
+#include "migration/pressure.h"
 #include "proto/pb.h"
 
 #define STEP_TIMEOUT_MS 120000
@@ -291,10 +292,14 @@ int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 	return r;
 }
 
-void lx_tell_running(const struct lx_receive *rx)
+void lx_restore_settle(const struct lx_receive *rx)
 {
+	lx_autofree pid_t *pids = NULL;
 	struct lx_run run;
+	size_t n = 0;
 
+	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0)
+		(void)lx_pressure_rearm(pids, n, NULL, NULL);
 	if (lx_run_load(rx->m.job, &run, NULL) == 1)
 		(void)lx_worker_send_started(rx->m.job->report, run.monitor, -1, NULL);
 }
@@ -308,7 +313,7 @@ int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
 		r = lx_instance_job_wait(&rx->restore, NULL, err);
 	lx_move_phase(&rx->m, "monitor");
 	if (r == 0)
-		lx_tell_running(rx);
+		lx_restore_settle(rx);
 	if (r == 0 && rx->lazy.on) {
 		r = lx_lazy_wait(&rx->m, &rx->lazy, err);
 		lx_move_phase(&rx->m, "memory-in-place");
