@@ -120,6 +120,12 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 	add(ret, "%s", d->cgroup);
 	add_all(ret, common, LX_ARRAY_SIZE(common));
 	add_all(ret, dump_only, LX_ARRAY_SIZE(dump_only));
+	if (d->v2_only) {
+		add(ret, "--cgroup-dump-controller");
+		add(ret, "%s", ""); /* which has no name */
+		add(ret, "--cgroup-yard");
+		add(ret, "%s", d->v2_only);
+	}
 	if (d->lazy) {
 		add(ret, "--lazy-pages");
 		add(ret, "--ps-socket");

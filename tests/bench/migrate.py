@@ -44,7 +44,8 @@ REWRITTEN = 10  # percent of a busy heap, every second
 RESTORE_PHASES = ("criu-start", "restore-namespaces", "restore-network", "restore", "resume")
 # As migration/criu.c has them.
 DUMP_OPTIONS = ("--empty-ns", "net", "--network-lock", "nftables", "-v1", "--tcp-established", "--file-locks",
-                "--link-remap", "--force-irmap", "--skip-in-flight", "--manage-cgroups=full", "--ext-mount-map", "auto",
+                "--link-remap", "--force-irmap", "--skip-in-flight", "--manage-cgroups=full", "--cgroup-dump-controller", "",
+                "--ext-mount-map", "auto",
                 "--enable-external-sharing", "--enable-external-masters", "--enable-fs", "hugetlbfs", "--enable-fs",
                 "tracefs", "--ghost-limit", str(1 << 30))
 

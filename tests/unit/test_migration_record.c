@@ -190,7 +190,8 @@ static void a_dump_says_what_it_must(void **state)
 					  .images = "/run/x",
 					  .freezer = "/sys/fs/cgroup/l/web1/payload",
 					  .cgroup = "/l/web1/payload",
-					  .hook = "/libexec/hook" };
+					  .hook = "/libexec/hook",
+					  .v2_only = "/run/x/yard" };
 	struct lx_criu_args args;
 
 	assert_int_equal(lx_criu_dump_args(&how, &args, NULL), 0);
@@ -203,6 +204,8 @@ static void a_dump_says_what_it_must(void **state)
 	assert_true(has(&args, "--empty-ns", "net"));
 	assert_true(has(&args, "--network-lock", "nftables"));
 	assert_true(has(&args, "--tcp-established", NULL));
+	assert_true(has(&args, "--cgroup-dump-controller", ""));
+	assert_true(has(&args, "--cgroup-yard", "/run/x/yard"));
 	/* It would let a source go on that has committed. */
 	assert_false(has(&args, "--leave-running", NULL));
 	assert_null(args.v[args.n]);

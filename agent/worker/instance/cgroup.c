@@ -152,6 +152,23 @@ int lx_cgroup_write(const struct lx_cgroups *cg, const struct lx_job *job, const
 	return lx_write_knob(path, knob->value);
 }
 
+int lx_cgroup_adopt(const struct lx_cgroups *cg, const struct lx_job *job, pid_t pid, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX], number[16];
+
+	snprintf(number, sizeof(number), "%d", (int)pid);
+	for (size_t i = 0; i < cg->n; i++) {
+		if (i == cg->v2)
+			continue;
+		lx_cgroup_path(cg, i, job, "/payload/cgroup.procs", path);
+		int r = lx_write_knob(path, number);
+
+		if (r < 0)
+			return lx_err_errno(err, r, "cannot put process %d into %s", (int)pid, path);
+	}
+	return 0;
+}
+
 /* ------------------------------------------------------------------ our own */
 
 int lx_cgroup_remember(struct lx_buf *home, struct lx_err *err)

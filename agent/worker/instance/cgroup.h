@@ -10,6 +10,7 @@
 #define LX_WORKER_CGROUP_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "agent/worker/instance/job.h"
 #include "profiles/profiles.h"
@@ -37,6 +38,9 @@ int lx_cgroups_facts(const struct lx_cgroups *cg, struct lx_host_facts *ret, str
 
 /* Writes a knob of the running payload. Quiet: the negative errno of the write. */
 int lx_cgroup_write(const struct lx_cgroups *cg, const struct lx_job *job, const struct lx_knob *knob);
+
+/* Puts a process into the payload's group of each v1 hierarchy. */
+int lx_cgroup_adopt(const struct lx_cgroups *cg, const struct lx_job *job, pid_t pid, struct lx_err *err);
 
 /*
  * liblxc puts whoever calls its start function into the monitor's groups. These remember where

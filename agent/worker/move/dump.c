@@ -96,6 +96,17 @@ static int spawn(struct lx_move *m, const struct lx_criu_args *args, bool lazy, 
 	return d->pidfd < 0 ? lx_err_errno(err, errno, "cannot watch CRIU") : 0;
 }
 
+/* Where CRIU finds the v2 hierarchy. */
+static int make_yard(const struct lx_move *m, const char *yard, struct lx_err *err)
+{
+	lx_autofree char *name = lx_path_join(yard, "unified");
+	int r = name ? lx_mkdir_p(yard, 0700, err) : lx_err_oom(err);
+
+	if (r == 0 && symlink(m->cg.at[m->cg.v2].mount, name) < 0)
+		r = lx_err_errno(err, errno, "cannot make %s", name);
+	return r;
+}
+
 /* ------------------------------------------------------------------ steps */
 
 static int explain(const struct lx_move *m, const struct lx_dump *d, struct lx_err *err)
@@ -181,10 +192,11 @@ static int wait_for(struct lx_move *m, struct lx_dump *d, const char *action, st
 	}
 }
 
-int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, struct lx_dump *d, struct lx_err *err)
+int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, struct lx_dump *d,
+		  struct lx_err *err)
 {
 	lx_autofree char *criu = lx_criu_find(m->libexec), *hook = lx_path_join(m->libexec, "lx-criu-hook");
-	lx_autofree char *socket = lx_path_join(m->dir, "hook");
+	lx_autofree char *socket = lx_path_join(m->dir, "hook"), *yard = lx_path_join(m->dir, "yard");
 	struct lx_criu_args args = { .n = 0 };
 
 	*d = LX_DUMP_NONE;
@@ -194,7 +206,7 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, struct lx_dump *d, s
 		lx_err_hint(err, "Install " LX_CRIU_VERSION_MIN " or newer there: scripts/install-criu");
 		return r;
 	}
-	if (!hook || !socket)
+	if (!hook || !socket || !yard)
 		return lx_err_oom(err);
 	const struct lx_criu_dump how = { .criu = criu,
 					  .init = init,
@@ -202,9 +214,12 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, struct lx_dump *d, s
 					  .freezer = m->payload,
 					  .cgroup = m->cgroup,
 					  .hook = hook,
-					  .lazy = lazy };
-	int r = lx_hooks_open(socket, &d->hooks, err);
+					  .lazy = lazy,
+					  .v2_only = v2_only ? yard : NULL };
+	int r = v2_only ? make_yard(m, yard, err) : 0;
 
+	if (r == 0)
+		r = lx_hooks_open(socket, &d->hooks, err);
 	if (r == 0)
 		r = lx_criu_dump_args(&how, &args, err);
 	if (r < 0)

@@ -31,8 +31,12 @@ struct lx_dump {
 #define LX_DUMP_NONE                                                                                         \
 	((struct lx_dump){ .hooks = -1, .files = -1, .held = { .fd = -1 }, .pidfd = -1, .pages = -1 })
 
-/* `lazy`: private memory is left out of the images; somebody else has it (memory.h). */
-int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, struct lx_dump *d, struct lx_err *err);
+/*
+ * `lazy`: private memory is left out of the images; somebody else has it (memory.h). `v2_only`: the
+ * destination sees to v1 cgroups (migration/criu.h).
+ */
+int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, struct lx_dump *d,
+		  struct lx_err *err);
 int lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg, struct lx_err *err);
 int lx_dump_kill(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
 void lx_dump_back(struct lx_dump *d);

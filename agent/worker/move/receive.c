@@ -148,7 +148,15 @@ static int wait_word(struct lx_receive *rx, struct lx_err *err)
 		lx_err_set(err, LX_ABORTED, "CRIU gave up the restored %s", rx->m.job->name);
 		return -EINTR;
 	}
-	return lx_talk_expect(&rx->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_COMMIT, NULL, err);
+	Lxmgr__V1__MoveFrame *frame = NULL;
+	int r = lx_talk_expect(&rx->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_COMMIT, &frame, err);
+
+	if (r == 0) {
+		rx->word = lx_move_ptr(frame->commit);
+		frame->what_case = LXMGR__V1__MOVE_FRAME__WHAT__NOT_SET;
+	}
+	lx_pb_free(frame);
+	return r;
 }
 
 static int ready(struct lx_receive *rx, struct lx_err *err)
@@ -206,6 +214,7 @@ static int receive(struct lx_receive *rx, struct lx_err *err)
 		return r;
 	welcome.version = LX_MOVE_VERSION;
 	welcome.memory_ahead = true;
+	welcome.v1_cgroups = true;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_WELCOME;
 	frame.welcome = &welcome;
 	r = say(rx, &frame, err);
@@ -400,6 +409,7 @@ static void release(struct lx_receive *rx)
 		close(rx->hooks);
 	lx_lazy_end(&rx->m, &rx->lazy);
 	lx_pb_free(rx->guest);
+	lx_pb_free(rx->word);
 	lx_move_release(&rx->m);
 }
 

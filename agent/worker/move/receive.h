@@ -19,6 +19,7 @@ struct lx_receive {
 	int dump_dir, dump_file;       /* -1: none open */
 	uint32_t dump_files;
 	struct lx_lazy lazy;
+	Lxmgr__V1__MoveCommit *word; /* the source's, with what it has held; NULL: it came another way */
 
 	/* restore.c */
 	int hooks;

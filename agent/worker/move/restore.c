@@ -9,6 +9,7 @@
  *      post-restore            all is there, sockets locked: READY; waits for COMMIT
  *      -- commit -----------------------------------------------------------------
  *      network-unlock          host ends into their bridges
+ *      pre-resume              what came for it meanwhile
  *      post-resume             thawed
  */
 #include <errno.h>
@@ -29,6 +30,7 @@
 #include "migration/criu_kill.h"
 #include "migration/net.h"
 #include "migration/pressure.h"
+#include "migration/traffic.h"
 #include "proto/pb.h"
 
 #define STEP_TIMEOUT_MS 120000
@@ -74,6 +76,11 @@ int lx_guest_find(struct lx_receive *rx, struct lx_err *err)
 static int on_namespaces(struct lx_receive *rx, struct lx_err *err)
 {
 	rx->init = rx->held.init;
+	/* Before it forks, and before its view of cgroups has a root: all of them are born there. */
+	int r = lx_cgroup_adopt(&rx->m.cg, rx->m.job, rx->init, err);
+
+	if (r < 0)
+		return r;
 	/* Without the sample all is set, which takes longer. */
 	(void)lx_net_load_prune(rx->guest->network, &rx->fresh, NULL);
 	return lx_net_load(rx->init, rx->guest->network, rx->spec->n_nics, rx->spec->nics, err);
@@ -89,6 +96,14 @@ static int on_knobs(struct lx_receive *rx, struct lx_err *err)
 static int on_unlock(struct lx_receive *rx, struct lx_err *err)
 {
 	return lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
+}
+
+/* Its sockets are as they were: they may hear what came meanwhile. */
+static int on_whole(struct lx_receive *rx, struct lx_err *err)
+{
+	if (rx->word)
+		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, rx->word, NULL);
+	return 0;
 }
 
 static int on_resumed(struct lx_receive *rx, struct lx_err *err)
@@ -113,6 +128,7 @@ static const struct {
 	{ "setup-namespaces", "restore-namespaces", on_namespaces },
 	{ "post-setup-namespaces", "restore-network", on_knobs },
 	{ "network-unlock", "unlock", on_unlock },
+	{ "pre-resume", "sockets", on_whole },
 	{ "post-resume", "resume", on_resumed },
 };
 

@@ -110,23 +110,28 @@ static void fill_report(struct lx_send *s)
 static int commit(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
-	Lxmgr__V1__MoveCommit nothing = LXMGR__V1__MOVE_COMMIT__INIT;
+	Lxmgr__V1__MoveCommit *word = malloc(sizeof(*word));
 
+	if (!word)
+		return lx_err_oom(err);
+	lxmgr__v1__move_commit__init(word);
 	fill_report(s);
 	lx_pb_free(s->m.rec->report);
 	s->m.rec->report = LX_PB_DUP(Lxmgr__V1__MoveReport, s->m.report);
 	int r = lx_move_record_advance(s->m.job->state_dir, s->m.rec, COMMITTED, err);
 
 	lx_move_phase(&s->m, "commit");
-	if (r < 0)
-		return r;
-	s->committed = true;
-	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_COMMIT;
-	frame.commit = &nothing;
-	/* It asks when it does not hear this. */
-	(void)lx_talk_send(&s->m.talk, &frame, NULL);
-	lx_move_progress(&s->m, "committed", 0, 0);
-	return 0;
+	if (r == 0) {
+		s->committed = true;
+		(void)lx_traffic_take(&s->traffic, word, NULL);
+		frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_COMMIT;
+		frame.commit = word;
+		/* It asks when it does not hear this. */
+		(void)lx_talk_send(&s->m.talk, &frame, NULL);
+		lx_move_progress(&s->m, "committed", 0, 0);
+	}
+	lx_pb_free(word);
+	return r;
 }
 
 static void take_phases(struct lx_send *s, const Lxmgr__V1__MoveDone *done)
@@ -186,13 +191,15 @@ static int open_source(struct lx_send *s, struct lx_err *err)
 	return lx_tree_sender_open(&source, &out, &s->tree, err);
 }
 
-static int wait_welcome(struct lx_send *s, bool *ret_memory_ahead, struct lx_err *err)
+static int wait_welcome(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame *frame = NULL;
 	int r = lx_talk_expect(&s->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_WELCOME, &frame, err);
 
-	if (r == 0)
-		*ret_memory_ahead = frame->welcome->memory_ahead;
+	if (r == 0) {
+		s->other.memory_ahead = frame->welcome->memory_ahead;
+		s->other.v1_cgroups = frame->welcome->v1_cgroups;
+	}
 	lx_pb_free(frame);
 	lx_move_phase(&s->m, "welcome");
 	return r;
@@ -200,13 +207,12 @@ static int wait_welcome(struct lx_send *s, bool *ret_memory_ahead, struct lx_err
 
 static int go(struct lx_send *s, struct lx_err *err)
 {
-	bool memory_ahead = false;
 	int r = open_source(s, err);
 
 	if (r == 0)
-		r = wait_welcome(s, &memory_ahead, err);
+		r = wait_welcome(s, err);
 	if (r == 0 && s->mode == LIVE) {
-		r = lx_send_live_plan(s, memory_ahead, err);
+		r = lx_send_live_plan(s, err);
 		if (r == 0)
 			r = send_files_ahead(s, err);
 		if (r == 0)
@@ -241,6 +247,7 @@ static void release(struct lx_send *s)
 	}
 	lx_dump_release(&s->dump);
 	lx_memory_release(&s->memory);
+	lx_traffic_release(&s->traffic);
 	lx_map_release(&s->dump_sent);
 	lx_spec_free(s->spec);
 	lx_move_release(&s->m);

@@ -5,6 +5,7 @@
 #include "agent/worker/move/dump.h"
 #include "agent/worker/move/memory.h"
 #include "lib/map.h"
+#include "migration/traffic.h"
 #include "migration/tree.h"
 
 #define LX_DUMP_STAMP 64
@@ -20,9 +21,13 @@ struct lx_send {
 
 	/* send_live.c */
 	struct lx_dump dump;
+	struct {
+		bool memory_ahead, v1_cgroups; /* MoveWelcome */
+	} other;                               /* what the destination can do */
 	struct lx_memory memory;
-	bool dir;    /* the directory in memory is there */
-	bool frozen; /* by us: frozen, or cut off, or about to be */
+	struct lx_traffic traffic; /* for the guest, while it stands */
+	bool dir;                  /* the directory in memory is there */
+	bool frozen;               /* by us: frozen, or cut off, or about to be */
 	bool committed;
 	uint64_t dump_bytes;
 	uint32_t dump_files;
@@ -34,7 +39,7 @@ struct lx_send {
 int lx_send_files(struct lx_send *s, bool last, struct lx_err *err);
 
 /* Before the files: whether memory is copied ahead; `can`: the destination takes it. */
-int lx_send_live_plan(struct lx_send *s, bool can, struct lx_err *err);
+int lx_send_live_plan(struct lx_send *s, struct lx_err *err);
 /* From the freeze to the destination's "ready". */
 int lx_send_live(struct lx_send *s, struct lx_err *err);
 /* Before COMMIT: the guest runs on. */

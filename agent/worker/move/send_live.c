@@ -214,6 +214,7 @@ static int freeze(struct lx_send *s, struct lx_err *err)
 	lx_move_progress(&s->m, "freeze", 0, 0);
 	int r = lx_cgroup_freeze(&s->m.cg, s->m.job, true, err);
 
+	(void)lx_traffic_hold(&s->traffic, s->spec->n_nics, s->spec->nics, NULL);
 	if (r == 0)
 		r = lx_net_unplug(s->spec->n_nics, s->spec->nics, err);
 	if (r == 0)
@@ -253,14 +254,14 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 	return r;
 }
 
-int lx_send_live_plan(struct lx_send *s, bool can, struct lx_err *err)
+int lx_send_live_plan(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
 	Lxmgr__V1__MemoryAhead nothing = LXMGR__V1__MEMORY_AHEAD__INIT;
 	int r = lx_memory_plan(&s->m, s->spec, &s->memory, err);
 
 	/* An older version takes the dump alone. */
-	if (!can)
+	if (!s->other.memory_ahead)
 		s->memory.on = false;
 	if (r < 0 || !s->memory.on)
 		return r;
@@ -272,6 +273,7 @@ int lx_send_live_plan(struct lx_send *s, bool can, struct lx_err *err)
 int lx_send_live(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__GuestState *guest = NULL;
+	struct lx_err why = LX_ERR_INIT;
 	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
 	s->dir = r == 0;
@@ -284,12 +286,15 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	if (r == 0)
 		r = save_ahead(s, &guest, err);
 	if (r == 0)
-		r = lx_dump_start(&s->m, s->run.init, s->memory.on, &s->dump, err);
+		r = lx_dump_start(&s->m, s->run.init, s->memory.on, s->other.v1_cgroups, &s->dump, err);
 	lx_move_phase(&s->m, "prepare");
 	if (r == 0 && s->memory.on) {
 		r = lx_memory_ahead(&s->memory, err);
 		lx_move_phase(&s->m, "memory");
 	}
+	if (r == 0 && lx_traffic_open(s->spec->n_nics, s->spec->nics, &s->traffic, &why) < 0)
+		lx_warn("what is sent to a guest while it moves will be lost", "instance=%s error=\"%s\"",
+			s->m.job->name, why.msg);
 	if (r == 0)
 		r = standing(s, guest, err);
 	lx_pb_free(guest);
@@ -301,6 +306,18 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 
 /* ------------------------------------------------------------------ the end, either way */
 
+static void deliver_here(struct lx_send *s)
+{
+	Lxmgr__V1__MoveCommit *held = malloc(sizeof(*held));
+
+	if (!held)
+		return;
+	lxmgr__v1__move_commit__init(held);
+	(void)lx_traffic_take(&s->traffic, held, NULL);
+	(void)lx_traffic_deliver(s->spec->n_nics, s->spec->nics, held, NULL);
+	lx_pb_free(held);
+}
+
 void lx_send_live_back(struct lx_send *s)
 {
 	struct lx_err err = LX_ERR_INIT;
@@ -309,6 +326,8 @@ void lx_send_live_back(struct lx_send *s)
 	if (s->frozen && lx_move_mend(s->m.job, &s->m.cg, s->spec, &s->run, &err) < 0)
 		lx_error("a source does not come back by itself", "instance=%s error=\"%s\"", s->m.job->name,
 			 err.msg);
+	if (s->frozen)
+		deliver_here(s);
 	if (s->dir)
 		lx_dump_dir_remove(s->m.job->run_dir, s->m.operation);
 }
