@@ -43,7 +43,7 @@ REWRITTEN = 10  # percent of a busy heap, every second
 # From the dump's being there to the guest's running on, without what waits for the other node.
 RESTORE_PHASES = ("criu-start", "restore-namespaces", "restore-network", "restore", "resume")
 # As migration/criu.c has them.
-DUMP_OPTIONS = ("--empty-ns", "net", "--network-lock", "nftables", "-v1", "--tcp-established", "--file-locks",
+DUMP_OPTIONS = ("--empty-ns", "net", "--network-lock", "skip", "-v1", "--tcp-established", "--file-locks",
                 "--link-remap", "--force-irmap", "--skip-in-flight", "--manage-cgroups=full", "--cgroup-dump-controller", "",
                 "--ext-mount-map", "auto",
                 "--enable-external-sharing", "--enable-external-masters", "--enable-fs", "hugetlbfs", "--enable-fs",
