@@ -90,11 +90,13 @@ WORKERS  := $(BUILD)/libexec/lx-instance-worker $(BUILD)/libexec/lx-image-worker
             $(BUILD)/libexec/lx-criu-hook
 # Programs that people do not call, nor agents.
 HELPERS  := $(BUILD)/libexec/lxmgr-remote
+# Loaded into CRIU.
+CRIU_PRELOAD := $(BUILD)/libexec/lx-criu-preload.so
 # In a directory of their own, which comes first in CRIU's PATH: they have the names of others.
 CRIU_TOOLS := $(BUILD)/libexec/criu-tools/tar
 
 .PHONY: all
-all: $(PROGRAMS) $(WORKERS) $(HELPERS) $(CRIU_TOOLS)
+all: $(PROGRAMS) $(WORKERS) $(HELPERS) $(CRIU_TOOLS) $(CRIU_PRELOAD)
 
 # It takes nothing of rpc/ that needs OpenSSL; sanitizers keep also what is not taken.
 $(BUILD)/bin/lxmgr: $(call obj,$(filter-out $(ONLY_REMOTE),$(SRC_cli))) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
@@ -127,6 +129,13 @@ $(BUILD)/libexec/lx-criu-hook: $(call obj,migration/hook/main.c migration/hook_a
 $(CRIU_TOOLS): $(call obj,migration/tar/main.c) $(call ar,tar) $(call ar,images) $(call ar,lib)
 	$(call link_static,zlib)
 	@chmod 0755 $(@D) $@
+
+# Without sanitizers, whose library that program has not.
+$(CRIU_PRELOAD): migration/preload/main.c migration/scan_regions.c migration/scan_regions.h \
+		 migration/hidden_pages.h migration/pagemap_scan.h migration/page_runs.h
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	@$(CC) $(CPPFLAGS) $(filter-out -fsanitize% -fPIE,$(CFLAGS)) -fPIC -fvisibility=hidden -shared -o $@ $(filter %.c,$^)
 
 define link_static
 	@mkdir -p $(@D)

@@ -208,3 +208,55 @@ int lx_page_image_lazy_to_parent(struct lx_page_image *image, struct lx_page_run
 	}
 	return 0;
 }
+
+/* ------------------------------------------------------------------ what was hidden */
+
+static int runs_of(const struct lx_page_image *image, struct lx_page_runs *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < image->n; i++)
+		r = lx_page_runs_append(ret, image->v[i].start, image->v[i].end);
+	return r;
+}
+
+/* Both are sorted and have nothing in common. */
+static void merge(const struct lx_page_image *image, const struct lx_page_runs *more,
+		  struct lx_page_entry *out)
+{
+	size_t i = 0, k = 0;
+
+	while (i < image->n || k < more->n) {
+		if (k == more->n || (i < image->n && image->v[i].start < more->v[k].start))
+			*out++ = image->v[i++];
+		else {
+			*out++ = (struct lx_page_entry){ more->v[k].start, more->v[k].end,
+							 LX_PAGES_PARENT | LX_PAGES_LAZY };
+			k++;
+		}
+	}
+}
+
+int lx_page_image_add_parent(struct lx_page_image *image, const struct lx_page_runs *pages,
+			     struct lx_err *err)
+{
+	struct lx_page_runs seen = { 0 }, more = { 0 };
+	struct lx_page_entry *grown = NULL;
+	int r = runs_of(image, &seen);
+
+	if (r == 0)
+		r = lx_page_runs_without(pages, &seen, &more);
+	if (r == 0 && more.n > 0) {
+		grown = malloc((image->n + more.n) * sizeof(*grown));
+		r = grown ? 0 : -ENOMEM;
+	}
+	if (grown) {
+		merge(image, &more, grown);
+		free(image->v);
+		image->v = grown;
+		image->n += more.n;
+	}
+	lx_page_runs_release(&seen);
+	lx_page_runs_release(&more);
+	return r < 0 ? lx_err_oom(err) : 0;
+}

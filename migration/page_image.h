@@ -58,4 +58,11 @@ int lx_page_image_sparse(uint32_t pages_id, const struct lx_page_runs *pages, st
  */
 int lx_page_image_lazy_to_parent(struct lx_page_image *image, struct lx_page_runs *ret, struct lx_err *err);
 
+/*
+ * Adds the parent's pages that the dump was not shown (hidden_pages.h). What it has seen all the
+ * same stays as it is. `pages` and `ret` may not be the same.
+ */
+int lx_page_image_add_parent(struct lx_page_image *image, const struct lx_page_runs *pages,
+			     struct lx_err *err);
+
 #endif

@@ -19,30 +19,14 @@
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "migration/memory_maps.h"
+#include "migration/pagemap_scan.h"
 #include "migration/remote_call.h"
 
-/* linux/userfaultfd.h and linux/fs.h of 6.7. */
+/* linux/userfaultfd.h of 6.7. */
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
 #define FEATURE_WP_ASYNC (1ull << 15)
-
-struct scan_region {
-	uint64_t start, end, categories;
-};
-
-struct scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-
-#define SCAN               _IOWR('f', 16, struct scan_arg)
-#define SCAN_WP_MATCHING   (1ull << 0)
-#define SCAN_CHECK_WPASYNC (1ull << 1)
-#define PAGE_WRITTEN       (1ull << 1)
-#define PAGE_PRESENT       (1ull << 3)
-#define PAGE_SWAPPED       (1ull << 4)
-#define PAGE_ZERO          (1ull << 5) /* the page of zeros that all share: no dump holds it */
 
 #define REGIONS 512
 
@@ -67,10 +51,10 @@ bool lx_write_track_possible(void)
 {
 	lx_autoclose int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 	lx_autoclose int pagemap = open_pagemap(getpid());
-	struct scan_arg none = { .size = sizeof(none) };
+	struct lx_scan_arg none = { .size = sizeof(none) };
 
 	return lx_remote_call_possible() && uffd >= 0 && pagemap >= 0 && enable(uffd) == 0 &&
-	       ioctl(pagemap, SCAN, &none) == 0;
+	       ioctl(pagemap, LX_SCAN, &none) == 0;
 }
 
 /* The process opens it, we take it over, the process closes it. */
@@ -132,22 +116,22 @@ void lx_write_track_close(struct lx_write_track *t)
 static int scan(const struct lx_write_track *t, uint64_t start, uint64_t end, uint64_t flags,
 		uint64_t category, struct lx_page_runs *ret)
 {
-	struct scan_region regions[REGIONS];
-	struct scan_arg arg = {
+	struct lx_scan_region regions[REGIONS];
+	struct lx_scan_arg arg = {
 		.size = sizeof(arg),
 		.flags = flags,
 		.start = start,
 		.end = end,
 		.vec = (uintptr_t)regions,
 		.vec_len = REGIONS,
-		.category_inverted = PAGE_ZERO,
-		.category_mask = category | PAGE_ZERO,
-		.category_anyof_mask = PAGE_PRESENT | PAGE_SWAPPED,
-		.return_mask = PAGE_PRESENT,
+		.category_inverted = LX_PAGE_ZERO,
+		.category_mask = category | LX_PAGE_ZERO,
+		.category_anyof_mask = LX_PAGE_PRESENT | LX_PAGE_SWAPPED,
+		.return_mask = LX_PAGE_PRESENT,
 	};
 
 	while (arg.start < end) {
-		int n = ioctl(t->pagemap, SCAN, &arg);
+		int n = ioctl(t->pagemap, LX_SCAN, &arg);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -175,8 +159,8 @@ static bool watch(const struct lx_write_track *t, uint64_t start, uint64_t end)
 static int look_at(struct lx_write_track *t, uint64_t start, uint64_t end, struct lx_page_runs *watched,
 		   struct lx_page_runs *written)
 {
-	uint64_t flags = SCAN_CHECK_WPASYNC | (watched ? 0 : SCAN_WP_MATCHING);
-	int r = scan(t, start, end, flags, PAGE_WRITTEN, written);
+	uint64_t flags = LX_SCAN_CHECK_WPASYNC | (watched ? 0 : LX_SCAN_WP_MATCHING);
+	int r = scan(t, start, end, flags, LX_PAGE_WRITTEN, written);
 
 	if (r == 0)
 		return watched ? lx_page_runs_append(watched, start, end) : 0;

@@ -26,6 +26,7 @@ install: all man
 	install -m 0755 $(PROGRAMS) $(DESTDIR)$(BINDIR)
 	install -m 0755 $(WORKERS) $(HELPERS) $(DESTDIR)$(LIBEXECDIR)
 	install -m 0755 $(CRIU_TOOLS) $(DESTDIR)$(LIBEXECDIR)/criu-tools
+	install -m 0644 $(CRIU_PRELOAD) $(DESTDIR)$(LIBEXECDIR)
 	install -m 0644 $(filter %.1,$(MANPAGES)) $(DESTDIR)$(MANDIR)/man1
 	install -m 0644 $(filter %.7,$(MANPAGES)) $(DESTDIR)$(MANDIR)/man7
 	install -m 0644 $(filter %.8,$(MANPAGES)) $(DESTDIR)$(MANDIR)/man8

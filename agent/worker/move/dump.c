@@ -28,6 +28,7 @@
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/criu_kill.h"
+#include "migration/hidden_pages.h"
 
 /* How long CRIU may say nothing: dumping memory is one step. */
 #define STEP_TIMEOUT_MS 120000
@@ -57,11 +58,13 @@ static void become_criu(const struct lx_move *m, const struct lx_criu_args *args
 	lx_autofree char *hook = lx_asprintf(LX_MOVE_MARK "=%s/hook", m->dir);
 	lx_autofree char *words = lx_asprintf("%s/criu.err", m->dir);
 	lx_autofree char *path = lx_asprintf("PATH=%s/" LX_CRIU_TOOLS ":" PROGRAM_PATH, m->libexec);
-	char *env[] = { path, hook, NULL };
+	lx_autofree char *hidden = lx_asprintf(LX_HIDDEN_PAGES_DIR "=%s/" LX_MOVE_HIDDEN, m->dir);
+	lx_autofree char *preload = lx_asprintf("LD_PRELOAD=%s/" LX_HIDDEN_PAGES_LIBRARY, m->libexec);
+	char *env[] = { path, hook, hidden, preload, NULL };
 	int null = open("/dev/null", O_RDWR),
 	    out = words ? open(words, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
 
-	if (!hook || !path || null < 0 || out < 0 || !args->v[0])
+	if (!hook || !path || !hidden || !preload || null < 0 || out < 0 || !args->v[0])
 		_exit(127);
 	setpgid(0, 0);
 	dup2(null, STDIN_FILENO);

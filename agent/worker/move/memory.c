@@ -16,6 +16,7 @@
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "migration/hidden_pages.h"
 #include "migration/memory_choice.h"
 #include "migration/page_image.h"
 #include "migration/proc_text.h"
@@ -162,6 +163,7 @@ void lx_memory_release(struct lx_memory *mem)
 		unwatch(&mem->p[i]);
 		lx_page_runs_release(&mem->p[i].sent);
 		lx_page_runs_release(&mem->p[i].clean);
+		lx_page_runs_release(&mem->p[i].hidden);
 	}
 	free(mem->p);
 	*mem = (struct lx_memory){ 0 };
@@ -259,6 +261,17 @@ static int find_clean(const struct lx_memory *mem, struct lx_memory_process *p, 
 		       : 0;
 }
 
+/* What CRIU does not see in time it looks at: nothing is lost. */
+static void hide(const struct lx_memory *mem, struct lx_memory_process *p)
+{
+	lx_autofree char *dir = lx_path_join(mem->m->dir, LX_MOVE_HIDDEN);
+
+	if (!dir || !p->clean.n || lx_hidden_pages_choose(p->pid, &p->clean, &p->hidden) < 0 || !p->hidden.n)
+		return;
+	if (lx_mkdir_p(dir, 0700, NULL) < 0 || lx_hidden_pages_write(dir, p->pid, &p->hidden, NULL) < 0)
+		lx_page_runs_release(&p->hidden);
+}
+
 int lx_memory_stand(struct lx_memory *mem, struct lx_err *err)
 {
 	struct lx_page_runs watched = { 0 }, written = { 0 }, kept = { 0 };
@@ -269,6 +282,8 @@ int lx_memory_stand(struct lx_memory *mem, struct lx_err *err)
 	for (size_t i = 0; r == 0 && i < mem->n; i++)
 		if (is_watched(mem, &mem->p[i]) && find_clean(mem, &mem->p[i], &watched, &written, &kept) < 0)
 			r = lx_err_oom(err);
+	for (size_t i = 0; r == 0 && i < mem->n; i++)
+		hide(mem, &mem->p[i]);
 	lx_page_runs_release(&watched);
 	lx_page_runs_release(&written);
 	lx_page_runs_release(&kept);
@@ -301,14 +316,10 @@ static struct lx_memory_process *find_inside(struct lx_memory *mem, pid_t inside
 	return NULL;
 }
 
-static int send_lazy(struct lx_memory *mem, pid_t inside, const struct lx_page_runs *lazy, struct lx_err *err)
+static int send_lazy(struct lx_memory *mem, struct lx_memory_process *p, const struct lx_page_runs *lazy,
+		     struct lx_err *err)
 {
-	struct lx_memory_process *p = find_inside(mem, inside);
 	struct lx_page_runs rest = { 0 };
-
-	if (!p)
-		return lx_err_set(err, LX_INTERNAL, "the dump has a process %d that the guest has not",
-				  (int)inside);
 	int r = lx_page_runs_without(lazy, &p->clean, &rest) < 0 ? lx_err_oom(err)
 								 : send_part(mem, p, &rest, true, err);
 
@@ -322,8 +333,13 @@ static int send_one(struct lx_memory *mem, int dir, const char *name, struct lx_
 {
 	lx_autobuf struct lx_buf data = { 0 }, out = { 0 };
 	struct lx_page_image image = { 0 };
-	struct lx_page_runs lazy = { 0 };
+	struct lx_page_runs lazy = { 0 }, all = { 0 };
+	struct lx_memory_process *p = find_inside(mem, list_of(name));
 	char path[PATH_MAX];
+
+	if (!p)
+		return lx_err_set(err, LX_INTERNAL, "the dump has a process %d that the guest has not",
+				  (int)list_of(name));
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
 	int r = lx_read_file(path, LIST_MAX, &data, err);
@@ -333,13 +349,18 @@ static int send_one(struct lx_memory *mem, int dir, const char *name, struct lx_
 	if (r == 0)
 		r = lx_page_image_lazy_to_parent(&image, &lazy, err);
 	if (r == 0)
-		r = lx_page_image_write(&image, &out, err);
+		r = lx_page_image_add_parent(&image, &p->hidden, err);
 	if (r == 0)
-		r = send_lazy(mem, list_of(name), &lazy, err);
+		r = lx_page_image_write(&image, &out, err);
+	if (r == 0 && lx_page_runs_union(&lazy, &p->hidden, &all) < 0)
+		r = lx_err_oom(err);
+	if (r == 0)
+		r = send_lazy(mem, p, &all, err);
 	if (r == 0)
 		r = lx_memory_send_file(mem, false, name, &out, err);
 	lx_page_image_release(&image);
 	lx_page_runs_release(&lazy);
+	lx_page_runs_release(&all);
 	return r;
 }
 

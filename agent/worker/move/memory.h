@@ -28,8 +28,9 @@ struct lx_memory_process {
 	uint32_t pages_id;           /* of its file */
 	struct lx_write_track track; /* one of these, as lx_memory.how says */
 	struct lx_content_track content;
-	struct lx_page_runs sent;  /* by any round */
-	struct lx_page_runs clean; /* of that, what is still so: lx_memory_stand() */
+	struct lx_page_runs sent;   /* by any round */
+	struct lx_page_runs clean;  /* of that, what is still so: lx_memory_stand() */
+	struct lx_page_runs hidden; /* of that, what CRIU is not shown */
 };
 
 struct lx_memory {

@@ -17,6 +17,9 @@
 #include "agent/worker/move/talk.h"
 #include "migration/record.h"
 
+/* Below the directory of a move: what its dump need not look at (migration/hidden_pages.h). */
+#define LX_MOVE_HIDDEN "hidden"
+
 /* What both sides have. */
 struct lx_move {
 	struct lx_job *job;
