@@ -320,9 +320,14 @@ void lx_restore_settle(const struct lx_receive *rx)
 		(void)lx_worker_send_started(rx->m.job->report, run.monitor, -1, NULL);
 }
 
-int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
+void lx_restore_let_go(struct lx_receive *rx)
 {
 	lx_hook_answer(&rx->held, 0);
+}
+
+int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
+{
+	lx_restore_let_go(rx);
 	int r = steps_until(rx, NULL, err);
 
 	if (r == 0)
