@@ -143,6 +143,11 @@ const struct cli_verb cli_move_verbs[] = {
 		  "With --live=preferred one that cannot go live is moved near-live: its files are copied "
 		  "while it runs, then it is stopped cleanly, what has changed since is copied, and it is "
 		  "started there.\n\n"
+		  "Memory of 32 MiB and more is copied in rounds while it runs, and only the rest while it "
+		  "stands still. What has been written since a round is told by the kernel (Linux 6.7), or "
+		  "found by comparing: what the kernel has marked as written, where it does that "
+		  "(soft-dirty), or else everything (content). --check and the report say which it is, and "
+		  "why; the key migration.memory chooses another.\n\n"
 		  "Without --target it goes to the node with the most room. lxmgr info shows the last move "
 		  "of an instance.",
 	  .examples = "lxmgr move web1 --target node2\n"

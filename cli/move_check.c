@@ -48,6 +48,8 @@ static void print_verdict(const struct cli *cli, const char *name, const check *
 	else
 		cli_note(cli, "%s cannot be moved to %s as asked for.%s%s", name, c->target,
 			 *c->next ? " " : "", c->next);
+	if (c->possible && live && *c->memory_reason)
+		cli_note(cli, "Memory so because: %s", c->memory_reason);
 }
 
 static int print_doc(const char *name, const check *c, const struct cli_format *f, struct lx_err *err)
@@ -60,6 +62,7 @@ static int print_doc(const char *name, const check *c, const struct cli_format *
 	cli_doc_bool(&d, root, "possible", c->possible);
 	cli_doc_str(&d, root, "mode", cli_move_mode(c->mode));
 	cli_doc_str(&d, root, "memory", cli_move_memory(c->memory));
+	cli_doc_str(&d, root, "memory_reason", c->memory_reason);
 	cli_doc_str(&d, root, "next", c->next);
 	cli_move_obstacles_doc(&d, root, "obstacles", c->n_obstacles, c->obstacles);
 	return cli_doc_print(&d, f, stdout, err);

@@ -32,6 +32,8 @@ const char *cli_move_memory(Lxmgr__V1__MoveMemory memory)
 		return "pre-copy";
 	case LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_CONTENT:
 		return "content pre-copy";
+	case LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_SOFT_DIRTY:
+		return "soft-dirty pre-copy";
 	case LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_POST_COPY:
 		return "post-copy";
 	default:
@@ -115,6 +117,7 @@ void cli_move_print(const report *r, int indent, bool phases)
 		printf("%*sMode: %s%s%s%s\n", indent, "", mode, *memory ? " (" : "", memory,
 		       *memory ? ")" : "");
 	print_text(indent, "Reason", r->reason);
+	print_text(indent, "Memory so because", r->memory_reason);
 	print_duration(indent, "Downtime", r->downtime_ns);
 	print_duration(indent, "Total", r->total_ns);
 	print_duration(indent, "Exposed", r->exposed_ns);
@@ -174,6 +177,7 @@ void cli_move_doc(struct cli_doc *d, json_t *to, const char *key, const report *
 
 	cli_doc_str(d, o, "mode", cli_move_mode(r->mode));
 	cli_doc_str(d, o, "memory", cli_move_memory(r->memory));
+	cli_doc_str(d, o, "memory_reason", r->memory_reason);
 	cli_doc_str(d, o, "reason", r->reason);
 	cli_doc_str(d, o, "source", r->source);
 	cli_doc_str(d, o, "target", r->target);

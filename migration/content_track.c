@@ -13,6 +13,7 @@
 #include "lib/fs.h"
 #include "migration/memory_maps.h"
 #include "migration/page_image.h"
+#include "migration/soft_dirty.h"
 #include "migration/tree_hash.h"
 
 #define ROOM_MIN 1024u
@@ -20,15 +21,19 @@
 #define PIECE 256u
 /* A longer one takes too long to be looked through, present or not: what it has is sent at the end. */
 #define MAP_MAX (UINT64_C(1) << 34)
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGE_SWAPPED (UINT64_C(1) << 62)
-#define PAGE_PRESENT (UINT64_C(1) << 63)
+#define THERE   (LX_PAGEMAP_PRESENT | LX_PAGEMAP_SWAPPED)
+/* Of a page's entry: where it is, whatever has become of it there. */
+#define PLACE (THERE | LX_PAGEMAP_FRAME)
+/* From this look on marks are believed: see content_track.h. */
+#define SETTLED 2u
 
 /* ------------------------------------------------------------------ hashes by address */
 
 struct lx_page_hash {
 	uint64_t address; /* 0: a free place; no process has a page there */
+	uint64_t entry;   /* of its page map, read before the content was; 0: not known */
 	struct lx_tree_hash hash;
+	bool sent; /* the hash is that of something sent */
 };
 
 /* Its place, or the free one it would have. There is one. */
@@ -58,38 +63,62 @@ static int grow(struct lx_content_track *t)
 	return 0;
 }
 
-static const struct lx_page_hash *find(const struct lx_content_track *t, uint64_t address)
+static struct lx_page_hash *find(const struct lx_content_track *t, uint64_t address)
 {
-	const struct lx_page_hash *p = t->room ? place(t->table, t->room, address) : NULL;
+	struct lx_page_hash *p = t->room ? place(t->table, t->room, address) : NULL;
 
 	return p && p->address != 0 ? p : NULL;
+}
+
+static struct lx_page_hash *find_or_add(struct lx_content_track *t, uint64_t address)
+{
+	if (2 * t->n >= t->room && grow(t) < 0)
+		return NULL;
+	struct lx_page_hash *p = place(t->table, t->room, address);
+
+	t->n += p->address == 0;
+	p->address = address;
+	return p;
 }
 
 int lx_content_track_sent(struct lx_content_track *t, uint64_t address, const void *data, size_t len)
 {
 	for (size_t at = 0; at + LX_PAGE_SIZE <= len; at += LX_PAGE_SIZE) {
-		if (2 * t->n >= t->room && grow(t) < 0)
-			return -ENOMEM;
-		struct lx_page_hash *p = place(t->table, t->room, address + at);
+		struct lx_page_hash *p = find_or_add(t, address + at);
 
-		t->n += p->address == 0;
-		p->address = address + at;
+		if (!p)
+			return -ENOMEM;
 		p->hash = lx_tree_hash128((const char *)data + at, LX_PAGE_SIZE);
+		p->sent = true;
 	}
 	return 0;
 }
 
 /* ------------------------------------------------------------------ life */
 
-int lx_content_track_open(pid_t pid, struct lx_content_track *ret, struct lx_err *err)
+int lx_content_track_open(pid_t pid, enum lx_content_marks marks, struct lx_content_track *ret,
+			  struct lx_err *err)
 {
 	char path[64];
 
 	*ret = LX_CONTENT_TRACK_NONE;
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	lx_autoclose int proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = proc < 0 ? -errno : 0;
+
+	/* First the map, then the marks: it is of the memory that the process has now, should it change it.
+	 */
+	if (r == 0 && (ret->pagemap = openat(proc, "pagemap", O_RDONLY | O_CLOEXEC)) < 0)
+		r = -errno;
+	if (r == 0 && marks == LX_MARKS_CLEAR)
+		r = lx_soft_dirty_clear(proc);
+	if (r < 0) {
+		lx_content_track_close(ret);
+		return lx_err_errno(err, r, "cannot look at the memory of process %d", (int)pid);
+	}
 	ret->pid = pid;
-	ret->pagemap = open(path, O_RDONLY | O_CLOEXEC);
-	return ret->pagemap < 0 ? lx_err_errno(err, errno, "cannot open %s", path) : 0;
+	ret->marks = marks != LX_MARKS_NONE;
+	return 0;
 }
 
 void lx_content_track_close(struct lx_content_track *t)
@@ -111,6 +140,8 @@ struct comparison {
 
 static bool same(const struct lx_page_hash *known, const char *data)
 {
+	if (!known->sent)
+		return false;
 	struct lx_tree_hash hash = lx_tree_hash128(data, LX_PAGE_SIZE);
 
 	return hash.lo == known->hash.lo && hash.hi == known->hash.hi;
@@ -121,7 +152,7 @@ static int compare(struct comparison *c, uint64_t address, const char *data)
 {
 	const struct lx_page_hash *known = find(c->t, address);
 
-	if (c->watched && !known)
+	if (c->watched && (!known || !known->sent))
 		return 0;
 	if (c->watched && lx_page_runs_append(c->watched, address, address + LX_PAGE_SIZE) < 0)
 		return -ENOMEM;
@@ -144,6 +175,60 @@ static int compare_run(struct comparison *c, uint64_t start, size_t pages)
 	return r;
 }
 
+/*
+ * Whether the page's content is for certain what it was when it was last looked at. While the
+ * process runs its place is noted, before its content is read. 1, 0, or a negative errno.
+ */
+static int is_untouched(struct comparison *c, uint64_t address, uint64_t entry)
+{
+	struct lx_content_track *t = c->t;
+
+	if (!t->marks)
+		return 0;
+	struct lx_page_hash *p =
+		c->watched ? (struct lx_page_hash *)(uintptr_t)find(t, address) : find_or_add(t, address);
+
+	if (!p)
+		return c->watched ? 0 : -ENOMEM;
+	bool stays = p->entry != 0 && (entry & LX_PAGEMAP_FRAME) && (entry & PLACE) == (p->entry & PLACE);
+
+	if (stays && (p->entry & ~entry & LX_PAGEMAP_MARKED))
+		t->lost = true;
+	if (stays && p->sent && !(entry & LX_PAGEMAP_MARKED) && t->takes >= SETTLED)
+		return 1;
+	if (!c->watched)
+		p->entry = entry;
+	return 0;
+}
+
+/* Runs of pages that have to be read are read in one go. */
+static int compare_piece(struct comparison *c, uint64_t at, const uint64_t *entries, size_t n)
+{
+	size_t pages = 0;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i <= n; i++) {
+		uint64_t address = at + i * LX_PAGE_SIZE;
+		bool there = i < n && (entries[i] & THERE);
+
+		r = there ? is_untouched(c, address, entries[i]) : 0;
+		if (there && r == 0) {
+			pages++;
+			continue;
+		}
+		if (pages > 0 && r >= 0) {
+			int done = compare_run(c, address - pages * LX_PAGE_SIZE, pages);
+
+			r = done < 0 ? done : r;
+		}
+		pages = 0;
+		if (r == 1 && c->watched &&
+		    lx_page_runs_append(c->watched, address, address + LX_PAGE_SIZE) < 0)
+			r = -ENOMEM;
+	}
+	return r < 0 ? r : 0;
+}
+
 static int compare_map(struct comparison *c, uint64_t start, uint64_t end)
 {
 	uint64_t entries[PIECE];
@@ -158,12 +243,7 @@ static int compare_map(struct comparison *c, uint64_t start, uint64_t end)
 			return n < 0 ? -errno : 0; /* it has ended */
 		size_t got = (size_t)n / sizeof(*entries);
 
-		for (size_t i = 0, first; r == 0 && i < got; i++) {
-			for (first = i; i < got && entries[i] & (PAGE_PRESENT | PAGE_SWAPPED); i++)
-				;
-			if (i > first)
-				r = compare_run(c, at + first * LX_PAGE_SIZE, i - first);
-		}
+		r = compare_piece(c, at, entries, got);
 		at += got * LX_PAGE_SIZE;
 	}
 	return r;
@@ -190,12 +270,30 @@ static int walk(struct comparison *c, struct lx_err *err)
 	return r < 0 ? lx_err_errno(err, r, "cannot compare the memory of process %d", (int)c->t->pid) : 0;
 }
 
+/* Once more, when marks turn out to have been taken away: what was left unread may be anything. */
+static int walk_again(struct comparison *c, struct lx_err *err)
+{
+	c->t->lost = false;
+	int r = walk(c, err);
+
+	if (r < 0 || !c->t->lost)
+		return r;
+	c->t->marks = false;
+	if (c->watched)
+		lx_page_runs_clear(c->watched);
+	lx_page_runs_clear(c->written);
+	return walk(c, err);
+}
+
 int lx_content_track_take(struct lx_content_track *t, struct lx_page_runs *ret, struct lx_err *err)
 {
 	struct comparison c = { .t = t, .written = ret };
 
 	lx_page_runs_clear(ret);
-	return walk(&c, err);
+	int r = walk_again(&c, err);
+
+	t->takes += r == 0;
+	return r;
 }
 
 int lx_content_track_look(struct lx_content_track *t, struct lx_page_runs *watched,
@@ -205,5 +303,5 @@ int lx_content_track_look(struct lx_content_track *t, struct lx_page_runs *watch
 
 	lx_page_runs_clear(watched);
 	lx_page_runs_clear(written);
-	return walk(&c, err);
+	return walk_again(&c, err);
 }

@@ -145,6 +145,13 @@ int lx_criu_restore_options(const char *cgroup, bool lazy, struct lx_buf *out, s
 	 */
 	if (lx_buf_printf(out, "--cgroup-root\n%s\n", cgroup) < 0)
 		return lx_err_oom(err);
+	/*
+	 * Groups that are there when it begins keep what they have: cgroups.c makes and sets them. CRIU 4.2
+	 * cannot write to a subtree_control in which something is enabled: it takes the line's end for part
+	 * of the last controller's name.
+	 */
+	if (lx_buf_puts(out, "--manage-cgroups=soft\n") < 0)
+		return lx_err_oom(err);
 	if (lazy && lx_buf_puts(out, "--lazy-pages\n") < 0)
 		return lx_err_oom(err);
 	for (size_t i = 0; i < LX_ARRAY_SIZE(common); i++)

@@ -7,7 +7,12 @@
 /* Below that it is quicker to copy all of a guest's memory while it stands still. */
 #define LX_MEMORY_AHEAD_MIN (UINT64_C(32) << 20)
 
-/* `wanted`: the value of migration.memory, or NULL. Tries the kernel on this process. */
-Lxmgr__V1__MoveMemory lx_memory_choice(const char *wanted, uint64_t bytes);
+#define LX_MEMORY_REASON_MAX 256
+
+/*
+ * `wanted`: the value of migration.memory, or NULL. Tries the kernel on this process, and on a
+ * child. `why`, or NULL: in words.
+ */
+Lxmgr__V1__MoveMemory lx_memory_choice(const char *wanted, uint64_t bytes, char why[LX_MEMORY_REASON_MAX]);
 
 #endif

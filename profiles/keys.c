@@ -35,7 +35,7 @@ static const char *const bools[] = { "true", "false", NULL };
 static const char *const apparmor[] = { "auto", "enforce", "complain", "unconfined", NULL };
 static const char *const none[] = { "none", NULL };
 static const char *const autostart[] = { "true", "false", "last-state", NULL };
-static const char *const move_memory[] = { "auto", "content", "stop-and-copy", NULL };
+static const char *const move_memory[] = { "auto", "content", "soft-dirty", "stop-and-copy", NULL };
 static const char *const disk[] = { "disk", NULL };
 static const char *const nic[] = { "nic", NULL };
 static const char *const unix_char[] = { "unix-char", NULL };
@@ -107,7 +107,7 @@ static const struct lx_config_key keys[] = {
 	KEY(INSTANCE, LIVE, "limits.processes", "integer", "", integer,
 	    "Processes and threads", .min = 1, .max = PROCESSES_MAX),
 	KEY(INSTANCE, LIVE, "migration.memory", "enum", "auto", enum,
-	    "How a live move copies memory ahead: auto, content (by comparing it) or stop-and-copy (not at all)",
+	    "How a live move copies memory ahead: auto, content, soft-dirty or stop-and-copy (not at all)",
 	    .values = move_memory),
 	KEY(INSTANCE, LIVE, "placement.labels", "labels", "", labels,
 	    "Labels of nodes it may be put on, all of them (disk=ssd,gpu); acts when it is placed"),

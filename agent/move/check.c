@@ -19,6 +19,7 @@ struct findings {
 	char text[OBSTACLES_MAX][2][512];
 	size_t n;
 	Lxmgr__V1__MoveMemory memory; /* of the source's guest */
+	char memory_reason[LX_MEMORY_REASON_MAX];
 };
 
 __attribute__((format(printf, 3, 4))) static void found(struct findings *f, const char *code,
@@ -161,6 +162,7 @@ static void reply(struct findings *f, struct lx_agent *a, struct lx_call *call,
 	f->resp.obstacles = all;
 	f->resp.criu_version = lx_facts_get(a->facts)->criu_version;
 	f->resp.memory = f->memory;
+	f->resp.memory_reason = f->memory_reason;
 	lx_call_reply(call, &f->resp.base);
 	free(all);
 }
@@ -200,7 +202,7 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 		check_criu(a, &g->c.f);
 		/* An estimate: files that are cached count here, and not in the move. */
 		g->c.f.memory = lx_memory_choice(lx_instance_config(inst, "migration.memory"),
-						 inst->usage.memory_bytes);
+						 inst->usage.memory_bytes, g->c.f.memory_reason);
 		check_source_devices(a, inst->spec, &g->c.f);
 		lx_call_set_events(call, &events, &g->c);
 		r = lx_job_run(a->jobs, LX_JOB_MOVE,

@@ -70,7 +70,7 @@ static const struct {
 	{ "v6_icmp", "counter drop" },
 
 	{ "v6_from", "iifname @free_v6 accept" },
-	{ "v6_from", "meta l4proto ipv6-icmp goto v6_icmp" },
+	{ "v6_from", "meta l4proto icmpv6 goto v6_icmp" },
 	{ "v6_from", "udp sport 547 counter drop" },
 	{ "v6_from", "udp dport 546 counter drop" },
 	{ "v6_from", "iifname . ip6 saddr @v6 accept" },

@@ -97,8 +97,11 @@ static void on_answer(const ProtobufCMessage *msg, const struct lx_err *err, voi
 	for (size_t i = 0; resp && i < resp->n_obstacles; i++)
 		if (add(c->result, resp->obstacles[i]) < 0)
 			lx_err_oom(&c->err);
-	if (resp && resp->memory)
+	if (resp && resp->memory) {
 		c->result->memory = resp->memory;
+		if (lx_pb_set(&c->result->memory_reason, resp->memory_reason) < 0)
+			lx_err_oom(&c->err);
+	}
 	if (--c->pending == 0)
 		finish(c);
 }

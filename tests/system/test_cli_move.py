@@ -196,11 +196,12 @@ def test_check_of_what_can_be_done(lab):
     lab.manager.answers["InstanceService/CheckMove"] = pb.MoveCheck(
         possible=True,
         mode=pb.enum("MoveMode", "MOVE_MODE_LIVE"),
-        memory=pb.enum("MoveMemory", "MOVE_MEMORY_CONTENT"),
+        memory=pb.enum("MoveMemory", "MOVE_MEMORY_SOFT_DIRTY"),
+        memory_reason="the kernel is old",
         target="node2",
     )
     assert lab.run("move", "web1", "--check", "--target", "node2", "--live=preferred") == ""
-    assert lab.said == "web1 can be moved to node2: live (content pre-copy)\n"
+    assert lab.said == "web1 can be moved to node2: live (soft-dirty pre-copy)\nMemory so because: the kernel is old\n"
     got = lab.request("InstanceService/CheckMove")
     assert (got.name, got.target, got.live) == ("web1", "node2", pb.enum("LiveMode", "LIVE_MODE_PREFERRED"))
     assert not lab.manager.requests("InstanceService/Move")

@@ -34,7 +34,7 @@ static void tells_what_differs(void **state)
 	need();
 	struct pupil p = start(touch);
 
-	assert_int_equal(lx_content_track_open(p.pid, &t, NULL), 0);
+	assert_int_equal(lx_content_track_open(p.pid, LX_MARKS_NONE, &t, NULL), 0);
 	assert_int_equal(lx_content_track_take(&t, &written, NULL), 0);
 	assert_int_equal(within(&written, &p, 0, PAGES), PAGES);
 	/* To have been told of is not to have been sent. */
@@ -73,7 +73,7 @@ static void sees_other_mappings(void **state)
 		struct lx_content_track t;
 		struct pupil p = start(touch);
 
-		assert_int_equal(lx_content_track_open(p.pid, &t, NULL), 0);
+		assert_int_equal(lx_content_track_open(p.pid, LX_MARKS_NONE, &t, NULL), 0);
 		send(&t, &p);
 		tell(&p, *how);
 		assert_int_equal(lx_content_track_take(&t, &written, NULL), 0);
@@ -92,11 +92,11 @@ static void fails_when_the_process_has_gone(void **state)
 	need();
 	struct pupil p = start(touch);
 
-	assert_int_equal(lx_content_track_open(p.pid, &t, NULL), 0);
+	assert_int_equal(lx_content_track_open(p.pid, LX_MARKS_NONE, &t, NULL), 0);
 	end(&p);
 	assert_true(lx_content_track_take(&t, &written, NULL) < 0);
 	lx_content_track_close(&t);
-	assert_true(lx_content_track_open(p.pid, &t, NULL) < 0);
+	assert_true(lx_content_track_open(p.pid, LX_MARKS_NONE, &t, NULL) < 0);
 	lx_page_runs_release(&written);
 }
 

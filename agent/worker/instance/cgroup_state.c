@@ -70,7 +70,7 @@ bool lx_cgroup_frozen(const struct lx_cgroups *cg, const struct lx_job *job)
 	return lx_read_line(path, line, sizeof(line)) == 0 && strcmp(line, "1") == 0;
 }
 
-/* Somebody may have frozen it with the v1 freezer; CRIU's restore does, when it was dumped frozen. */
+/* Somebody may have frozen it with the v1 freezer. */
 static void thaw_v1(const struct lx_cgroups *cg, const struct lx_job *job)
 {
 	size_t freezer = lx_cgroup_hierarchy(cg, "freezer");

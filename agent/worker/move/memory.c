@@ -17,7 +17,6 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "migration/hidden_pages.h"
-#include "migration/memory_choice.h"
 #include "migration/page_image.h"
 #include "migration/proc_text.h"
 
@@ -89,9 +88,14 @@ static int look_for(struct lx_memory *mem, uint64_t min, uint64_t *ret_bytes, st
 
 /* ------------------------------------------------------------------ watching them */
 
+static bool by_marks(const struct lx_memory *mem)
+{
+	return mem->how == LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_SOFT_DIRTY;
+}
+
 static bool by_content(const struct lx_memory *mem)
 {
-	return mem->how == LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_CONTENT;
+	return mem->how == LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_CONTENT || by_marks(mem);
 }
 
 static bool is_watched(const struct lx_memory *mem, const struct lx_memory_process *p)
@@ -101,7 +105,12 @@ static bool is_watched(const struct lx_memory *mem, const struct lx_memory_proce
 
 static int watch(const struct lx_memory *mem, struct lx_memory_process *p, struct lx_err *err)
 {
-	return by_content(mem) ? lx_content_track_open(p->pid, &p->content, err)
+	/* Who comes later may share its memory with one that is watched: vfork(2). */
+	enum lx_content_marks marks = !by_marks(mem)    ? LX_MARKS_NONE
+				      : mem->rounds > 0 ? LX_MARKS_KEEP
+							: LX_MARKS_CLEAR;
+
+	return by_content(mem) ? lx_content_track_open(p->pid, marks, &p->content, err)
 			       : lx_write_track_open(p->pid, &p->track, err);
 }
 
@@ -151,7 +160,7 @@ int lx_memory_plan(struct lx_move *m, const lx_spec *spec, struct lx_memory *ret
 		r = lx_spec_config(spec, &config, err);
 	if (r < 0)
 		return r;
-	ret->how = lx_memory_choice(lx_map_get(&config, "migration.memory"), bytes);
+	ret->how = lx_memory_choice(lx_map_get(&config, "migration.memory"), bytes, ret->why);
 	ret->on = ret->how != LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
 	lx_map_release(&config);
 	return 0;

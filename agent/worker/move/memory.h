@@ -19,6 +19,7 @@
 
 #include "agent/worker/move/move.h"
 #include "migration/content_track.h"
+#include "migration/memory_choice.h"
 #include "migration/page_runs.h"
 #include "migration/write_track.h"
 
@@ -37,6 +38,7 @@ struct lx_memory {
 	struct lx_move *m;
 	bool on; /* memory is copied ahead */
 	Lxmgr__V1__MoveMemory how;
+	char why[LX_MEMORY_REASON_MAX]; /* so */
 	struct lx_memory_process *p;
 	size_t n;
 	uint32_t rounds;

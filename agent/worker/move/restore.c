@@ -3,7 +3,8 @@
  *
  *      stand-in                liblxc is ready; CRIU waits for files and dump
  *      -- freeze at the source -------------------------------------------------------
- *      pre-restore             liblxc has made the payload's cgroup: the guest's own below it
+ *                              the guest's own cgroups below the payload's, which liblxc has made:
+ *                              CRIU leaves alone what it finds when it begins
  *      setup-namespaces        empty network namespace: cards, addresses, routes
  *      post-setup-namespaces   cgroup knobs, limits
  *      post-restore            all is there, sockets locked: READY; waits for COMMIT
@@ -115,16 +116,11 @@ static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 	return r;
 }
 
-static int on_cgroups(struct lx_receive *rx, struct lx_err *err)
-{
-	return lx_cgroups_load(rx->m.payload, rx->guest, err);
-}
-
 static const struct {
 	const char *action, *phase;
 	int (*fn)(struct lx_receive *rx, struct lx_err *err);
 } steps[] = {
-	{ "pre-restore", "criu-start", on_cgroups },
+	{ "pre-restore", "criu-start", NULL },
 	{ "setup-namespaces", "restore-namespaces", on_namespaces },
 	{ "post-setup-namespaces", "restore-network", on_knobs },
 	{ "network-unlock", "unlock", on_unlock },
@@ -141,7 +137,8 @@ static int do_step(struct lx_receive *rx, struct lx_err *err)
 		if (!lx_streq(steps[i].action, rx->held.action))
 			continue;
 		lx_move_phase(&rx->m, steps[i].phase);
-		r = steps[i].fn(rx, err);
+		if (steps[i].fn)
+			r = steps[i].fn(rx, err);
 	}
 	lx_hook_answer(&rx->held, r < 0 ? 1 : 0);
 	return r;
@@ -295,11 +292,13 @@ int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err)
 
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 {
-	if (rx->lazy.on)
-		lx_lazy_go(&rx->m, &rx->lazy);
-	lx_hook_answer(&rx->held, 0);
-	int r = steps_until(rx, "post-restore", err);
+	int r = lx_cgroups_load(rx->m.payload, rx->guest, err);
 
+	if (r == 0 && rx->lazy.on)
+		lx_lazy_go(&rx->m, &rx->lazy);
+	lx_hook_answer(&rx->held, r < 0 ? 1 : 0);
+	if (r == 0)
+		r = steps_until(rx, "post-restore", err);
 	if (r == 0 && rx->lazy.on)
 		r = lx_lazy_restored(&rx->m, &rx->lazy, err);
 	lx_move_phase(&rx->m, "restore");

@@ -261,8 +261,10 @@ int lx_send_live_plan(struct lx_send *s, struct lx_err *err)
 	int r = lx_memory_plan(&s->m, s->spec, &s->memory, err);
 
 	/* An older version takes the dump alone. */
-	if (!s->other.memory_ahead)
+	if (!s->other.memory_ahead && s->memory.on) {
 		s->memory.on = false;
+		snprintf(s->memory.why, sizeof(s->memory.why), "the destination's version takes none ahead");
+	}
 	if (r < 0 || !s->memory.on)
 		return r;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_MEMORY_AHEAD;
@@ -279,6 +281,8 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	s->dir = r == 0;
 	s->m.report->memory =
 		s->memory.on ? s->memory.how : LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	if (r == 0 && lx_pb_set(&s->m.report->memory_reason, s->memory.why) < 0)
+		r = lx_err_oom(err);
 	if (r == 0)
 		r = lx_quiesce(s->run.init, s->m.payload, err);
 	if (r == 0)
