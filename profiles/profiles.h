@@ -164,6 +164,7 @@ struct lx_lxc_input {
 	const char *apparmor_profile; /* a loaded one; NULL: unconfined, the user namespace alone bounds it */
 	const char *selinux_context;  /* NULL: none */
 	bool systemd;                 /* the guest's init is systemd */
+	bool has_run;                 /* its /run is a directory, and no link to one */
 };
 
 /*

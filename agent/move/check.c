@@ -9,6 +9,7 @@
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/memory_choice.h"
+#include "profiles/privileged.h"
 #include "proto/pb.h"
 
 #define OBSTACLES_MAX 8
@@ -60,6 +61,17 @@ static void check_criu(const struct lx_agent *a, struct findings *f)
 		found(f, "criu-old", "CRIU on node %s is version %s", a->node, facts->criu_version);
 		cure(f, "Install %s or newer there: scripts/install-criu", LX_CRIU_VERSION_MIN);
 	}
+}
+
+/* CRIU would bring back what the machine's root is to run, out of what another node has sent. */
+static void check_privileged(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+			     struct findings *f)
+{
+	if (!lx_privileged_is_on(lx_pb_map_get(spec->n_config, spec->config, LX_KEY_PRIVILEGED)))
+		return;
+	found(f, "privileged", "%s is privileged: its processes have no user namespace to be restored in",
+	      spec->name);
+	cure(f, "Move it with a short stop, --live=off, or launch an unprivileged one in its place.");
 }
 
 static void check_room(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
@@ -201,6 +213,7 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 		/* An estimate: files that are cached count here, and not in the move. */
 		g->c.f.memory = lx_memory_choice(lx_instance_config(inst, "migration.memory"),
 						 inst->usage.memory_bytes);
+		check_privileged(a, inst->spec, &g->c.f);
 		check_source_devices(a, inst->spec, &g->c.f);
 		lx_call_set_events(call, &events, &g->c);
 		r = lx_job_run(a->jobs, LX_JOB_MOVE,

@@ -25,6 +25,7 @@
 #include "agent/worker/instance/device_filter.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/run.h"
+#include "agent/worker/instance/shield.h"
 #include "agent/worker/instance/veth.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
@@ -108,8 +109,10 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 {
 	lx_autoclose int root = -1;
 	struct lx_devices devices = { 0 };
-	int r = lx_instance_wipe(job, cg, err);
+	int r = lx_spec_is_privileged(spec) ? lx_shield_check(job->name, err) : 0;
 
+	if (r == 0)
+		r = lx_instance_wipe(job, cg, err);
 	for (size_t i = 0; i < spec->n_nics && r == 0; i++)
 		r = check_card(job, spec->nics[i], err);
 	if (r == 0)
@@ -122,7 +125,7 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 		r = lx_instance_configure(job, spec, cg, &devices, root, ret_init, err);
 	/* Makes the cgroup that liblxc's will be in: last, so that a refusal leaves none. */
 	if (r == 0)
-		r = lx_device_filter_set(job, cg, &devices, err);
+		r = lx_device_filter_set(job, cg, &devices, lx_spec_is_privileged(spec), err);
 	lx_devices_release(&devices);
 	return r;
 }
