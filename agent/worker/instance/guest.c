@@ -12,8 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -25,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/worker/instance/guest_join.h"
 #include "agent/worker/instance/proc.h"
 #include "agent/worker/instance/rootfs.h"
 #include "agent/worker/instance/run.h"
@@ -126,30 +125,6 @@ int lx_spec_userns(const lx_spec *spec, int *ret_fd, struct lx_err *err)
 	return *ret_fd < 0 ? *ret_fd : 0;
 }
 
-/* No namespace bounds it: what is left is what working with a guest's files takes. */
-static int keep_file_capabilities(void)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
-
-	data[0].permitted = 1U << CAP_CHOWN | 1U << CAP_DAC_OVERRIDE | 1U << CAP_FOWNER | 1U << CAP_FSETID |
-			    1U << CAP_SETFCAP;
-	data[0].effective = data[0].permitted;
-	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
-}
-
-/* After entering it: its root, and nobody else. */
-static int become_root(bool privileged, struct lx_err *err)
-{
-	int r = 0;
-
-	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
-		r = -errno;
-	if (r == 0 && privileged)
-		r = keep_file_capabilities();
-	return r < 0 ? lx_err_errno(err, r, "cannot become the guest's root") : 0;
-}
-
 /* ------------------------------------------------------------------ entering */
 
 static int enter_running(const struct lx_job *job, const struct lx_run *run, struct lx_err *err)
@@ -164,11 +139,10 @@ static int enter_running(const struct lx_job *job, const struct lx_run *run, str
 		return lx_job_not_running(job, err);
 	if (init < 0)
 		return lx_err_errno(err, init, "cannot open init of %s", job->name);
-	bool privileged = lx_spec_is_privileged(spec);
-
-	if (setns(init, CLONE_NEWNS | (privileged ? 0 : CLONE_NEWUSER)) < 0)
-		return lx_err_errno(err, errno, "cannot enter the namespaces of %s", job->name);
-	return become_root(privileged, err);
+	r = lx_guest_join(init, CLONE_NEWNS, lx_spec_is_privileged(spec), LX_GUEST_FILES, err);
+	if (r < 0)
+		lx_err_wrap(err, "cannot enter %s", job->name);
+	return r;
 }
 
 static int enter_tree(int root_fd, int userns_fd, struct lx_err *err)
@@ -177,7 +151,7 @@ static int enter_tree(int root_fd, int userns_fd, struct lx_err *err)
 		return lx_err_errno(err, errno, "cannot enter the guest's root file system");
 	if (userns_fd >= 0 && setns(userns_fd, CLONE_NEWUSER) < 0)
 		return lx_err_errno(err, errno, "cannot enter the guest's user namespace");
-	return become_root(userns_fd < 0, err);
+	return lx_guest_become_root(userns_fd < 0, LX_GUEST_FILES, err);
 }
 
 static int enter_stopped(const struct lx_job *job, struct lx_err *err)
