@@ -24,6 +24,7 @@ enum lx_key_subject {
 	LX_KEY_NIC,
 	LX_KEY_UNIX_CHAR,
 	LX_KEY_UNIX_BLOCK,
+	LX_KEY_PROXY,
 };
 
 /* By subject: "instance", "device disk", "device nic" ... */

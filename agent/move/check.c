@@ -102,6 +102,35 @@ static void check_source_devices(const struct lx_agent *a, const Lxmgr__V1__Inst
 	     spec->name, spec->name);
 }
 
+/* What has come in through them ends here, and nowhere else. */
+static void check_source_proxies(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+				 struct findings *f)
+{
+	char names[256];
+
+	if (lx_move_proxies(spec, false, names, sizeof(names)) == 0)
+		return;
+	found(f, "proxy", "%s has proxies on node %s, and connections through them end there: %s", spec->name,
+	      a->node, names);
+	cure(f,
+	     "Remove them (lxmgr config device remove %s NAME), which needs no restart, and add them again "
+	     "afterwards; or move it with a short stop, --live=off.",
+	     spec->name);
+}
+
+static void check_destination_proxies(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+				      struct findings *f)
+{
+	char names[256];
+
+	if (lx_move_proxies(spec, true, names, sizeof(names)) == 0)
+		return;
+	found(f, "proxy-taken", "proxies of %s cannot listen on node %s: %s", spec->name, a->node, names);
+	cure(f, "Something listens there already, or the address is not that node's: ss -tulnp on it shows "
+		"which; "
+		"choose another node, or another address.");
+}
+
 /* However it comes, it could not be started here. */
 static void check_destination_devices(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
 				      struct findings *f)
@@ -134,6 +163,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 			cure(f, "lxmgr network show %s says why.", req->spec->nics[i]->network);
 		}
 	check_destination_devices(a, req->spec, f);
+	check_destination_proxies(a, req->spec, f);
 	check_room(a, req, f);
 }
 
@@ -215,6 +245,7 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 						 inst->usage.memory_bytes);
 		check_privileged(a, inst->spec, &g->c.f);
 		check_source_devices(a, inst->spec, &g->c.f);
+		check_source_proxies(a, inst->spec, &g->c.f);
 		lx_call_set_events(call, &events, &g->c);
 		r = lx_job_run(a->jobs, LX_JOB_MOVE,
 			       lx_job_message(inst->spec, LXMGR__V1__WORKER_JOB__JOB_CHECK_MOVE, NULL), NULL,
