@@ -77,6 +77,7 @@ SRC_worker   := $(call src,agent/worker)
 SRC_iworker  := $(call src,agent/worker/instance)
 SRC_mworker  := $(call src,agent/worker/image)
 SRC_moveworker := $(call src,agent/worker/move)
+SRC_proxy    := $(call src,agent/worker/proxy)
 
 LIBS := lib proto rpc store profiles images migration worker
 ARCH := $(BUILD)/lib/liblx_lib.a $(BUILD)/lib/liblx_proto.a $(BUILD)/lib/liblx_rpc.a $(BUILD)/lib/liblx_store.a \
@@ -87,7 +88,7 @@ ar = $(BUILD)/lib/liblx_$(1).a
 
 PROGRAMS := $(BUILD)/bin/lxmgr $(BUILD)/bin/lxmgrd $(BUILD)/bin/lxagentd
 WORKERS  := $(BUILD)/libexec/lx-instance-worker $(BUILD)/libexec/lx-image-worker $(BUILD)/libexec/lx-move-worker \
-            $(BUILD)/libexec/lx-criu-hook
+            $(BUILD)/libexec/lx-criu-hook $(BUILD)/libexec/lx-proxy
 # Programs that people do not call, nor agents.
 HELPERS  := $(BUILD)/libexec/lxmgr-remote
 # Loaded into CRIU.
@@ -120,6 +121,9 @@ $(BUILD)/libexec/lx-image-worker: $(call obj,$(SRC_mworker)) $(call ar,worker) $
 # What it shares with the instance worker comes from that one's archive.
 $(BUILD)/libexec/lx-move-worker: $(call obj,$(SRC_moveworker)) $(call ar,iworker) $(call ar,worker) $(call ar,migration) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
 	$(call link,$(PKGS_MOVE) $(PKGS_LXC))
+
+$(BUILD)/libexec/lx-proxy: $(call obj,$(SRC_proxy)) $(call ar,iworker) $(call ar,worker) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
+	$(call link,libuv libprotobuf-c $(if $(SAN),libseccomp))
 
 # Static: they are started a dozen times while a guest stands still. Sanitizers cannot do that.
 $(BUILD)/libexec/lx-criu-hook: $(call obj,migration/hook/main.c migration/hook_ask.c)

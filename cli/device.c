@@ -277,7 +277,8 @@ static const struct cli_option config_show_options[] = {
 		{ .name = noun " device add",                                                                \
 		  .operands = owner " DEVICE TYPE [KEY=VALUE...]",                                           \
 		  .summary = "Add a device",                                                                 \
-		  .details = "TYPE is disk, nic, unix-char, unix-block or none (hides one that a profile "   \
+		  .details = "TYPE is disk, nic, proxy, unix-char, unix-block or none (hides one that a "    \
+			     "profile "                                                                      \
 			     "brings). lxmgr-config(7) has their options.",                                  \
 		  .examples = "lxmgr " noun " device add " sample " eth1 nic network=lxbr1\n"                \
 			      "lxmgr " noun " device add " sample " data disk source=/srv/data path=/data",  \

@@ -149,6 +149,21 @@ static void print_last_move(const instance *i)
 	cli_move_print(r, 2, false);
 }
 
+static void print_ids(const instance *i)
+{
+	const char *on = NULL;
+	bool privileged = false;
+
+	for (size_t k = 0; k < i->n_expanded_config; k++)
+		if (lx_streq(i->expanded_config[k]->key, "security.privileged"))
+			on = i->expanded_config[k]->value;
+	if (on && lx_parse_bool(on, &privileged) == 0 && privileged)
+		puts("Privileged: yes, its root is its node's root");
+	else
+		printf("Host ids: %u to %u\n", i->idmap_base,
+		       i->idmap_base + (i->idmap_size ? i->idmap_size - 1 : 0));
+}
+
 static void print_text(instance *i)
 {
 	field(0, "Name", i->name);
@@ -168,8 +183,7 @@ static void print_text(instance *i)
 	printf(" (%.12s)\n", i->image_fingerprint);
 	field(0, "Description", i->image_description);
 	field(0, "Architecture", i->architecture);
-	printf("Host ids: %u to %u\n", i->idmap_base,
-	       i->idmap_base + (i->idmap_size ? i->idmap_size - 1 : 0));
+	print_ids(i);
 	print_profiles(i);
 	print_usage(i);
 	print_last_move(i);

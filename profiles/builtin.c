@@ -26,8 +26,15 @@ static const struct lx_builtin_key nesting[] = {
 	{ NULL, NULL },
 };
 
+static const struct lx_builtin_key privileged[] = {
+	{ "security.apparmor", "auto" },
+	{ "security.privileged", "true" },
+	{ NULL, NULL },
+};
+
 const struct lx_builtin_profile lx_builtin_profiles[] = {
 	{ "hardened", "As little as a guest can do with", hardened },
 	{ "nesting", "Containers inside: Docker, podman, LXC", nesting },
+	{ "privileged", "With the machine's own ids, bounded without a user namespace", privileged },
 };
 const size_t lx_n_builtin_profiles = LX_ARRAY_SIZE(lx_builtin_profiles);

@@ -8,6 +8,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/privileged.h"
 #include "profiles/profiles.h"
 #include "profiles/syscalls.h"
 
@@ -114,6 +115,8 @@ int lx_capabilities_line(const struct lx_map *config, const char **ret_key, stru
 	const char *keep = lx_config_get(config, "security.capabilities.keep");
 	lx_capabilities drop = lx_capabilities_read(lx_config_get(config, "security.capabilities.drop"));
 
+	if (lx_is_privileged(config))
+		drop |= lx_privileged_dropped() | lx_capabilities_dropped_default();
 	if (!lx_str_empty(keep)) {
 		*ret_key = "lxc.cap.keep";
 		return put_names(lx_capabilities_read(keep) & ~drop, out);

@@ -43,6 +43,7 @@ LX_CHECK(guest_path);  /* where a device can be in the guest */
 LX_CHECK(host_path);   /* any path of the node */
 LX_CHECK(disk_source); /* such a path, or memory */
 LX_CHECK(mode);        /* octal permissions */
+LX_CHECK(proxy_address);
 
 #undef LX_CHECK
 

@@ -12,6 +12,7 @@
 #include "lib/str.h"
 #include "profiles/check.h"
 #include "profiles/host_device.h"
+#include "profiles/proxy.h"
 #include "profiles/value.h"
 
 #define OPTIONS_MAX 32
@@ -20,10 +21,9 @@ static const struct {
 	const char *type;
 	enum lx_key_subject subject;
 } types[] = {
-	{ "disk", LX_KEY_DISK },
-	{ "nic", LX_KEY_NIC },
-	{ "unix-char", LX_KEY_UNIX_CHAR },
-	{ "unix-block", LX_KEY_UNIX_BLOCK },
+	{ "disk", LX_KEY_DISK },           { "nic", LX_KEY_NIC },
+	{ "unix-char", LX_KEY_UNIX_CHAR }, { "unix-block", LX_KEY_UNIX_BLOCK },
+	{ LX_PROXY_TYPE, LX_KEY_PROXY },
 };
 
 static int unknown_type(const char *name, const char *type, struct lx_err *err)
@@ -36,7 +36,8 @@ static int unknown_type(const char *name, const char *type, struct lx_err *err)
 	else
 		r = lx_err_set(err, LX_INVALID_ARGUMENT, "device %s: there is no device type %s", name,
 			       lx_value_show(&s, type));
-	lx_err_hint(err, "Use type=disk, type=nic, type=unix-char, type=unix-block or type=none.");
+	lx_err_hint(err,
+		    "Use type=disk, type=nic, type=unix-char, type=unix-block, type=proxy or type=none.");
 	return r;
 }
 
@@ -127,6 +128,8 @@ static int check_together(const char *name, enum lx_key_subject subject, const s
 	case LX_KEY_UNIX_CHAR:
 	case LX_KEY_UNIX_BLOCK:
 		return lx_host_device_check_node(name, options, err);
+	case LX_KEY_PROXY:
+		return lx_proxy_check(name, options, err);
 	default:
 		return 0;
 	}

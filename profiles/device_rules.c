@@ -9,18 +9,21 @@
 
 #include "lib/cleanup.h"
 
-size_t lx_device_rules_default(struct lx_device_rule rules[LX_DEVICE_RULES_MAX])
+size_t lx_device_rules_default(bool privileged, struct lx_device_rule rules[LX_DEVICE_RULES_MAX])
 {
 	/* Numbers of Documentation/admin-guide/devices.txt of the kernel. */
 	static const struct lx_device_rule always[] = {
-		{ false, 1, 3 }, { false, 1, 5 }, { false, 1, 7 },
-		{ false, 1, 8 }, { false, 1, 9 }, { false, 5, 0 },
-		{ false, 5, 1 }, { false, 5, 2 }, { false, 136, LX_DEVICE_ANY },
+		{ false, 1, 3 }, { false, 1, 5 }, { false, 1, 7 }, { false, 1, 8 },
+		{ false, 1, 9 }, { false, 5, 0 }, { false, 5, 2 }, { false, 136, LX_DEVICE_ANY },
 	};
+	size_t n = LX_ARRAY_SIZE(always);
 
-	for (size_t i = 0; i < LX_ARRAY_SIZE(always); i++)
+	for (size_t i = 0; i < n; i++)
 		rules[i] = always[i];
-	return LX_ARRAY_SIZE(always);
+	/* The machine's console; a node for it only the privileged could make. */
+	if (!privileged)
+		rules[n++] = (struct lx_device_rule){ false, 5, 1 };
+	return n;
 }
 
 static struct bpf_insn load(uint8_t to, int16_t offset)

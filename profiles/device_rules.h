@@ -19,8 +19,11 @@ struct lx_device_rule {
 #define LX_DEVICE_ANY       UINT32_MAX
 #define LX_DEVICE_RULES_MAX 96
 
-/* Null, zero, full, random, urandom, tty, console, ptmx, and the pseudo-terminals. Returns how many. */
-size_t lx_device_rules_default(struct lx_device_rule rules[LX_DEVICE_RULES_MAX]);
+/*
+ * Null, zero, full, random, urandom, tty, ptmx, the pseudo-terminals, and, but for the privileged,
+ * console. Returns how many.
+ */
+size_t lx_device_rules_default(bool privileged, struct lx_device_rule rules[LX_DEVICE_RULES_MAX]);
 
 /* Instructions of the program below: four a rule and two around, at most. */
 #define LX_DEVICE_PROGRAM_MAX (6 * LX_DEVICE_RULES_MAX + 8)

@@ -17,6 +17,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "profiles/host_device.h"
+#include "profiles/proxy.h"
 
 static void free_options(void *value)
 {
@@ -196,6 +197,8 @@ int lx_expand(const struct lx_layer *layers, size_t n, struct lx_expanded *ret, 
 		r = check_claims(&e, err);
 	if (r == 0)
 		r = lx_host_devices_check_places(&e.devices, err);
+	if (r == 0)
+		r = lx_proxies_check(&e.devices, err);
 	if (r < 0)
 		lx_expanded_release(&e);
 	else

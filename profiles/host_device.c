@@ -9,6 +9,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/proxy.h"
 
 #define NODE_MODE 0660
 
@@ -89,7 +90,7 @@ bool lx_host_device_is_privileged(const struct lx_map *options)
 {
 	const char *type = lx_map_get(options, "type"), *source = lx_map_get(options, "source");
 
-	return is_node(type) ||
+	return is_node(type) || lx_streq(type, LX_PROXY_TYPE) ||
 	       (lx_streq(type, "disk") && !lx_str_empty(source) && !lx_streq(source, LX_SOURCE_TMPFS));
 }
 

@@ -47,7 +47,10 @@ struct lx_host_device {
  */
 int lx_host_device_read(const struct lx_map *options, struct lx_host_device *ret);
 
-/* Does it give a guest something of the node's? Asks nothing of the options' correctness. */
+/*
+ * Does it give a guest something of the node's: files, devices, addresses and what answers there? Asks
+ * nothing of the options' correctness.
+ */
 bool lx_host_device_is_privileged(const struct lx_map *options);
 
 /*

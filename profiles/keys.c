@@ -40,6 +40,8 @@ static const char *const disk[] = { "disk", NULL };
 static const char *const nic[] = { "nic", NULL };
 static const char *const unix_char[] = { "unix-char", NULL };
 static const char *const unix_block[] = { "unix-block", NULL };
+static const char *const proxy[] = { "proxy", NULL };
+static const char *const sides[] = { "host", "instance", NULL };
 
 /* A row; what not every row has (.values, .min, .max, .required) comes last. */
 #define KEY(whose, when, its_name, its_type, its_default, its_check, its_help, ...)                          \
@@ -124,6 +126,9 @@ static const struct lx_config_key keys[] = {
 	    "Make it fit for containers inside: Docker, podman, LXC", .values = bools),
 	KEY(INSTANCE, RESTART, "security.no_new_privileges", "bool", "false", bool,
 	    "Programs inside gain nothing from being setuid or having file capabilities", .values = bools),
+	KEY(INSTANCE, RESTART, "security.privileged", "bool", "false", bool,
+	    "No user namespace: its root is the machine's, with few of its rights; set at launch only",
+	    .values = bools),
 	KEY(INSTANCE, RESTART, "security.selinux.context", "label", "", selinux,
 	    "SELinux context its processes run in (USER:ROLE:TYPE:LEVEL); only where there is SELinux"),
 	KEY(INSTANCE, RESTART, "security.syscalls.allow", "syscalls", "", syscalls_allowed,
@@ -192,6 +197,21 @@ static const struct lx_config_key keys[] = {
 
 	NODE(UNIX_CHAR, "unix-char: a character device of the machine (admins only)", unix_char),
 	NODE(UNIX_BLOCK, "unix-block: a block device of the machine (admins only)", unix_block),
+
+	KEY(PROXY, LIVE, "type", "enum", "", enum,
+	    "proxy: connections passed on between machine and guest (admins only)", .values = proxy,
+	    .required = true),
+	KEY(PROXY, LIVE, "listen", "address", "", proxy_address,
+	    "Where they are taken: tcp:ADDRESS:PORT[-PORT], udp:..., unix:/PATH, unix:@NAME",
+	    .required = true),
+	KEY(PROXY, LIVE, "connect", "address", "", proxy_address,
+	    "Where they are passed on to, on the other side; one port, or as many as listen has",
+	    .required = true),
+	KEY(PROXY, LIVE, "bind", "enum", "host", enum,
+	    "Which side listens: host (the machine) or instance", .values = sides),
+	KEY(PROXY, LIVE, "mode", "mode", "660", mode, "Permissions of a listening unix:/PATH"),
+	KEY(PROXY, LIVE, "uid", "integer", "0", integer, "Its owner, as seen where it is", .max = GUEST_ID_MAX),
+	KEY(PROXY, LIVE, "gid", "integer", "0", integer, "Its group, as seen where it is", .max = GUEST_ID_MAX),
 };
 /* clang-format on */
 
@@ -201,6 +221,7 @@ const char *const lx_key_subject_names[] = {
 	[LX_KEY_NIC] = "device nic",
 	[LX_KEY_UNIX_CHAR] = "device unix-char",
 	[LX_KEY_UNIX_BLOCK] = "device unix-block",
+	[LX_KEY_PROXY] = "device proxy",
 };
 const size_t lx_n_key_subjects = LX_ARRAY_SIZE(lx_key_subject_names);
 

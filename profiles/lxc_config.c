@@ -21,6 +21,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "profiles/capabilities.h"
+#include "profiles/privileged.h"
 #include "profiles/value.h"
 
 #define PTYS_MAX           1024
@@ -127,6 +128,8 @@ static void put_ids(struct gen *g)
 {
 	const struct lx_lxc_input *in = g->in;
 
+	if (is_on(g, LX_KEY_PRIVILEGED))
+		return;
 	if (in->idmap_base == 0 || in->idmap_size == 0 || in->idmap_size > UINT32_MAX - in->idmap_base)
 		return fail(g, "id range", "is empty, begins at the host's root or ends beyond 32 bits");
 	putf(g, "lxc.idmap", "u 0 %" PRIu32 " %" PRIu32, in->idmap_base, in->idmap_size);
@@ -141,6 +144,34 @@ static void put_nesting(struct gen *g)
 {
 	put(g, "lxc.mount.entry", "proc dev/.lxmgr/proc proc nosuid,nodev,noexec,create=dir 0 0");
 	put(g, "lxc.mount.entry", "sysfs dev/.lxmgr/sys sysfs nosuid,nodev,noexec,create=dir 0 0");
+}
+
+/*
+ * A guest that mounts nothing itself: what its init would mount is there, and what is not for it is
+ * covered. "optional": not every kernel has all of it, nor every image the places.
+ */
+static void put_privileged(struct gen *g)
+{
+	static const char *const own[] = {
+		"tmpfs dev/shm tmpfs nosuid,nodev,mode=1777,create=dir 0 0",
+		"mqueue dev/mqueue mqueue nosuid,nodev,noexec,create=dir,optional 0 0",
+	};
+
+	static const char *const run[] = {
+		"tmpfs run tmpfs nosuid,nodev,mode=755 0 0",
+		"tmpfs run/lock tmpfs nosuid,nodev,noexec,mode=1777,size=5m,create=dir 0 0",
+	};
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(own); i++)
+		put(g, "lxc.mount.entry", own[i]);
+	for (size_t i = 0; i < LX_ARRAY_SIZE(run) && g->in->has_run; i++)
+		put(g, "lxc.mount.entry", run[i]);
+	for (const char *const *dir = lx_privileged_covered_dirs; *dir; dir++)
+		putf(g, "lxc.mount.entry",
+		     "tmpfs %s tmpfs ro,nosuid,nodev,noexec,size=4k,mode=555,optional 0 0", *dir);
+	for (const char *const *file = lx_privileged_covered_files; *file; file++)
+		putf(g, "lxc.mount.entry", "/dev/null %s none bind,ro,nosuid,nodev,noexec,optional 0 0",
+		     *file);
 }
 
 /* As in fstab(5): a blank would end the field. What has been printable stays so. */
@@ -176,11 +207,15 @@ static void put_mount(struct gen *g, const struct lx_lxc_mount *m)
  * restored. */
 static void put_mounts(struct gen *g)
 {
+	bool privileged = is_on(g, LX_KEY_PRIVILEGED);
+
 	put(g, "lxc.mount.auto",
-	    is_on(g, "security.sysfs.readonly") ? "proc:mixed sys:ro" : "proc:mixed sys:rw");
+	    privileged || is_on(g, "security.sysfs.readonly") ? "proc:mixed sys:ro" : "proc:mixed sys:rw");
 	put(g, "lxc.mount.entry", "none sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0");
 	if (is_on(g, "security.nesting"))
 		put_nesting(g);
+	if (privileged)
+		put_privileged(g);
 	for (size_t i = 0; i < g->in->n_mounts; i++)
 		put_mount(g, &g->in->mounts[i]);
 }
@@ -192,6 +227,10 @@ static void put_cgroups(struct gen *g)
 	const struct lx_lxc_input *in = g->in;
 
 	putf(g, "lxc.cgroup.dir.container", "%s/%s/payload", in->cgroup_root, in->name);
+	/* The limits are files of the machine's root, and so of this guest's: it sees one group further in.
+	 */
+	if (is_on(g, LX_KEY_PRIVILEGED))
+		put(g, "lxc.cgroup.dir.container.inner", "guest");
 	putf(g, "lxc.cgroup.dir.monitor", "%s/%s/monitor", in->cgroup_root, in->name);
 	/* Where a monitor ends its days; no instance can have that name. */
 	putf(g, "lxc.cgroup.dir.monitor.pivot", "%s/_pivot", in->cgroup_root);
@@ -360,6 +399,8 @@ int lx_lxc_config(const struct lx_lxc_input *in, struct lx_buf *out, struct lx_e
 
 	/* It becomes part of paths. */
 	g.r = lx_name_check("instance", in->name, err);
+	if (g.r == 0)
+		g.r = lx_privileged_check(in->config, err);
 	put_identity(&g);
 	put_signals(&g);
 	put_terminals(&g);

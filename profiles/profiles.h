@@ -24,6 +24,7 @@ enum lx_key_subject {
 	LX_KEY_NIC,
 	LX_KEY_UNIX_CHAR,
 	LX_KEY_UNIX_BLOCK,
+	LX_KEY_PROXY,
 };
 
 /* By subject: "instance", "device disk", "device nic" ... */
@@ -164,6 +165,7 @@ struct lx_lxc_input {
 	const char *apparmor_profile; /* a loaded one; NULL: unconfined, the user namespace alone bounds it */
 	const char *selinux_context;  /* NULL: none */
 	bool systemd;                 /* the guest's init is systemd */
+	bool has_run;                 /* its /run is a directory, and no link to one */
 };
 
 /*

@@ -16,12 +16,14 @@
 #include "profiles/profiles.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/privileged.h"
 #include "profiles/syscalls.h"
 
 #define DENY         "security.syscalls.deny"
@@ -42,7 +44,7 @@ static const struct lx_syscall_answer denied_default[] = {
 
 struct policy {
 	const char *deny, *allow;
-	bool deny_default;
+	bool deny_default, privileged;
 };
 
 static int read_keys(const struct lx_map *config, struct policy *p, struct lx_err *err)
@@ -58,18 +60,27 @@ static int read_keys(const struct lx_map *config, struct policy *p, struct lx_er
 	p->deny = lx_config_get(config, DENY);
 	p->allow = lx_config_get(config, ALLOW);
 	lx_parse_bool(lx_config_get(config, DENY_DEFAULT), &p->deny_default);
+	p->privileged = lx_is_privileged(config);
 	return 0;
 }
 
 /* ------------------------------------------------------------------ what is refused */
 
-/* What the user denies is written once, with the user's answer. */
-static int put_answers(const struct policy *p, const struct lx_syscall_answer *list, struct lx_buf *out)
+static bool is_among(const struct lx_syscall_answer *list, const char *name)
+{
+	while (list->name && strcmp(list->name, name) != 0)
+		list++;
+	return list->name;
+}
+
+/* What the user denies is written once, with the user's answer; and what `but` has is left to it. */
+static int put_answers(const struct policy *p, const struct lx_syscall_answer *list,
+		       const struct lx_syscall_answer *but, struct lx_buf *out)
 {
 	int r = 0;
 
 	for (; list->name && r == 0; list++)
-		if (!lx_syscalls_has(p->deny, list->name))
+		if (!lx_syscalls_has(p->deny, list->name) && !(but && is_among(but, list->name)))
 			r = lx_buf_printf(out, "%s errno %d\n", list->name, list->answer);
 	return r;
 }
@@ -85,12 +96,29 @@ static int put_denied(const struct policy *p, struct lx_buf *out)
 	return r;
 }
 
+static int put_userns_denied(const struct policy *p, struct lx_buf *out)
+{
+	int r = 0;
+
+	for (const char *const *name = lx_privileged_userns_calls; *name && r == 0; name++)
+		if (!lx_syscalls_has(p->deny, *name))
+			r = lx_buf_printf(out, "%s errno %d [0,%d,SCMP_CMP_MASKED_EQ,%d]\n", *name, EPERM,
+					  CLONE_NEWUSER, CLONE_NEWUSER);
+	return r;
+}
+
 static int put_deny_list(const struct policy *p, struct lx_buf *out)
 {
-	int r = p->deny_default ? put_answers(p, denied_default, out) : 0;
+	int r = p->deny_default
+			? put_answers(p, denied_default, p->privileged ? lx_privileged_syscalls : NULL, out)
+			: 0;
 
 	if (r == 0)
-		r = put_answers(p, lx_syscalls_unmovable, out);
+		r = put_answers(p, lx_syscalls_unmovable, NULL, out);
+	if (r == 0 && p->privileged)
+		r = put_answers(p, lx_privileged_syscalls, NULL, out);
+	if (r == 0 && p->privileged)
+		r = put_userns_denied(p, out);
 	/* A forced unmount can hang other users of a network file system. The value, then the mask. */
 	if (r == 0 && p->deny_default && !lx_syscalls_has(p->deny, "umount2"))
 		r = lx_buf_printf(out, "umount2 errno %d [1,%d,SCMP_CMP_MASKED_EQ,%d]\n", EACCES, MNT_FORCE,
@@ -107,6 +135,12 @@ static int put_allowed_name(const struct policy *p, const char *name, struct lx_
 	/* As above: without MNT_FORCE. */
 	if (p->deny_default && strcmp(name, "umount2") == 0)
 		return lx_buf_printf(out, "umount2 allow [1,0,SCMP_CMP_MASKED_EQ,%d]\n", MNT_FORCE);
+	if (p->privileged && is_among(lx_privileged_syscalls, name))
+		return 0;
+	for (const char *const *c = lx_privileged_userns_calls; p->privileged && *c; c++)
+		if (strcmp(*c, name) == 0)
+			return lx_buf_printf(out, "%s allow [0,0,SCMP_CMP_MASKED_EQ,%d]\n", name,
+					     CLONE_NEWUSER);
 	return lx_buf_printf(out, "%s allow\n", name);
 }
 

@@ -33,6 +33,7 @@ MAY_INCLUDE = {
     "agent/worker/move": ["lib", "wire", "proto", "profiles", "migration", "agent/worker", "agent/worker/instance",
                           "agent/worker/move"],
     "agent/worker/image": ["lib", "wire", "proto", "images", "agent/worker", "agent/worker/image"],
+    "agent/worker/proxy": ["lib", "wire", "proto", "profiles", "agent/worker", "agent/worker/instance", "agent/worker/proxy"],
     "lxmgr": [*LIBRARIES, "store", "lxmgr"],
     "cli": ["lib", "wire", "proto", "rpc", "cli"],
 }
@@ -55,6 +56,7 @@ NEVER = {
     "agent/worker": ["uv.h", "openssl/", "nghttp2/", "sqlite3.h"],
     "agent/worker/instance": ["archive", "openssl/", "uv.h"],
     "agent/worker/image": ["lxc/", "uv.h"],
+    "agent/worker/proxy": ["lxc/", "archive", "openssl/", "nghttp2/", "sqlite3.h"],
     "lxmgr": ["lxc/", "archive", "netlink/"],
     "cli": ["lxc/", "archive", "sqlite3.h", "netlink/"],
 }

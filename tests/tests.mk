@@ -32,15 +32,20 @@ $(BUILD)/tests/move_load: $(BUILD)/obj/tests/bench/move_load.o
 
 # Programs that tests/system runs beside those of the product.
 CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver $(BUILD)/tests/passenger \
-             $(BUILD)/tests/confined $(BUILD)/tests/frames
+             $(BUILD)/tests/confined $(BUILD)/tests/frames $(BUILD)/tests/writable $(BUILD)/tests/peer
 
 .PHONY: unit-bins check-bins
 unit-bins: $(UNIT_BIN)
 check-bins: $(CHECK_BIN)
 
-# Goes into guests that attack.
-$(BUILD)/tests/frames: LDFLAGS := -static -no-pie
-$(BUILD)/tests/frames: $(BUILD)/obj/tests/system/attack/frames.o
+# Goes into guests with proxies.
+$(BUILD)/tests/peer: LDFLAGS := -static -no-pie
+$(BUILD)/tests/peer: $(BUILD)/obj/tests/system/proxy/peer.o
+	$(call link,)
+
+# Go into guests that attack.
+$(BUILD)/tests/frames $(BUILD)/tests/writable: LDFLAGS := -static -no-pie
+$(BUILD)/tests/%: $(BUILD)/obj/tests/system/attack/%.o
 	$(call link,)
 
 include tests/fuzz/fuzz.mk

@@ -6,6 +6,7 @@
 
 #include "agent/instance/cards.h"
 #include "agent/instance/task.h"
+#include "profiles/privileged.h"
 #include "proto/pb.h"
 
 static void on_done(struct lx_task *t, const struct lx_job_end *end)
@@ -62,6 +63,10 @@ static int check_change(const struct lx_instance *inst, const Lxmgr__V1__Instanc
 	    old->idmap_base != new->idmap_base || old->idmap_size != new->idmap_size)
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
 				  "uuid, image and id range of %s cannot be changed", inst->name);
+	if (lx_privileged_is_on(lx_pb_map_get(old->n_config, old->config, LX_KEY_PRIVILEGED)) !=
+	    lx_privileged_is_on(lx_pb_map_get(new->n_config, new->config, LX_KEY_PRIVILEGED)))
+		return lx_err_set(err, LX_INVALID_ARGUMENT, LX_KEY_PRIVILEGED " of %s cannot be changed",
+				  inst->name);
 	return 0;
 }
 

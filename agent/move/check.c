@@ -9,6 +9,7 @@
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/memory_choice.h"
+#include "profiles/privileged.h"
 #include "proto/pb.h"
 
 #define OBSTACLES_MAX 8
@@ -63,6 +64,17 @@ static void check_criu(const struct lx_agent *a, struct findings *f)
 	}
 }
 
+/* CRIU would bring back what the machine's root is to run, out of what another node has sent. */
+static void check_privileged(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+			     struct findings *f)
+{
+	if (!lx_privileged_is_on(lx_pb_map_get(spec->n_config, spec->config, LX_KEY_PRIVILEGED)))
+		return;
+	found(f, "privileged", "%s is privileged: its processes have no user namespace to be restored in",
+	      spec->name);
+	cure(f, "Move it with a short stop, --live=off, or launch an unprivileged one in its place.");
+}
+
 static void check_room(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
 		       struct findings *f)
 {
@@ -89,6 +101,35 @@ static void check_source_devices(const struct lx_agent *a, const Lxmgr__V1__Inst
 	     "Remove it (lxmgr config device remove %s NAME) and restart %s, or move it with a short stop, "
 	     "--live=off, to a node that has the same.",
 	     spec->name, spec->name);
+}
+
+/* What has come in through them ends here, and nowhere else. */
+static void check_source_proxies(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+				 struct findings *f)
+{
+	char names[256];
+
+	if (lx_move_proxies(spec, false, names, sizeof(names)) == 0)
+		return;
+	found(f, "proxy", "%s has proxies on node %s, and connections through them end there: %s", spec->name,
+	      a->node, names);
+	cure(f,
+	     "Remove them (lxmgr config device remove %s NAME), which needs no restart, and add them again "
+	     "afterwards; or move it with a short stop, --live=off.",
+	     spec->name);
+}
+
+static void check_destination_proxies(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+				      struct findings *f)
+{
+	char names[256];
+
+	if (lx_move_proxies(spec, true, names, sizeof(names)) == 0)
+		return;
+	found(f, "proxy-taken", "proxies of %s cannot listen on node %s: %s", spec->name, a->node, names);
+	cure(f, "Something listens there already, or the address is not that node's: ss -tulnp on it shows "
+		"which; "
+		"choose another node, or another address.");
 }
 
 /* However it comes, it could not be started here. */
@@ -123,6 +164,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 			cure(f, "lxmgr network show %s says why.", req->spec->nics[i]->network);
 		}
 	check_destination_devices(a, req->spec, f);
+	check_destination_proxies(a, req->spec, f);
 	check_room(a, req, f);
 }
 
@@ -203,7 +245,9 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 		/* An estimate: files that are cached count here, and not in the move. */
 		g->c.f.memory = lx_memory_choice(lx_instance_config(inst, "migration.memory"),
 						 inst->usage.memory_bytes, g->c.f.memory_reason);
+		check_privileged(a, inst->spec, &g->c.f);
 		check_source_devices(a, inst->spec, &g->c.f);
+		check_source_proxies(a, inst->spec, &g->c.f);
 		lx_call_set_events(call, &events, &g->c);
 		r = lx_job_run(a->jobs, LX_JOB_MOVE,
 			       lx_job_message(inst->spec, LXMGR__V1__WORKER_JOB__JOB_CHECK_MOVE, NULL), NULL,

@@ -76,6 +76,8 @@ extern const struct lx_verb lx_verb_send, lx_verb_receive;
  * `missing` those without which it cannot start and that this node lacks. Returns how many.
  */
 size_t lx_move_node_devices(const Lxmgr__V1__InstanceSpec *spec, bool missing, char *buf, size_t size);
+/* The same of its proxies; with `taken` only those that listen on the node and could not here and now. */
+size_t lx_move_proxies(const Lxmgr__V1__InstanceSpec *spec, bool taken, char *buf, size_t size);
 
 /* outcome.c */
 void lx_move_outcome_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);

@@ -234,6 +234,8 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	if (lx_leases_take(m, pb, &err) < 0)
 		goto fail;
 	leased = true;
+	if (lx_api_is_privileged(pb))
+		lx_audit_fact(call, LX_AUDIT_PRIVILEGED);
 
 	op = lx_op_new(m, &lx_op_launch, name, msg, req->request_id, lx_call_peer(call), &err);
 	l = calloc(1, sizeof(*l));

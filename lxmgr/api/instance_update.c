@@ -114,7 +114,7 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		goto fail;
 	}
 	if (change(copy, req, &err) < 0 || lx_inst_expand(m, copy, &err) < 0 ||
-	    lx_api_check_expanded(copy, &err) < 0)
+	    lx_api_check_expanded(copy, &err) < 0 || lx_api_check_change(inst->pb, copy, &err) < 0)
 		goto fail;
 	u->call = call;
 	lx_call_set_events(call, &update_events, u);

@@ -271,6 +271,8 @@ static int check_users(struct lx_manager *m, Lxmgr__V1__Profile *p, struct lx_er
 		r = copy ? lx_inst_expand(m, copy, err) : lx_err_oom(err);
 		if (r == 0)
 			r = lx_api_check_expanded(copy, err);
+		if (r == 0)
+			r = lx_api_check_change(inst->pb, copy, err);
 		if (r < 0)
 			lx_err_wrap(err, "profile %s is used by instance %s", p->name, inst->pb->name);
 		lx_pb_free(copy);

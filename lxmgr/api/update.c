@@ -16,6 +16,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/auth/audit.h"
+#include "profiles/privileged.h"
 #include "profiles/profiles.h"
 #include "proto/pb.h"
 
@@ -91,6 +92,45 @@ static bool has_root(const Lxmgr__V1__Instance *pb)
 	return false;
 }
 
+bool lx_api_is_privileged(const Lxmgr__V1__Instance *pb)
+{
+	return lx_privileged_is_on(
+		lx_pb_map_get(pb->n_expanded_config, pb->expanded_config, LX_KEY_PRIVILEGED));
+}
+
+int lx_api_check_change(const Lxmgr__V1__Instance *before, const Lxmgr__V1__Instance *after,
+			struct lx_err *err)
+{
+	bool privileged = lx_api_is_privileged(before);
+
+	if (privileged == lx_api_is_privileged(after))
+		return 0;
+	int r = lx_err_set(err, LX_FAILED_PRECONDITION,
+			   "instance %s was made %s and stays so: its files belong to %s", before->name,
+			   privileged ? "privileged" : "unprivileged",
+			   privileged ? "the machine's own ids" : "its own range of ids");
+
+	lx_err_hint(err,
+		    "Launch a new one %s, and bring its files over: lxmgr file pull -r %s/PATH ., lxmgr file "
+		    "push -r.",
+		    privileged ? "without the profile or key" : "with -p default -p privileged",
+		    before->name);
+	return r;
+}
+
+/* Keys that are good each, but not together. */
+static int check_together(const Lxmgr__V1__Instance *pb, struct lx_err *err)
+{
+	struct lx_map config;
+	int r;
+
+	lx_map_init(&config, free);
+	r = lx_pb_map_to(pb->n_expanded_config, pb->expanded_config, &config);
+	r = r < 0 ? lx_err_oom(err) : lx_privileged_check(&config, err);
+	lx_map_release(&config);
+	return r;
+}
+
 int lx_api_check_expanded(const Lxmgr__V1__Instance *pb, struct lx_err *err)
 {
 	size_t size = expanded_size(pb);
@@ -111,7 +151,7 @@ int lx_api_check_expanded(const Lxmgr__V1__Instance *pb, struct lx_err *err)
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
 				  "the configuration of instance %s would take %zu bytes: at most %u",
 				  pb->name, size, LX_MAX_INSTANCE_SPEC);
-	return 0;
+	return check_together(pb, err);
 }
 
 static void bind_address(struct lx_txn *txn, const char *cidr)

@@ -11,6 +11,14 @@ int lx_api_check_devices(struct lx_manager *m, size_t n, const void *entries, st
 int lx_api_check_expanded(const Lxmgr__V1__Instance *pb, struct lx_err *err);
 
 /*
+ * May an instance that is there become this? Its files belong to the ids it was made with, so whether
+ * it is privileged stays. Both expanded.
+ */
+int lx_api_check_change(const Lxmgr__V1__Instance *before, const Lxmgr__V1__Instance *after,
+			struct lx_err *err);
+bool lx_api_is_privileged(const Lxmgr__V1__Instance *pb);
+
+/*
  * Expands the instance again (its profiles or its own configuration changed), stores it and
  * gives its agent the new specification. `cb` gets the keys that act only after a restart.
  * inst is NULL when it was deleted meanwhile. 0, or negative errno (cb never runs).

@@ -224,6 +224,17 @@ void lx_audit_about(struct lx_call *call, const char *subject)
 	n->subject = copy;
 }
 
+void lx_audit_fact(struct lx_call *call, const char *fact)
+{
+	struct note *n = lx_call_note(call);
+	char *with = n ? lx_asprintf("%s %s", fact, n->request ? n->request : "") : NULL;
+
+	if (!with)
+		return;
+	free(n->request);
+	n->request = with;
+}
+
 void lx_audit_into(struct lx_manager *m, struct lx_call *call, struct lx_txn *txn)
 {
 	struct note *n = call ? lx_call_note(call) : NULL;

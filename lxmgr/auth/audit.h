@@ -35,6 +35,12 @@ void lx_audit_message(struct lx_manager *m, struct lx_call *call, const Protobuf
 /* What it is about, when only its handler knows. */
 void lx_audit_about(struct lx_call *call, const char *subject);
 /*
+ * A fact that the request itself need not show: it comes first in what was asked for, so that no length
+ * of the rest hides it.
+ */
+#define LX_AUDIT_PRIVILEGED "PRIVILEGED"
+void lx_audit_fact(struct lx_call *call, const char *fact);
+/*
  * Adds the call's row to the transaction that makes its change. The first one takes it; later
  * ones of the same call get nothing. `call` and `txn` may be NULL.
  */

@@ -49,7 +49,8 @@ static int add(Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__MoveObstacle *o)
 /* Those that stand in the way of any move, not of a live one alone. */
 static bool blocks_all(const char *code)
 {
-	return lx_streq(code, "name-taken") || lx_streq(code, "network") || lx_streq(code, "device-missing");
+	return lx_streq(code, "name-taken") || lx_streq(code, "network") ||
+	       lx_streq(code, "device-missing") || lx_streq(code, "proxy-taken");
 }
 
 static void decide(struct check *c)

@@ -51,7 +51,7 @@ static void default_rules(void **state)
 {
 	struct lx_device_rule rules[LX_DEVICE_RULES_MAX];
 	struct bpf_insn program[LX_DEVICE_PROGRAM_MAX];
-	size_t n = lx_device_program(rules, lx_device_rules_default(rules), program);
+	size_t n = lx_device_program(rules, lx_device_rules_default(false, rules), program);
 
 	for (uint32_t how = 1; how < 8; how++) {
 		assert_int_equal(run(program, n, CHARACTER(how), 1, 3), 1);

@@ -279,7 +279,7 @@ static void suggests_keys(void **state)
 		{ "limit.memory", "Did you mean limits.memory?" },
 		{ "boot.autostrat", "Did you mean boot.autostart?" },
 		{ "limits.kernel.nofiles", "Did you mean limits.kernel.nofile?" },
-		{ "security.privileged", NO_IDEA },
+		{ "security.priviledged", "Did you mean security.privileged?" },
 		{ "raw.lxc", NO_IDEA },
 		{ "user.", "Did you mean user.*?" },
 		{ "", NO_IDEA },

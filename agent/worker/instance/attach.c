@@ -26,6 +26,7 @@
 #include "agent/worker/instance/cgroup.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/run.h"
+#include "agent/worker/instance/shield.h"
 #include "lib/cleanup.h"
 #include "lib/fd_pass.h"
 
@@ -90,6 +91,8 @@ static int confine(const struct lx_job *job, struct lx_err *err)
 	lx_autospec lx_spec *spec = NULL;
 	int r = lx_spec_load(job, &spec, err);
 
+	if (r == 0 && lx_spec_is_privileged(spec))
+		r = lx_shield_check(job->name, err);
 	return r < 0 ? r : lx_compat_deny(spec, err);
 }
 

@@ -3,13 +3,14 @@
  *
  * Works by names alone, so that it can be repeated and does not need to know how far
  * anything got: every process below the instance's cgroup is killed, the cgroups are
- * removed, then the network cards of the last run and of the specification, and the AppArmor
- * profile.
+ * removed, then the network cards of the last run and of the specification, what its proxies have
+ * left, and the AppArmor profile.
  */
 #include <errno.h>
 
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/lsm.h"
+#include "agent/worker/instance/proxies.h"
 #include "agent/worker/instance/run.h"
 #include "agent/worker/instance/veth.h"
 
@@ -48,6 +49,7 @@ int lx_instance_wipe(const struct lx_job *job, const struct lx_cgroups *cg, stru
 	if (r == 0)
 		r = delete_cards(job, err);
 	if (r == 0) {
+		lx_proxies_forget(job);
 		lx_lsm_forget(job);
 		lx_run_forget(job);
 	}

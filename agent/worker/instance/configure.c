@@ -28,6 +28,17 @@
 
 /* ------------------------------------------------------------------ the guest */
 
+static bool is_real_dir(int root_fd, const char *path)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS,
+	};
+	lx_autoclose int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+
+	return fd >= 0;
+}
+
 static int find_init(const struct lx_job *job, int root_fd, struct lx_guest_init *ret, struct lx_err *err)
 {
 	lx_autoclose int init = lx_open_in_root(root_fd, LX_GUEST_INIT),
@@ -47,6 +58,7 @@ static int find_init(const struct lx_job *job, int root_fd, struct lx_guest_init
 	target[n < 0 ? 0 : n] = '\0';
 	ret->systemd = lx_ends_with(target, "/systemd");
 	ret->shell = shell >= 0;
+	ret->run = is_real_dir(root_fd, "run");
 	return 0;
 }
 
@@ -151,6 +163,7 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 		.apparmor_profile = *lsm.profile ? lsm.profile : NULL,
 		.selinux_context = lsm.selinux,
 		.systemd = init->systemd,
+		.has_run = init->run,
 	};
 
 	r = write_seccomp(config, seccomp, err);

@@ -2,7 +2,7 @@
  * Creating an instance: its directory, its file system's upper layer, the files that make
  * the guest know its name and network, and last its specification.
  *
- *	<state_dir>/instances/<name>/	0710 root:<guest's root>
+ *	<state_dir>/instances/<name>/	0710 root:<guest's root>; 0700 when that is the machine's
  *		spec.pb			its presence means that the instance exists
  *		upper/  work/		overlayfs; upper belongs to the guest's root
  *		rootfs/			where the whole is mounted
@@ -41,7 +41,8 @@ int lx_instance_make_dirs(const struct lx_job *job, uint32_t base, struct lx_err
 	int r;
 
 	snprintf(path, sizeof(path), "%s/instances", job->state_dir);
-	if ((r = lx_mkdir_p(path, 0711, err)) < 0 || (r = make_dir(job, "", 0710, 0, base, err)) < 0)
+	if ((r = lx_mkdir_p(path, 0711, err)) < 0 ||
+	    (r = make_dir(job, "", base ? 0710 : 0700, 0, base, err)) < 0)
 		return r;
 	/* What a creation that was cut short may have left in there. */
 	lx_job_path(job, path, "upper");
@@ -70,10 +71,10 @@ int lx_instance_prepare(const struct lx_job *job, const lx_spec *spec, int *ret_
 
 	if (r == 0)
 		r = exists ? check_existing(job, spec, err)
-			   : lx_instance_make_dirs(job, spec->idmap_base, err);
+			   : lx_instance_make_dirs(job, lx_spec_id_base(spec), err);
 	if (r == 0)
-		r = userns = lx_userns_open(spec->idmap_base, spec->idmap_size, err);
-	if (r >= 0)
+		r = lx_spec_userns(spec, &userns, err);
+	if (r == 0)
 		r = lx_mounts_private(err);
 	if (r == 0)
 		r = lx_rootfs_mount(job, spec, userns, &root, err);

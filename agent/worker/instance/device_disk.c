@@ -1,6 +1,6 @@
 /*
  * A directory or file of the node for a guest: a detached copy of its mount with the guest's ids laid
- * over it, so that the guest's root owns what the node's root owns.
+ * over it, so that the guest's root owns what the node's root owns (a privileged guest's is the node's).
  *
  * That is also the danger: what the guest's root makes there belongs to the node's root, a program
  * with the set-uid bit too. Inside such programs gain nothing (nosuid). On the node somebody could
@@ -98,11 +98,9 @@ int lx_device_disk_open(const struct lx_job *job, const char *name, const struct
 			int userns_fd, bool *ret_file, struct lx_err *err)
 {
 	struct mount_attr attr = {
-		.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID |
-			    (d->readonly ? MOUNT_ATTR_RDONLY : 0),
+		.attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | (d->readonly ? MOUNT_ATTR_RDONLY : 0),
 		/* Else what the node mounts below it later would come in as it is. */
 		.propagation = MS_PRIVATE,
-		.userns_fd = (uint64_t)userns_fd,
 	};
 	unsigned deep = d->recursive ? AT_RECURSIVE : 0;
 	lx_autoclose int source = lx_device_source_open(name, d, err);
@@ -129,6 +127,10 @@ int lx_device_disk_open(const struct lx_job *job, const char *name, const struct
 
 	if (tree < 0)
 		return lx_err_errno(err, errno, "device %s: cannot clone the mount of %s", name, d->source);
+	if (userns_fd >= 0) {
+		attr.attr_set |= MOUNT_ATTR_IDMAP;
+		attr.userns_fd = (uint64_t)userns_fd;
+	}
 	if (mount_setattr(tree, "", AT_EMPTY_PATH | deep, &attr, sizeof(attr)) < 0)
 		return explain_map(errno, name, d, err);
 	return lx_move_fd(tree);

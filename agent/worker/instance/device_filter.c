@@ -98,10 +98,10 @@ static int attach(int cgroup, int prog, struct lx_err *err)
 }
 
 int lx_device_filter_set(const struct lx_job *job, const struct lx_cgroups *cg,
-			 const struct lx_devices *devices, struct lx_err *err)
+			 const struct lx_devices *devices, bool privileged, struct lx_err *err)
 {
 	struct lx_device_rule rules[LX_DEVICE_RULES_MAX];
-	size_t n = lx_device_rules_default(rules);
+	size_t n = lx_device_rules_default(privileged, rules);
 	char path[LX_JOB_PATH_MAX];
 
 	for (size_t i = 0; i < devices->n_rules && n < LX_DEVICE_RULES_MAX; i++)

@@ -12,10 +12,10 @@
 
 /*
  * Makes the cgroup when it is not there and puts a filter on it that lets through what every guest
- * has and the nodes of these devices, in the place of what is there. Never is less refused in between than by
- * one of the two.
+ * has (`privileged`: profiles/device_rules.h) and the nodes of these devices, in the place of what is there.
+ * Never is less refused in between than by one of the two.
  */
 int lx_device_filter_set(const struct lx_job *job, const struct lx_cgroups *cg,
-			 const struct lx_devices *devices, struct lx_err *err);
+			 const struct lx_devices *devices, bool privileged, struct lx_err *err);
 
 #endif

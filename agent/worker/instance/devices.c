@@ -30,7 +30,7 @@
 struct prepare {
 	const struct lx_job *job;
 	const lx_spec *spec;
-	int userns_fd;
+	int userns_fd; /* -1: a privileged guest has the machine's ids */
 	bool staged;
 	struct lx_devices *out;
 };
@@ -76,9 +76,8 @@ static int make_stage(struct prepare *p, struct lx_err *err)
 	/* The one place without nodev: the nodes in it are the instance's. */
 	if (mount(LX_DEVICE_NODES_SOURCE, path, "tmpfs", MS_NOSUID | MS_NOEXEC, STAGE_OPTIONS) < 0)
 		return lx_err_errno(err, errno, "cannot mount %s", path);
-	p->userns_fd = lx_userns_open(p->spec->idmap_base, p->spec->idmap_size, err);
-	p->staged = p->userns_fd >= 0;
-	return p->staged ? 0 : p->userns_fd;
+	p->staged = true;
+	return 0;
 }
 
 static const char *stage_path(struct prepare *p, const char *name)
@@ -136,7 +135,7 @@ static int find_numbers(const char *name, const struct lx_host_device *d, dev_t 
 
 static int add_node(struct prepare *p, const char *name, const struct lx_host_device *d, struct lx_err *err)
 {
-	uint32_t base = p->spec->idmap_base;
+	uint32_t base = lx_spec_id_base(p->spec);
 	dev_t dev;
 	int r = find_numbers(name, d, &dev, err);
 
@@ -197,18 +196,31 @@ static int add_all(struct prepare *p, const lx_spec *spec, struct lx_devices *ou
 	return r < 0 ? r : 0;
 }
 
+/* Has it a device that is mounted? The namespace is a process: most instances need none for that. */
+static bool needs_ids(const lx_spec *spec)
+{
+	for (size_t i = 0; i < spec->n_devices; i++) {
+		struct lx_map options;
+		struct lx_host_device d;
+		int r = read_device(spec->devices[i], &options, &d, NULL);
+
+		lx_map_release(&options);
+		if (r == 1)
+			return true;
+	}
+	return false;
+}
+
 int lx_devices_prepare(const struct lx_job *job, const lx_spec *spec, int root_fd, struct lx_devices *ret,
 		       struct lx_err *err)
 {
 	struct prepare p = { .job = job, .spec = spec, .userns_fd = -1, .out = ret };
 
 	*ret = (struct lx_devices){ 0 };
-	int r = add_all(&p, spec, ret, err);
+	int r = needs_ids(spec) ? lx_spec_userns(spec, &p.userns_fd, err) : 0;
 
-	if (r == 0 && ret->n_mounts > 0 && p.userns_fd < 0) {
-		r = p.userns_fd = lx_userns_open(spec->idmap_base, spec->idmap_size, err);
-		r = r < 0 ? r : 0;
-	}
+	if (r == 0)
+		r = add_all(&p, spec, ret, err);
 	if (r == 0 && ret->n_mounts > 0)
 		r = lx_mount_points(ret, root_fd, p.userns_fd, false, err);
 	if (r == 0 && ret->n_mounts > 0)

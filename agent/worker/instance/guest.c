@@ -4,13 +4,14 @@
  * Running: setns(2) by a pidfd of its init, which was checked to be the one we know.
  * Stopped: its file system is mounted in our own namespace, chroot into it, then a user
  * namespace with the instance's map. Either way the kernel does the confinement: ids outside
- * the map do not exist, devices cannot be made, and ".." and links end at the guest's root.
+ * the map do not exist, devices cannot be made, and ".." and links end at the guest's root. A
+ * privileged guest has no map; what it is entered with instead is a root that has capabilities for
+ * files alone, which makes no device and leaves no root directory.
  */
 #include "agent/worker/instance/guest.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -22,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/worker/instance/guest_join.h"
 #include "agent/worker/instance/proc.h"
 #include "agent/worker/instance/rootfs.h"
 #include "agent/worker/instance/run.h"
@@ -114,36 +116,42 @@ int lx_userns_open(uint32_t base, uint32_t size, struct lx_err *err)
 	return r < 0 ? lx_err_errno(err, r, "cannot map ids %u to %u", base, base + size - 1) : fd;
 }
 
-/* After entering a user namespace: its root, and nobody else. */
-static int become_root(struct lx_err *err)
+int lx_spec_userns(const lx_spec *spec, int *ret_fd, struct lx_err *err)
 {
-	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
-		return lx_err_errno(err, errno, "cannot become the guest's root");
-	return 0;
+	*ret_fd = -1;
+	if (lx_spec_is_privileged(spec))
+		return 0;
+	*ret_fd = lx_userns_open(spec->idmap_base, spec->idmap_size, err);
+	return *ret_fd < 0 ? *ret_fd : 0;
 }
 
 /* ------------------------------------------------------------------ entering */
 
 static int enter_running(const struct lx_job *job, const struct lx_run *run, struct lx_err *err)
 {
+	lx_autospec lx_spec *spec = NULL;
 	lx_autoclose int init = lx_proc_open(run->init, run->init_start);
+	int r = init < 0 ? 0 : lx_spec_load(job, &spec, err);
 
+	if (r < 0)
+		return r;
 	if (init == -ESRCH)
 		return lx_job_not_running(job, err);
 	if (init < 0)
 		return lx_err_errno(err, init, "cannot open init of %s", job->name);
-	if (setns(init, CLONE_NEWUSER | CLONE_NEWNS) < 0)
-		return lx_err_errno(err, errno, "cannot enter the namespaces of %s", job->name);
-	return become_root(err);
+	r = lx_guest_join(init, CLONE_NEWNS, lx_spec_is_privileged(spec), LX_GUEST_FILES, err);
+	if (r < 0)
+		lx_err_wrap(err, "cannot enter %s", job->name);
+	return r;
 }
 
 static int enter_tree(int root_fd, int userns_fd, struct lx_err *err)
 {
 	if (fchdir(root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
 		return lx_err_errno(err, errno, "cannot enter the guest's root file system");
-	if (setns(userns_fd, CLONE_NEWUSER) < 0)
+	if (userns_fd >= 0 && setns(userns_fd, CLONE_NEWUSER) < 0)
 		return lx_err_errno(err, errno, "cannot enter the guest's user namespace");
-	return become_root(err);
+	return lx_guest_become_root(userns_fd < 0, LX_GUEST_FILES, err);
 }
 
 static int enter_stopped(const struct lx_job *job, struct lx_err *err)
@@ -155,8 +163,8 @@ static int enter_stopped(const struct lx_job *job, struct lx_err *err)
 	if (r == 0)
 		r = lx_image_check(job, spec->image_fingerprint, err);
 	if (r == 0)
-		r = userns = lx_userns_open(spec->idmap_base, spec->idmap_size, err);
-	if (r >= 0)
+		r = lx_spec_userns(spec, &userns, err);
+	if (r == 0)
 		r = lx_mounts_private(err);
 	if (r == 0)
 		r = lx_rootfs_mount(job, spec, userns, &root, err);

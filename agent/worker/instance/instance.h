@@ -40,6 +40,7 @@ int lx_instance_clean(const struct lx_job *job, const struct lx_cgroups *cg, str
 struct lx_guest_init {
 	bool systemd;
 	bool shell; /* there is a /bin/sh */
+	bool run;   /* /run is a directory, and no link to one */
 };
 
 /* Writes liblxc's configuration and the seccomp policy for a start, and says what init the guest has. */

@@ -46,6 +46,9 @@ static int take_context(struct lx_job *job, const Lxmgr__V1__WorkerContext *ctx,
 	    (r = take_dir(job->cgroup_root, "cgroup root", ctx->cgroup_root, err)) < 0 ||
 	    (r = take_dir(job->lxc_path, "liblxc path", ctx->lxc_path, err)) < 0)
 		return r;
+	if (*ctx->libexec_dir &&
+	    (r = take_dir(job->libexec_dir, "program directory", ctx->libexec_dir, err)) < 0)
+		return r;
 	/* overlayfs takes its directories in one string with these separators. */
 	if (strpbrk(job->state_dir, ":,\\"))
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
@@ -90,6 +93,7 @@ void lx_job_context(const struct lx_job *job, Lxmgr__V1__WorkerContext *ret)
 	ret->run_dir = (char *)(uintptr_t)job->run_dir;
 	ret->cgroup_root = (char *)(uintptr_t)job->cgroup_root;
 	ret->lxc_path = (char *)(uintptr_t)job->lxc_path;
+	ret->libexec_dir = (char *)(uintptr_t)job->libexec_dir;
 }
 
 void lx_job_path(const struct lx_job *job, char out[LX_JOB_PATH_MAX], const char *leaf)

@@ -1,5 +1,5 @@
 /*
- * A changed specification: its limits act at once on a running guest, the rest is stored
+ * A changed specification: its limits and proxies act at once on a running guest, the rest is stored
  * for the next start and the answer names those keys.
  *
  * Limits are written first: when one is refused nothing is stored, and what was written
@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/instance/proxies.h"
 #include "agent/worker/instance/root_disk.h"
 #include "agent/worker/instance/run.h"
 
@@ -96,7 +97,7 @@ int lx_instance_limits_apply(const struct lx_job *job, const struct lx_cgroups *
 /* ------------------------------------------------------------------ the verb */
 
 static int apply_or_put_back(const struct lx_job *job, const lx_spec *old, const lx_spec *new,
-			     struct lx_err *err)
+			     const struct lx_run *run, struct lx_err *err)
 {
 	struct lx_cgroups cg;
 	int r = lx_cgroups_find(&cg, err);
@@ -104,6 +105,8 @@ static int apply_or_put_back(const struct lx_job *job, const lx_spec *old, const
 	if (r < 0)
 		return r;
 	r = lx_instance_limits_apply(job, &cg, new, err);
+	if (r == 0)
+		r = lx_proxies_update(job, &cg, old, new, run, err);
 	if (r < 0)
 		(void)lx_instance_limits_apply(job, &cg, old, NULL);
 	return r;
@@ -129,7 +132,7 @@ int lx_job_limits(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx
 	bool running = r == 1;
 
 	if (running) {
-		r = apply_or_put_back(job, old, spec, err);
+		r = apply_or_put_back(job, old, spec, &run, err);
 		if (r == 0)
 			r = lx_spec_changes(old, spec, &keys, &n_keys, err);
 	}

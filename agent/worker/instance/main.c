@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 
 #include "agent/worker/instance/job.h"
+#include "agent/worker/instance/shield.h"
 #include "agent/worker/instance/stand_in.h"
 #include "agent/worker/zygote.h"
 #include "lib/cleanup.h"
@@ -79,6 +80,7 @@ int main(int argc, char **argv)
 
 	lx_log_init("lx-instance-worker", LX_LOG_WARN);
 	umask(022);
+	lx_shield(argv);
 	unsetenv("LD_BIND_NOW"); /* the agent's wish for this program alone */
 	if (fcntl(LX_WORKER_FD, F_GETFD) < 0) {
 		lx_error("descriptor 3 is not open: this program is started by lxagentd", "");

@@ -66,7 +66,7 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 		r = lx_instance_configure(job, spec, cg, &devices, root, &init, err);
 	/* Makes the cgroup that liblxc's will be in: last, so that a refusal leaves none. */
 	if (r == 0)
-		r = lx_device_filter_set(job, cg, &devices, err);
+		r = lx_device_filter_set(job, cg, &devices, false, err);
 	lx_devices_release(&devices);
 	return r;
 }

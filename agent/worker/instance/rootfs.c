@@ -5,7 +5,8 @@
  * disk; the image; for systemd guests a small layer of drop-ins. Image and drop-ins belong
  * to root on disk and are shared by all instances: each sees them through an id-mapped
  * mount that is laid over the directory itself, which nobody else notices in this mount
- * namespace, and taken away again once overlayfs holds its own reference.
+ * namespace, and taken away again once overlayfs holds its own reference. A privileged instance has
+ * the machine's ids, and sees both as they are.
  *
  * The drop-ins lie below the image, not above: overlayfs ties the upper directory to the
  * root of the highest lower layer, and that must stay the same when a new version of this
@@ -160,6 +161,23 @@ static int find_layer(const struct lx_job *job, const char *image, char out[LX_J
 	return lx_tree_has_systemd(root) ? lx_guest_layer_path(job, out, err) : 0;
 }
 
+static int mount_mapped(const struct lx_job *job, const char *image, const char *layer, int userns_fd,
+			struct lx_err *err)
+{
+	int r = map_ids(image, userns_fd, err);
+
+	if (r < 0)
+		return r;
+	r = *layer ? map_ids(layer, userns_fd, err) : 0;
+	if (r == 0) {
+		r = mount_overlay(job, image, layer, err);
+		if (*layer)
+			(void)umount2(layer, MNT_DETACH);
+	}
+	(void)umount2(image, MNT_DETACH);
+	return r;
+}
+
 int lx_rootfs_mount(const struct lx_job *job, const lx_spec *spec, int userns_fd, int *ret_root_fd,
 		    struct lx_err *err)
 {
@@ -170,16 +188,8 @@ int lx_rootfs_mount(const struct lx_job *job, const lx_spec *spec, int userns_fd
 
 	if (r < 0)
 		return r;
-	r = map_ids(image, userns_fd, err);
-	if (r < 0)
-		return r;
-	r = *layer ? map_ids(layer, userns_fd, err) : 0;
-	if (r == 0) {
-		r = mount_overlay(job, image, layer, err);
-		if (*layer)
-			(void)umount2(layer, MNT_DETACH);
-	}
-	(void)umount2(image, MNT_DETACH);
+	r = userns_fd < 0 ? mount_overlay(job, image, layer, err)
+			  : mount_mapped(job, image, layer, userns_fd, err);
 	if (r < 0)
 		return r;
 	lx_job_path(job, target, "rootfs");

@@ -19,7 +19,10 @@ int lx_mounts_private(struct lx_err *err);
 int lx_image_check(const struct lx_job *job, const char *fingerprint, struct lx_err *err);
 void lx_image_path(const struct lx_job *job, const char *fingerprint, char out[LX_JOB_PATH_MAX]);
 
-/* Mounts it on <instance>/rootfs and gives a descriptor of its root. */
+/*
+ * Mounts it on <instance>/rootfs and gives a descriptor of its root. `userns_fd`: as from
+ * lx_spec_userns(), -1 for a privileged instance.
+ */
 int lx_rootfs_mount(const struct lx_job *job, const lx_spec *spec, int userns_fd, int *ret_root_fd,
 		    struct lx_err *err);
 

@@ -10,6 +10,8 @@
 
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "profiles/privileged.h"
+#include "proto/pb.h"
 
 /* Hex SHA-256. */
 #define FINGERPRINT_LEN 64
@@ -91,7 +93,21 @@ int lx_spec_check_fixed(const struct lx_job *job, const lx_spec *stored, const l
 	if (stored->idmap_base != new->idmap_base || stored->idmap_size != new->idmap_size)
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "the id range of %s cannot be changed",
 				  job->name);
+	/* Its files belong to the ids it was made with. */
+	if (lx_spec_is_privileged(stored) != lx_spec_is_privileged(new))
+		return lx_err_set(err, LX_INVALID_ARGUMENT, LX_KEY_PRIVILEGED " of %s cannot be changed",
+				  job->name);
 	return 0;
+}
+
+bool lx_spec_is_privileged(const lx_spec *spec)
+{
+	return lx_privileged_is_on(lx_pb_map_get(spec->n_config, spec->config, LX_KEY_PRIVILEGED));
+}
+
+uint32_t lx_spec_id_base(const lx_spec *spec)
+{
+	return lx_spec_is_privileged(spec) ? 0 : spec->idmap_base;
 }
 
 static bool is_fingerprint(const char *s)

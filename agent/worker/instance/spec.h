@@ -17,7 +17,8 @@ int lx_spec_save(const struct lx_job *job, const lx_spec *spec, struct lx_err *e
 bool lx_spec_equal(const lx_spec *a, const lx_spec *b);
 void lx_spec_free(lx_spec *spec);
 
-/* Image and id range are for life: INVALID_ARGUMENT when `new` has others than the stored one. */
+/* Image, id range and whether it is privileged are for life: INVALID_ARGUMENT when `new` has others than the
+ * stored one. */
 int lx_spec_check_fixed(const struct lx_job *job, const lx_spec *stored, const lx_spec *new,
 			struct lx_err *err);
 /*
@@ -29,6 +30,10 @@ int lx_spec_changes(const lx_spec *old, const lx_spec *new, char ***ret_keys, si
 
 /* The specification that came with the job, checked: an image's name, an id range. */
 int lx_spec_of_job(const struct lx_job *job, const lx_spec **ret, struct lx_err *err);
+/* Has it no user namespace? */
+bool lx_spec_is_privileged(const lx_spec *spec);
+/* The host id of its root. */
+uint32_t lx_spec_id_base(const lx_spec *spec);
 /* Its configuration as a map; the values stay the specification's. */
 int lx_spec_config(const lx_spec *spec, struct lx_map *ret, struct lx_err *err);
 

@@ -24,7 +24,9 @@
 
 #include "agent/worker/instance/device_filter.h"
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/instance/proxies.h"
 #include "agent/worker/instance/run.h"
+#include "agent/worker/instance/shield.h"
 #include "agent/worker/instance/veth.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
@@ -108,8 +110,10 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 {
 	lx_autoclose int root = -1;
 	struct lx_devices devices = { 0 };
-	int r = lx_instance_wipe(job, cg, err);
+	int r = lx_spec_is_privileged(spec) ? lx_shield_check(job->name, err) : 0;
 
+	if (r == 0)
+		r = lx_instance_wipe(job, cg, err);
 	for (size_t i = 0; i < spec->n_nics && r == 0; i++)
 		r = check_card(job, spec->nics[i], err);
 	if (r == 0)
@@ -122,7 +126,7 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 		r = lx_instance_configure(job, spec, cg, &devices, root, ret_init, err);
 	/* Makes the cgroup that liblxc's will be in: last, so that a refusal leaves none. */
 	if (r == 0)
-		r = lx_device_filter_set(job, cg, &devices, err);
+		r = lx_device_filter_set(job, cg, &devices, lx_spec_is_privileged(spec), err);
 	lx_devices_release(&devices);
 	return r;
 }
@@ -219,19 +223,22 @@ static void release_veths(struct veths *v)
 }
 
 static int launch(struct lx_job *job, const struct lx_cgroups *cg, const struct lx_guest_init *guest_init,
-		  const struct veths *veths, struct lx_run *run, struct lx_err *err)
+		  const struct veths *veths, int proxies, struct lx_run *run, struct lx_err *err)
 {
 	lx_autobuf struct lx_buf home = { 0 };
 	pid_t init = -1;
 	int r = lx_cgroup_remember(&home, err);
 
-	if (r < 0)
-		return r;
-	r = run_lxc(job, guest_init, &init, err);
+	if (r == 0)
+		r = run_lxc(job, guest_init, &init, err);
 	if (r == 0)
 		r = lx_run_save(job, init, veths->names, veths->n, run, err);
 	if (r == -ESRCH)
 		r = explain(job, err);
+	if (r == 0)
+		r = lx_proxies_guest_runs(job, proxies, run, err);
+	else if (proxies >= 0)
+		close(proxies);
 	if (r < 0 && lx_cgroup_go_back(cg, &home, NULL) == 0)
 		(void)lx_instance_wipe(job, cg, NULL);
 	return r;
@@ -245,6 +252,9 @@ static int start(struct lx_job *job, struct lx_run *run, struct lx_err *err)
 	struct lx_guest_init init;
 	struct veths veths = { 0 };
 	const lx_spec *spec;
+	/* Left for one of our own, in which the guest's file system is mounted. */
+	lx_autoclose int mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	int proxies = -1;
 	int r = lx_spec_of_job(job, &spec, err);
 
 	if (r == 0)
@@ -257,8 +267,13 @@ static int start(struct lx_job *job, struct lx_run *run, struct lx_err *err)
 	if (r == 0)
 		r = make_ready(job, spec, &cg, &init, err);
 	if (r == 0) {
+		r = lx_proxies_start(job, &cg, spec, mounts, &proxies, err);
+		if (r < 0)
+			(void)lx_instance_wipe(job, &cg, NULL);
+	}
+	if (r == 0) {
 		lx_job_drop_message(job);
-		r = launch(job, &cg, &init, &veths, run, err);
+		r = launch(job, &cg, &init, &veths, proxies, run, err);
 	}
 	release_veths(&veths);
 	return r;

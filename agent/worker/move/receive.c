@@ -179,7 +179,7 @@ static int ready(struct lx_receive *rx, struct lx_err *err)
 static int open_upper(struct lx_receive *rx, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX];
-	int r = lx_instance_make_dirs(rx->m.job, rx->spec->idmap_base, err);
+	int r = lx_instance_make_dirs(rx->m.job, lx_spec_id_base(rx->spec), err);
 
 	if (r < 0)
 		return r;

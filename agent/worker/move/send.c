@@ -172,6 +172,10 @@ static int open_source(struct lx_send *s, struct lx_err *err)
 	if (r < 0)
 		return r;
 	s->runs = r == 1;
+	/* Preflight says so before; nothing of such a guest comes to CRIU. */
+	if (s->mode == LIVE && lx_spec_is_privileged(s->spec))
+		return lx_err_set(err, LX_FAILED_PRECONDITION, "%s is privileged and cannot be moved live",
+				  job->name);
 	if (!s->runs && s->mode != LXMGR__V1__MOVE_MODE__MOVE_MODE_COLD)
 		return lx_job_not_running(job, err);
 	lx_job_path(job, path, "upper");
@@ -184,7 +188,7 @@ static int open_source(struct lx_send *s, struct lx_err *err)
 	lx_job_path(job, path, "work/index");
 	s->index = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	const struct lx_tree_source source = {
-		.upper = s->upper, .lower = s->lower, .index = s->index, .id_base = s->spec->idmap_base
+		.upper = s->upper, .lower = s->lower, .index = s->index, .id_base = lx_spec_id_base(s->spec)
 	};
 	struct lx_move_out out = lx_talk_out(&s->m.talk);
 

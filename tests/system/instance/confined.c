@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/timex.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -199,6 +201,150 @@ static long do_x32(void)
 	return syscall(0x40000000 | SYS_getpid);
 }
 
+/* ------------------------------------------------------------------ with no user namespace around it */
+
+static long do_kexec_file_load(void)
+{
+	return syscall(SYS_kexec_file_load, -1, -1, 0, NULL, 0);
+}
+
+static long do_finit_module(void)
+{
+	return syscall(SYS_finit_module, -1, "", 0);
+}
+
+static long do_delete_module(void)
+{
+	return syscall(SYS_delete_module, "no_such_module", O_NONBLOCK);
+}
+
+static long do_settimeofday(void)
+{
+	struct timeval now;
+
+	gettimeofday(&now, NULL);
+	return settimeofday(&now, NULL);
+}
+
+static long do_adjtimex(void)
+{
+	struct timex t = { .modes = ADJ_OFFSET };
+
+	return adjtimex(&t) < 0 ? -1 : 0;
+}
+
+static long do_ioperm(void)
+{
+	return syscall(SYS_ioperm, 0x80, 1, 1);
+}
+
+static long do_mknod_console(void)
+{
+	return mknod("/tmp/.console", S_IFCHR | 0600, makedev(5, 1));
+}
+
+static long do_mknod_mem(void)
+{
+	return mknod("/tmp/.mem", S_IFCHR | 0600, makedev(1, 1));
+}
+
+/* Of one type, where it stands: with namespaces of its own it could not begin. */
+static long mount_type(const char *type, const char *options)
+{
+	mkdir("/tmp/.m", 0755);
+	return mount("none", "/tmp/.m", type, 0, options);
+}
+
+static long do_mount_proc_here(void)
+{
+	return mount_type("proc", NULL);
+}
+
+static long do_mount_sysfs_here(void)
+{
+	return mount_type("sysfs", NULL);
+}
+
+static long do_mount_devtmpfs(void)
+{
+	return mount_type("devtmpfs", NULL);
+}
+
+static long do_mount_cgroup(void)
+{
+	return mount_type("cgroup", "devices");
+}
+
+static long do_mount_cgroup_agent(void)
+{
+	return mount_type("cgroup", "none,name=lxmgr-test,release_agent=/tmp/agent");
+}
+
+static long do_mount_tmpfs(void)
+{
+	return mount_type("tmpfs", NULL);
+}
+
+static long do_bind_proc(void)
+{
+	mkdir("/tmp/.m", 0755);
+	return mount("/proc", "/tmp/.m", NULL, MS_BIND, NULL);
+}
+
+static long do_remount_proc_sys(void)
+{
+	return mount(NULL, "/proc/sys", NULL, MS_REMOUNT | MS_BIND, NULL);
+}
+
+static long do_umount_proc_sys(void)
+{
+	return umount2("/proc/sys", MNT_DETACH);
+}
+
+static long do_fsopen(void)
+{
+	return syscall(SYS_fsopen, "proc", 0);
+}
+
+static long do_mount_setattr(void)
+{
+	struct mount_attr attr = { .attr_clr = MOUNT_ATTR_RDONLY };
+
+	return syscall(SYS_mount_setattr, AT_FDCWD, "/proc/sys", 0, &attr, sizeof(attr));
+}
+
+static long do_unshare_mounts(void)
+{
+	return unshare(CLONE_NEWNS);
+}
+
+static long do_clone_userns(void)
+{
+	long pid = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
+
+	if (pid == 0)
+		_exit(0);
+	return pid < 0 ? -1 : 0;
+}
+
+static long do_clone3(void)
+{
+	return syscall(SYS_clone3, NULL, 0);
+}
+
+/* Of a process that is there but in other hands: the machine's, were its numbers to be seen. */
+static long do_setns_host(void)
+{
+	int fd = open("/proc/1/root/proc/2/ns/mnt", O_RDONLY);
+
+	return fd < 0 ? -1 : setns(fd, 0);
+}
+
+static long do_syslog(void)
+{
+	return syscall(SYS_syslog, 5, NULL, 0); /* clear */
+}
+
 #define CALL(name)                                                                                           \
 	{                                                                                                    \
 #name, do_##name                                                                             \
@@ -231,6 +377,30 @@ static const struct {
 	CALL(x32),
 	CALL(mount_proc_nested),
 	CALL(mount_sysfs_nested),
+	CALL(kexec_file_load),
+	CALL(finit_module),
+	CALL(delete_module),
+	CALL(settimeofday),
+	CALL(adjtimex),
+	CALL(ioperm),
+	CALL(mknod_console),
+	CALL(mknod_mem),
+	CALL(mount_proc_here),
+	CALL(mount_sysfs_here),
+	CALL(mount_devtmpfs),
+	CALL(mount_cgroup),
+	CALL(mount_cgroup_agent),
+	CALL(mount_tmpfs),
+	CALL(bind_proc),
+	CALL(remount_proc_sys),
+	CALL(umount_proc_sys),
+	CALL(fsopen),
+	CALL(mount_setattr),
+	CALL(unshare_mounts),
+	CALL(clone_userns),
+	CALL(clone3),
+	CALL(setns_host),
+	CALL(syslog),
 };
 
 static void attempt(const char *name, long (*call)(void))
