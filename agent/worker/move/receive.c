@@ -377,10 +377,6 @@ static int finish(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *re
 {
 	struct lx_err why = LX_ERR_INIT;
 	struct lx_run run;
-
-	/* CRIU goes on while this is written down; before the guest runs it asks again. */
-	if (!again && rx->mode == LIVE)
-		lx_restore_let_go(rx);
 	int r = own(rx, err);
 
 	if (r < 0)

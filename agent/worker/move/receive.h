@@ -34,8 +34,6 @@ struct lx_receive {
 int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err);
 /* Files and dump are here: up to the last step before it would run; held there. */
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err);
-/* No longer held there: CRIU goes on to the next step, unlocking the network, and waits there. */
-void lx_restore_let_go(struct lx_receive *rx);
 /* It runs: network, thaw, monitor. */
 int lx_restore_finish(struct lx_receive *rx, struct lx_err *err);
 /* It has just begun to run: sets up anew what a restore loses, and tells the agent, which need not

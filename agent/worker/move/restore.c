@@ -10,8 +10,7 @@
  *      post-restore            all is there, sockets locked: READY; waits for COMMIT
  *      -- commit -----------------------------------------------------------------
  *      network-unlock          host ends into their bridges
- *      pre-resume              what came for it meanwhile
- *      post-resume             thawed
+ *      post-resume             thawed; what came for it meanwhile
  */
 #include <errno.h>
 #include <poll.h>
@@ -99,19 +98,17 @@ static int on_unlock(struct lx_receive *rx, struct lx_err *err)
 	return lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
 }
 
-/* Its sockets are as they were: they may hear what came meanwhile. */
-static int on_whole(struct lx_receive *rx, struct lx_err *err)
-{
-	if (rx->word)
-		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, rx->word, NULL);
-	return 0;
-}
-
 static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
 
 	rx->thawed_ns = (int64_t)(lx_now_monotonic_ns() - rx->committed_ns);
+	/*
+	 * Not before: its kernel acknowledges them, which a restore from the same images, should this
+	 * one fail, would not know of. Now there is no way back to them.
+	 */
+	if (rx->word)
+		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, rx->word, NULL);
 	lx_move_progress(&rx->m, "thawed", 0, 0);
 	return r;
 }
@@ -124,7 +121,6 @@ static const struct {
 	{ "setup-namespaces", "restore-namespaces", on_namespaces },
 	{ "post-setup-namespaces", "restore-network", on_knobs },
 	{ "network-unlock", "unlock", on_unlock },
-	{ "pre-resume", "sockets", on_whole },
 	{ "post-resume", "resume", on_resumed },
 };
 
@@ -319,14 +315,9 @@ void lx_restore_settle(const struct lx_receive *rx)
 		(void)lx_worker_send_started(rx->m.job->report, run.monitor, -1, NULL);
 }
 
-void lx_restore_let_go(struct lx_receive *rx)
-{
-	lx_hook_answer(&rx->held, 0);
-}
-
 int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
 {
-	lx_restore_let_go(rx);
+	lx_hook_answer(&rx->held, 0);
 	int r = steps_until(rx, NULL, err);
 
 	if (r == 0)
