@@ -115,10 +115,14 @@ class Lab:
         return self.lxmgr("exec", name, "--", *command, **kw)
 
     def move(self, name, *args):
+        """Moves it live to the other machine; the report."""
         self.lxmgr("move", name, "--target", self.other(name), "--live=required", *args)
+        moves = [o for o in self.json("operation", "list", "--all") if o["subject"] == name and "move" in o]
+        return max(moves, key=lambda o: o["created_at"])["move"]
 
     def delete(self, *names):
-        there = [i["name"] for i in self.json("list") if i["name"] in names]
+        """These, or all; what is not there is not missed."""
+        there = [i["name"] for i in self.json("list") if not names or i["name"] in names]
         if there:
             self.lxmgr("delete", "--force", *there)
 

@@ -1,7 +1,7 @@
 /*
  * A process of a guest that notices when a move changes something:
  *
- *   passenger FILE PORT MEGABYTES
+ *   passenger FILE PORT MEGABYTES [CHANGES]
  *
  * It becomes an orphan (so a child of the guest's init) and holds what a move has to carry: a
  * number in memory, as many megabytes without a pattern that it goes on changing, a file that is deleted, a
@@ -31,7 +31,7 @@
 
 #define TICK_MS     20
 #define CLIENTS_MAX 16
-#define CHANGES     200 /* of words in memory, a tick */
+#define CHANGES     200 /* of words in memory, a tick; on slow machines fewer leave something alone */
 #define VAULT       (1024 * 1024)
 #define PAGE        4096
 #define HELD        "deleted, but held\n"
@@ -40,7 +40,7 @@ static struct {
 	int pair[2], file, pty, tty, server;
 	struct pollfd clients[CLIENTS_MAX];
 	uint8_t *memory;
-	size_t size;
+	size_t size, changes;
 	uint64_t sum;
 } own;
 
@@ -94,7 +94,7 @@ static void change(uint64_t count)
 {
 	static uint64_t random = 88172645463325252u;
 
-	for (size_t n = 0; n < CHANGES && own.size > 0; n++) {
+	for (size_t n = 0; n < own.changes && own.size > 0; n++) {
 		uint64_t old, word = count + n;
 
 		random ^= random << 13;
@@ -243,8 +243,9 @@ int main(int argc, char **argv)
 {
 	const char *wrong = "well";
 
-	if (argc != 4)
+	if (argc != 4 && argc != 5)
 		return 2;
+	own.changes = argc == 5 ? strtoul(argv[4], NULL, 10) : CHANGES;
 	signal(SIGPIPE, SIG_IGN);
 	check(socketpair(AF_UNIX, SOCK_STREAM, 0, own.pair), "socketpair");
 	make_file(argv[1]);

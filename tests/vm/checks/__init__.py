@@ -2,13 +2,13 @@
 
 It raises AssertionError (or lab.Failed) when something is wrong and Skip when it cannot run; its
 first line of documentation is its name in the report. Instances it makes it names itself, and
-removes; `check.py` removes them after a failure. To add a file, add it to SUBJECTS: in this order
-they run, and in a file from top to bottom.
+removes; `check.py` removes what is left of them before the next subject. To add a file, add it to
+SUBJECTS: in this order they run, and in a file from top to bottom.
 """
 
 import importlib
 
-SUBJECTS = ["cluster", "limits", "moves", "daemons", "debian"]
+SUBJECTS = ["cluster", "limits", "moves", "apparmor", "daemons", "debian"]
 
 
 class Skip(Exception):

@@ -27,6 +27,14 @@ def works(lab, before):
         lab.home(name)
 
 
+def kill(m, unit):
+    """SIGKILL to a daemon; systemd starts it again."""
+    before = m.ok("systemctl", "show", "-P", "MainPID", unit).strip()
+    m.ok("systemctl", "kill", "--kill-whom=main", "--signal=KILL", unit)
+    m.until("sh", "-c", f"p=$(systemctl show -P MainPID {unit}); test $p != {before} -a $p != 0 && systemctl is-active -q {unit}",
+            why=f"{unit} to be started again")
+
+
 def check_agents_restart(lab):
     """systemctl restart lxagentd, on both machines: no process of an instance is touched"""
     for node, name in NAMES.items():
@@ -45,14 +53,22 @@ def check_manager_restarts(lab):
     works(lab, before)
 
 
+def check_manager_killed(lab):
+    """kill -9 of lxmgrd: started again, it knows all that it knew"""
+    before = everywhere(lab)
+    kill(lab.machines[0], "lxmgrd")
+    lab.machines[0].until("lxmgr", "version")
+    works(lab, before)
+
+
 def check_agents_stopped(lab):
-    """systemctl stop lxagentd leaves instances running; systemd starts a killed agent again"""
+    """systemctl stop lxagentd leaves instances running, and so does kill -9"""
     before = everywhere(lab)
     first, second = lab.machines
     first.ok("systemctl", "stop", "lxagentd")
     assert everywhere(lab) == before
     first.ok("systemctl", "start", "lxagentd")
-    second.ok("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "lxagentd")
+    kill(second, "lxagentd")
     works(lab, before)
 
 

@@ -1,10 +1,12 @@
 """Live moves between the machines of a busybox instance that would notice any change."""
 
+import json
 import time
 
 from lab import SLOW, Failed
 
-NAME, CLIENT = "traveller", "client"
+NAME, CLIENT, LARGE = "traveller", "client", "large"
+MEGABYTES = 48  # more than what is copied at once
 STATUS, PORT = "/run/passenger", 7007
 # A line a second over one connection, until told to stop; what comes back is kept.
 TALK = ("rm -f /tmp/stop /tmp/back; i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo word $i; sleep 1; done "
@@ -38,32 +40,38 @@ class Talk:
         return self.heard()
 
 
-def status(lab):
-    pid, count, wrong = lab.inside(NAME, "cat", STATUS).split(" ", 2)
+def board(lab, name, *args):
+    """The passenger (tests/system/migration/passenger.c) gets on; its number."""
+    lab.lxmgr("file", "push", lab.file("passenger"), f"{name}/root/passenger", "--mode", "0755")
+    lab.inside(name, "/root/passenger", STATUS, str(PORT), *map(str, args))
+    lab.machines[0].until("lxmgr", "exec", name, "--", "test", "-s", STATUS)
+    return status(lab, name)[0]
+
+
+def status(lab, name):
+    pid, count, wrong = lab.inside(name, "cat", STATUS).split(" ", 2)
     return int(pid), int(count), wrong.strip()
 
 
-def is_well(lab, pid):
-    """The passenger counts on under its old number, and misses nothing."""
-    _, before, _ = status(lab)
-    lab.machines[0].until("sh", "-c", f"test $(lxmgr exec {NAME} -- cut -d' ' -f2 {STATUS}) -gt {before + 16}", seconds=SLOW)
-    assert status(lab)[0] == pid and status(lab)[2] == "well", status(lab)
+def is_well(lab, name, pid):
+    """The passenger counts on under its old number, and misses nothing: it sums its memory up every 16th time."""
+    _, before, _ = status(lab, name)
+    lab.machines[0].until("sh", "-c", f"test $(lxmgr exec {name} -- cut -d' ' -f2 {STATUS}) -gt {before + 16}", seconds=SLOW)
+    now = status(lab, name)
+    assert now[0] == pid and now[2] == "well", now
 
 
 def check_with_a_connection(lab):
     """There, back and there again: memory, files, terminal and a connection from another instance go on"""
     lab.lxmgr("launch", "busybox", NAME, "--target", "vm1")
     lab.lxmgr("launch", "busybox", CLIENT, "--target", "vm2")
-    lab.lxmgr("file", "push", lab.file("passenger"), f"{NAME}/root/passenger", "--mode", "0755")
-    lab.inside(NAME, "sh", "-c", f"/root/passenger {STATUS} {PORT} 8")
-    lab.machines[0].until("lxmgr", "exec", NAME, "--", "test", "-s", STATUS)
-    pid = status(lab)[0]
+    pid = board(lab, NAME, 8)
     talk = Talk(lab, lab.instance(NAME)["ipv4"])
     for _ in range(3):
         lab.move(NAME)
         lab.home(NAME)
         talk.wait_for(3)
-        is_well(lab, pid)
+        is_well(lab, NAME, pid)
     talk.stop()
 
 
@@ -77,3 +85,34 @@ def check_after_moves(lab):
                     "findmnt -rno TARGET | grep /lxmgr/agent/ || true").split()
         left = [x for x in left if NAME in x or CLIENT in x]
         assert not left, f"on {m.name}: {left}"
+
+
+def check_marks(lab):
+    """The kernel's marks of written pages, and what they do not tell: the unit test, which skips on other kernels"""
+    done = lab.machines[0].run(lab.file("test_migration_soft_dirty"))
+    assert done.code == 0 and "SKIPPED" not in done.out + done.err, done
+
+
+def plan(lab, how):
+    """With that migration.memory: what `move --check` says of memory, and why."""
+    lab.lxmgr("config", "set", LARGE, f"migration.memory={how}")
+    said = json.loads(lab.lxmgr("move", LARGE, "--target", lab.other(LARGE), "--check", "--format", "json"))
+    return said["memory"], said["memory_reason"]
+
+
+def check_memory_ahead(lab):
+    """Memory that goes on changing is copied in rounds while it runs, by its marks, there and back; none of it is wrong"""
+    lab.lxmgr("launch", "busybox", LARGE, "--target", "vm1")
+    pid = board(lab, LARGE, MEGABYTES, 4)
+    assert plan(lab, "content") == ("content pre-copy", "migration.memory is content")
+    for how in "auto", "soft-dirty":
+        expected = plan(lab, how)
+        assert expected[0] == "soft-dirty pre-copy", expected
+        assert ("PAGEMAP_SCAN" if how == "auto" else how) in expected[1], expected
+        report = lab.move(LARGE)
+        lab.home(LARGE)
+        assert (report["memory"], report["memory_reason"]) == expected and report["rounds"] > 1, report
+        assert report["memory_bytes"] > MEGABYTES << 20, report
+        assert report["memory_frozen_bytes"] < MEGABYTES << 19, f"what was copied ahead was copied again: {report}"
+        is_well(lab, LARGE, pid)
+    lab.delete(LARGE)
