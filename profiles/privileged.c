@@ -40,8 +40,13 @@ int lx_privileged_check(const struct lx_map *config, struct lx_err *err)
 
 lx_capabilities lx_privileged_dropped(void)
 {
-	/* Mounts, devices' settings, and what else the kernel lets the machine's administrator do. */
-	return BIT(SYS_ADMIN) | BIT(BPF) | BIT(PERFMON) |
+	/*
+	 * Its card's other end is in the machine's network, which therefore has a number in the guest's:
+	 * with this one it could set and add cards over there (IFLA_TARGET_NETNSID, IFLA_LINK_NETNSID).
+	 */
+	return BIT(NET_ADMIN)
+	       /* Mounts, devices' settings, and what else the kernel lets the machine's administrator do. */
+	       | BIT(SYS_ADMIN) | BIT(BPF) | BIT(PERFMON) |
 	       BIT(CHECKPOINT_RESTORE)
 	       /*
 		* What the node runs in it holds all the node's capabilities until it becomes the guest's

@@ -17,7 +17,7 @@ from testbed import BUILD
 PRIVILEGED = ["-p", "default", "-p", "privileged"]
 WRITABLE = os.path.join(BUILD, "tests", "writable")
 # capabilities(7): what is the machine's alone.
-DROPPED = {"dac_read_search": 2, "linux_immutable": 9, "sys_module": 16, "sys_rawio": 17, "sys_ptrace": 19, "sys_admin": 21,
+DROPPED = {"dac_read_search": 2, "linux_immutable": 9, "net_admin": 12, "sys_module": 16, "sys_rawio": 17, "sys_ptrace": 19, "sys_admin": 21,
            "sys_resource": 24, "sys_time": 25, "audit_control": 30, "mac_admin": 33, "syslog": 34, "bpf": 39}
 # Of all users alike, or of the own namespaces.
 OPEN_TO_ALL = re.compile(r"/proc/(sys/net/|pressure/|sysvipc/)|/sys/fs/cgroup/")
@@ -125,7 +125,7 @@ def test_proc_and_sys(cluster):
     found = inside(cluster, "p1", "/root/writable /proc /sys").split()
     assert any(path.startswith("/sys/fs/cgroup/") for path in found)
     assert not [path for path in found if not OPEN_TO_ALL.match(path)]
-    assert inside(cluster, "p1", "echo 0 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/net/ipv4/ip_forward").strip() == "0"
+    assert inside(cluster, "p1", "echo 500 > /proc/self/oom_score_adj; cat /proc/self/oom_score_adj").strip() == "500"
 
 
 def test_the_machine_through_proc(cluster):
@@ -141,6 +141,19 @@ def test_the_machine_through_proc(cluster):
         assert cluster.exec("p1", "grep", "-x", comm, f"/proc/{pid}/comm").returncode != 0
     assert cluster.exec("p1", "kill", "-9", str(agent)).returncode != 0
     assert cluster.exec("p1", "ls", cluster.dir).returncode != 0
+
+
+def test_the_network_of_the_machine(cluster):
+    """Its card's other end is there, and so it has a number: nothing is to be had by it. The card it has works."""
+    launch(cluster)
+    assert attempts(cluster, "p1", "links_of_host", "raw_socket") == {"links_of_host": "EACCES", "raw_socket": "ok"}
+    before = inside(cluster, "p1", "ip -4 addr show eth0")
+    for command in ("ip link set eth0 down", "ip addr add 10.255.255.1/32 dev eth0", "ip route add 10.254.0.0/16 dev eth0",
+                    "ip link add d0 type dummy"):
+        assert cluster.exec("p1", "sh", "-c", command).returncode != 0, command
+    assert "inet " in before and inside(cluster, "p1", "ip -4 addr show eth0") == before
+    gateway = inside(cluster, "p1", "ip route show default").split()[2]
+    assert cluster.exec("p1", "ping", "-c", "1", "-W", "5", gateway).returncode == 0
 
 
 def test_the_program_that_enters_it(cluster):

@@ -200,6 +200,19 @@ def test_a_slow_reader_is_waited_for(cluster):
     slow.close()
 
 
+def test_ipv6_and_wildcards(cluster):
+    """[::] and 0.0.0.0 are two, and may be listened at by two devices."""
+    port = free_port()
+    cluster.ok("launch", "busybox", "c1", *proxy("six", f"tcp:[::]:{port}", "tcp:127.0.0.1:86"),
+               *proxy("four", f"tcp:0.0.0.0:{port}", "tcp:127.0.0.1:84"))
+    board(cluster, "c1")
+    echo(cluster, "c1", "tcp:127.0.0.1:86")
+    assert asked(socket.create_connection(("::1", port), SECONDS), b"six") == b"six"
+    assert not answered(port, b"four")
+    echo(cluster, "c1", "tcp:127.0.0.1:84")
+    assert answered(port, b"four") == b"four"
+
+
 def test_ranges_of_ports(cluster):
     port, one = free_port(n=3), free_port(n=2)
     cluster.ok("launch", "busybox", "c1", *proxy("all", f"tcp:127.0.0.1:{port}-{port + 2}", "tcp:127.0.0.1:8000-8002"),

@@ -133,12 +133,16 @@ static int start(const struct lx_job *job, const struct lx_cgroups *cg, int moun
 	lx_autofree char *program = *job->libexec_dir ? lx_path_join(job->libexec_dir, PROGRAM) : NULL;
 	lx_autoclose int ours = -1, its = -1;
 
-	if (!program || access(program, X_OK) < 0)
-		return lx_err_set(err, LX_NOT_FOUND, "%s has proxies, and this node has no program " PROGRAM,
-				  job->name);
-	lx_cgroup_path(cg, cg->v2, job, CGROUP, procs);
-	int r = lx_mkdir_p(procs, 0755, err);
+	int r = 0;
 
+	if (!program || access(program, X_OK) < 0) {
+		r = lx_err_set(err, LX_NOT_FOUND, "%s has proxies, and this node has no program " PROGRAM,
+			       job->name);
+		lx_err_hint(err, "It is installed with lxagentd, beside the worker programs.");
+		return r;
+	}
+	lx_cgroup_path(cg, cg->v2, job, CGROUP, procs);
+	r = lx_mkdir_p(procs, 0755, err);
 	if (r == 0)
 		r = lx_mkdir_p(job->run_dir, 0700, err);
 	if (r == 0)
