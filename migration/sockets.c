@@ -87,6 +87,31 @@ int lx_sockets_mend(const pid_t *pids, size_t n, unsigned *ret_mended, struct lx
 	return r;
 }
 
+/* ------------------------------------------------------------------ unread */
+
+static int look_for_unread(int fd, const char *name, void *arg, struct lx_err *err)
+{
+	bool *found = arg;
+	int domain = 0;
+	socklen_t n = sizeof(domain);
+	char byte;
+
+	if (!*found && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_NETLINK)
+		*found = recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) >= 0;
+	return 0;
+}
+
+int lx_sockets_unread(const pid_t *pids, size_t n, bool *ret, struct lx_err *err)
+{
+	const struct lx_descriptors d = { .wanted = is_socket, .each = look_for_unread, .arg = ret };
+	int r = 0;
+
+	*ret = false;
+	for (size_t i = 0; r == 0 && i < n && !*ret; i++)
+		r = lx_descriptors_each(pids[i], &d, err);
+	return r;
+}
+
 /* ------------------------------------------------------------------ counting */
 
 /* Lines of /proc/net/tcp: "  0: 0100007F:1F90 0100007F:C350 01 ...", the state in hexadecimal. */

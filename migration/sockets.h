@@ -10,6 +10,7 @@
 #ifndef LX_MIGRATION_SOCKETS_H
 #define LX_MIGRATION_SOCKETS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -24,6 +25,12 @@ int lx_sockets_mend(const pid_t *pids, size_t n, unsigned *ret_mended, struct lx
 
 /* Removes CRIU's packet filter tables from the network namespace of `pid`. Nothing there is success. */
 int lx_net_unlock(pid_t pid, struct lx_err *err);
+
+/*
+ * Whether a netlink socket of these processes, which stand still, has something that was not read yet:
+ * CRIU does not dump such a one. It is read as soon as they run for a moment.
+ */
+int lx_sockets_unread(const pid_t *pids, size_t n, bool *ret, struct lx_err *err);
 
 /* Established TCP connections in the network namespace of `pid`: those a live move carries. */
 int lx_sockets_count(pid_t pid, unsigned *ret_established, struct lx_err *err);

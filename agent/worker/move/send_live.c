@@ -34,6 +34,10 @@
 #include "migration/sockets.h"
 #include "proto/pb.h"
 
+/* How often a guest is let go on for a moment, for 5 ms first and then for longer. */
+#define UNREAD_TRIES 20u
+#define UNREAD_MS    5u
+
 /* ------------------------------------------------------------------ the dump's files */
 
 static int send_dump_data(struct lx_send *s, int fd, uint64_t *sent, struct lx_err *err)
@@ -206,13 +210,41 @@ static int look_at_processes(struct lx_send *s, struct lx_err *err)
 
 /* ------------------------------------------------------------------ standing still */
 
+static bool has_unread(const struct lx_send *s)
+{
+	lx_autofree pid_t *pids = NULL;
+	bool unread = false;
+	size_t n = 0;
+
+	return lx_move_pids(&s->m, &pids, &n, NULL) == 0 && lx_sockets_unread(pids, n, &unread, NULL) == 0 &&
+	       unread;
+}
+
+/*
+ * On a busy machine news of the kernel's (of a link that came with the move before, say) may wait for a
+ * process that has not run since: it gets the time to read them.
+ */
+static int freeze_read(struct lx_send *s, struct lx_err *err)
+{
+	for (unsigned i = 0;; i++) {
+		s->frozen_ns = lx_now_monotonic_ns();
+		s->m.mark_ns = s->frozen_ns;
+		int r = lx_cgroup_freeze(&s->m.cg, s->m.job, true, err);
+
+		if (r < 0 || i == UNREAD_TRIES || !has_unread(s))
+			return r;
+		r = lx_cgroup_freeze(&s->m.cg, s->m.job, false, err);
+		if (r < 0)
+			return r;
+		usleep(UNREAD_MS * 1000 << (i < 4 ? i : 4));
+	}
+}
+
 static int freeze(struct lx_send *s, struct lx_err *err)
 {
-	s->frozen_ns = lx_now_monotonic_ns();
-	s->m.mark_ns = s->frozen_ns;
 	s->frozen = true;
 	lx_move_progress(&s->m, "freeze", 0, 0);
-	int r = lx_cgroup_freeze(&s->m.cg, s->m.job, true, err);
+	int r = freeze_read(s, err);
 
 	(void)lx_traffic_hold(&s->traffic, s->spec->n_nics, s->spec->nics, NULL);
 	if (r == 0)
