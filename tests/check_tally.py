@@ -97,6 +97,7 @@ def count_cmocka(tally, program, code, output, again):
     name = os.path.basename(program)
     failed = 0
     said = []
+    before = len(tally.skips)
     for line in output.splitlines():
         m = CMOCKA.match(line)
         if not m:
@@ -107,9 +108,9 @@ def count_cmocka(tally, program, code, output, again):
             said = []
         elif what == "OK":
             tally.ok()
-        elif what == "SKIPPED":
+        elif what == "SKIPPED" and not any(s[0] == f"{name}: {test}" for s in tally.skips[before:]):
             tally.skip(f"{name}: {test}", " ".join(x for x in said if "Skipped!" not in x))
-        elif not any(f[0] == f"{name}: {test}" for f in tally.failures):  # listed again at the end
+        elif what != "SKIPPED" and not any(f[0] == f"{name}: {test}" for f in tally.failures):  # listed again at the end
             failed += 1
             tally.fail(f"{name}: {test}", "\n".join(said), again)
     if code != 0 and not failed:

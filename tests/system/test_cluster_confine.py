@@ -244,9 +244,7 @@ def test_rules_are_compiled_before_they_are_stored(cluster):
 @pytest.mark.limit(900)
 def test_debian_boots_under_all_of_it(debian):
     debian.ok("launch", "debian/12", "c1", *options(STRICT))
-    ask = ("systemctl", "is-system-running", "--wait")
-    said = wait_for(lambda: debian.exec("c1", *ask, timeout=90).stdout.strip(), 60, 0.1, "systemd answers")
-    assert said == "running", debian.exec("c1", "systemctl", "--failed", "--no-pager").stdout
+    assert debian.booted("c1") == "running", debian.exec("c1", "systemctl", "--failed", "--no-pager").stdout
     assert_strict(debian, "c1")
 
 

@@ -13,13 +13,7 @@ pytestmark = pytest.mark.limit(900)  # the image may have to be built first
 
 def boot(cluster, name, *options):
     cluster.ok("launch", "debian/12", name, *options)
-    assert booted(cluster, name) == "running", failed_units(cluster, name)
-
-
-def booted(cluster, name):
-    """What systemd says when it has come up: "running", or "degraded". At first it does not listen yet."""
-    ask = ("systemctl", "is-system-running", "--wait")
-    return wait_for(lambda: cluster.exec(name, *ask, timeout=90).stdout.strip(), 30, 0.1, f"systemd of {name} answers")
+    assert cluster.booted(name) == "running", failed_units(cluster, name)
 
 
 def failed_units(cluster, name):
@@ -138,7 +132,7 @@ def test_clean_stop(debian):
     assert debian.status("d1") == "STOPPED"
     debian.ok("start", "d1")
     assert debian.exec("d1", "cat", "/root/how").stdout == "clean\n"
-    assert booted(debian, "d1") == "running", failed_units(debian, "d1")
+    assert debian.booted("d1") == "running", failed_units(debian, "d1")
 
 
 def test_stop_that_takes_too_long_is_an_error(debian):
@@ -158,7 +152,7 @@ def test_poweroff_from_inside(debian):
     wait_for(lambda: debian.status("d1") == "STOPPED", 60, 0.1, "d1 has stopped")
     debian.wait_clean(but=["d1"])
     debian.ok("start", "d1")
-    assert booted(debian, "d1") == "running", failed_units(debian, "d1")
+    assert debian.booted("d1") == "running", failed_units(debian, "d1")
 
 
 def test_reboot_from_inside(debian):
@@ -171,14 +165,14 @@ def test_reboot_from_inside(debian):
         return listed["status"] == "RUNNING" and listed["pid"] not in (0, before["pid"])
 
     wait_for(again, 60, 0.1, "d1 has rebooted")
-    assert booted(debian, "d1") == "running", failed_units(debian, "d1")
+    assert debian.booted("d1") == "running", failed_units(debian, "d1")
     assert debian.list()["d1"]["ipv4"] == before["ipv4"]
 
 
 def test_restart_and_freeze(debian):
     boot(debian, "d1")
     debian.ok("restart", "d1", "--timeout", "60", timeout=90)
-    assert booted(debian, "d1") == "running", failed_units(debian, "d1")
+    assert debian.booted("d1") == "running", failed_units(debian, "d1")
     debian.ok("freeze", "d1")
     time.sleep(1)
     debian.ok("unfreeze", "d1")

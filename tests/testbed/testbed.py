@@ -343,6 +343,16 @@ class Cluster:
         """Until no operation is under way."""
         wait_for(lambda: not self.operations(), seconds, 0.05, "the end of all operations")
 
+    def booted(self, name):
+        """What systemd says when it has come up: "running", or "degraded". At first it does not listen,
+        or is not there yet."""
+
+        def ask():
+            said = self.exec(name, "systemctl", "is-system-running", "--wait", timeout=90).stdout.strip()
+            return None if said == "offline" else said
+
+        return machine.wait_for(ask, 60, 0.1, f"systemd of {name} answers")
+
     def exec(self, name, *command, **kw):
         return self.cli("exec", name, "--", *command, **kw)
 
