@@ -12,6 +12,8 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include "lib/str.h"
+
 struct lx_map_entry {
 	UT_hash_handle hh;
 	void *value;
@@ -136,4 +138,14 @@ const char *lx_map_key(const struct lx_map_entry *e)
 void *lx_map_value(const struct lx_map_entry *e)
 {
 	return e->value;
+}
+
+bool lx_map_same_strings(const struct lx_map *a, const struct lx_map *b)
+{
+	if (lx_map_count(a) != lx_map_count(b))
+		return false;
+	for (struct lx_map_entry *e = lx_map_first(a); e; e = lx_map_next(e))
+		if (!lx_map_has(b, lx_map_key(e)) || !lx_streq(lx_map_value(e), lx_map_get(b, lx_map_key(e))))
+			return false;
+	return true;
 }

@@ -21,6 +21,8 @@ void lx_map_release(struct lx_map *m);
 size_t lx_map_count(const struct lx_map *m);
 void *lx_map_get(const struct lx_map *m, const char *key);
 bool lx_map_has(const struct lx_map *m, const char *key);
+/* Of maps whose values are strings: the same keys with the same ones, in any order. */
+bool lx_map_same_strings(const struct lx_map *a, const struct lx_map *b);
 /* Sets or replaces (destroying the old value). 0 or -ENOMEM (nothing changed). */
 int lx_map_set(struct lx_map *m, const char *key, void *value);
 /* Removes and destroys the value; false when it was not there. */

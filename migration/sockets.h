@@ -3,8 +3,8 @@
  * killed in the middle of a dump left behind.
  *
  * A dump puts each TCP socket into repair mode (tcp_repair, tcp(7): it neither sends nor
- * acknowledges) and locks the network with a packet filter table of its own. A CRIU that ends in
- * order undoes both; one that was killed leaves a guest that runs, but is mute. Nothing
+ * acknowledges), and in older versions locked the network with a packet filter table of its own. A
+ * CRIU that ends in order undoes both; one that was killed leaves a guest that runs, but is mute. Nothing
  * here needs CRIU's files, and mending what is whole changes nothing.
  */
 #ifndef LX_MIGRATION_SOCKETS_H

@@ -116,6 +116,28 @@ static void iterates_in_insertion_order(void **state)
 	lx_map_release(&m);
 }
 
+static void compares_strings(void **state)
+{
+	struct lx_map a, b;
+
+	lx_map_init(&a, NULL);
+	lx_map_init(&b, NULL);
+	assert_true(lx_map_same_strings(&a, &b));
+	lx_map_set(&a, "x", (void *)"1");
+	lx_map_set(&a, "y", (void *)"2");
+	assert_false(lx_map_same_strings(&a, &b));
+	lx_map_set(&b, "y", (void *)"2");
+	lx_map_set(&b, "x", (void *)"1");
+	assert_true(lx_map_same_strings(&a, &b));
+	lx_map_set(&b, "x", (void *)"3");
+	assert_false(lx_map_same_strings(&a, &b));
+	lx_map_del(&b, "x");
+	lx_map_set(&b, "z", (void *)"1");
+	assert_false(lx_map_same_strings(&a, &b)); /* as many, but others */
+	lx_map_release(&a);
+	lx_map_release(&b);
+}
+
 static void deletes_while_iterating(void **state)
 {
 	struct lx_map m = { 0 };
@@ -191,9 +213,13 @@ static void out_of_memory_is_an_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(empty_map_is_zero),           cmocka_unit_test(copies_keys),
-		cmocka_unit_test(holds_null_values),           cmocka_unit_test(destroys_each_value_once),
-		cmocka_unit_test(iterates_in_insertion_order), cmocka_unit_test(deletes_while_iterating),
+		cmocka_unit_test(empty_map_is_zero),
+		cmocka_unit_test(copies_keys),
+		cmocka_unit_test(holds_null_values),
+		cmocka_unit_test(destroys_each_value_once),
+		cmocka_unit_test(iterates_in_insertion_order),
+		cmocka_unit_test(deletes_while_iterating),
+		cmocka_unit_test(compares_strings),
 		cmocka_unit_test(out_of_memory_is_an_error),
 	};
 

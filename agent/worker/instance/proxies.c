@@ -213,10 +213,8 @@ static bool same_proxies(const lx_spec *a, const lx_spec *b)
 			for (size_t k = 0; k < b->n_devices; k++)
 				if (strcmp(a->devices[i]->key, b->devices[k]->key) == 0) {
 					(void)read_options(b->devices[k], &y);
-					same = lx_map_count(&x) == lx_map_count(&y);
+					same = lx_map_same_strings(&x, &y);
 				}
-			for (struct lx_map_entry *e = lx_map_first(&x); e && same; e = lx_map_next(e))
-				same = lx_streq(lx_map_value(e), lx_map_get(&y, lx_map_key(e)));
 		}
 		lx_map_release(&x);
 		lx_map_release(&y);

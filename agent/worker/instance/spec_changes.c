@@ -121,16 +121,6 @@ static int mounted_device(const lx_spec *spec, const char *name, struct lx_map *
 	return lx_host_device_read(ret, &d);
 }
 
-static bool options_equal(const struct lx_map *a, const struct lx_map *b)
-{
-	if (lx_map_count(a) != lx_map_count(b))
-		return false;
-	for (struct lx_map_entry *e = lx_map_first(a); e; e = lx_map_next(e))
-		if (!lx_streq(lx_map_value(e), lx_map_get(b, lx_map_key(e))))
-			return false;
-	return true;
-}
-
 /* Those of `a` that `b` has otherwise; or, with `only_missing`, not at all. */
 static int compare_devices(const lx_spec *a, const lx_spec *b, bool only_missing, struct list *out)
 {
@@ -142,7 +132,7 @@ static int compare_devices(const lx_spec *a, const lx_spec *b, bool only_missing
 		int here = mounted_device(a, name, &ours), there = mounted_device(b, name, &theirs);
 
 		r = here < 0 ? here : there < 0 ? there : 0;
-		if (r == 0 && here && (!there || (!only_missing && !options_equal(&ours, &theirs))))
+		if (r == 0 && here && (!there || (!only_missing && !lx_map_same_strings(&ours, &theirs))))
 			r = list_add(out, "device ", name);
 		lx_map_release(&ours);
 		lx_map_release(&theirs);

@@ -7,7 +7,7 @@
  *                              CRIU leaves alone what it finds when it begins
  *      setup-namespaces        empty network namespace: cards, addresses, routes
  *      post-setup-namespaces   cgroup knobs, limits
- *      post-restore            all is there, sockets locked: READY; waits for COMMIT
+ *      post-restore            all is there, cards in no bridge: READY; waits for COMMIT
  *      -- commit -----------------------------------------------------------------
  *      network-unlock          host ends into their bridges
  *      post-resume             thawed; what came for it meanwhile

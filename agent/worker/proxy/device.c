@@ -312,16 +312,6 @@ int lx_dial(struct lx_proxyd *d, const struct lx_listener *l, lx_inside_cb cb, v
 
 /* ------------------------------------------------------------------ a specification */
 
-static bool same_options(const struct lx_map *a, const struct lx_map *b)
-{
-	if (lx_map_count(a) != lx_map_count(b))
-		return false;
-	for (struct lx_map_entry *e = lx_map_first(a); e; e = lx_map_next(e))
-		if (!lx_streq(lx_map_value(e), lx_map_get(b, lx_map_key(e))))
-			return false;
-	return true;
-}
-
 static struct lx_proxy_device *find(struct lx_proxyd *d, const char *name)
 {
 	struct lx_proxy_device *dev;
@@ -385,7 +375,7 @@ static bool is_in(const struct lx_proxy_device *dev, const Lxmgr__V1__InstanceSp
 		if (strcmp(spec->devices[i]->key, dev->name) != 0)
 			continue;
 		bool same = read_options(spec->devices[i], &options, &p, NULL) == 1 &&
-			    same_options(&options, &dev->options);
+			    lx_map_same_strings(&options, &dev->options);
 
 		lx_map_release(&options);
 		return same;
