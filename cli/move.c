@@ -53,6 +53,10 @@ static int check_options(struct cli *cli, struct lx_err *err)
 {
 	if (cli_flag(cli, "stateless") && cli_flag(cli, "live"))
 		return cli_usage(cli, err, "--stateless stops it, so --live has no meaning with it");
+	if (cli_flag(cli, "postcopy") &&
+	    (cli_flag(cli, "stateless") || lx_streq(cli_opt(cli, "live"), "off")))
+		return cli_usage(cli, err,
+				 "--postcopy is a way of moving live, which the other option excludes");
 	if (cli_flag(cli, "check") && cli_no_wait(cli))
 		return cli_usage(cli, err, "--check does nothing that could be waited for");
 	if (!cli_flag(cli, "check") && cli_flag(cli, "format"))
@@ -73,6 +77,7 @@ static int fill(struct cli *cli, request *req, struct lx_err *err)
 	if (r < 0)
 		return r;
 	req->stateless = cli_flag(cli, "stateless");
+	req->postcopy = cli_flag(cli, "postcopy");
 	if (lx_pb_set(&req->name, cli_operand(cli, 0)) < 0 ||
 	    lx_pb_set(&req->target, cli_opt(cli, "target")) < 0)
 		return lx_err_oom(err);
@@ -122,6 +127,8 @@ static const struct cli_option options[] = {
 	  "that stop at once",
 	  CLI_LIVE_MODE },
 	{ "stateless", 0, NULL, "stop it, copy everything, start it there", 0 },
+	{ "postcopy", 0, NULL,
+	  "live: memory that is written too fast follows after it runs there (see below for the risk)", 0 },
 	CLI_MOVE_TIMEOUT_OPTION,
 	{ "check", 0, NULL, "only say whether it can be done and what stands in the way", 0 },
 	{ "verbose", 0, NULL, "report also how long each step took", 0 },
@@ -148,11 +155,20 @@ const struct cli_verb cli_move_verbs[] = {
 		  "found by comparing: what the kernel has marked as written, where it does that "
 		  "(soft-dirty), or else everything (content). --check and the report say which it is, and "
 		  "why; the key migration.memory chooses another.\n\n"
+		  "With --postcopy what is still missing then is not waited for: the instance runs there at "
+		  "once, and its memory follows; it waits only where it touches what has not come yet. So "
+		  "the "
+		  "pause does not grow with what is written, but until all has come (\"Exposed\" in the "
+		  "report) "
+		  "the loss of the source or of the link between the nodes loses what ran in it: the "
+		  "instance is "
+		  "then booted there from its files. Small memory is not worth it and goes as without.\n\n"
 		  "Without --target it goes to the node with the most room. lxmgr info shows the last move "
 		  "of an instance.",
 	  .examples = "lxmgr move web1 --target node2\n"
 		      "lxmgr move web1 --target node2 --check  # can it be done, and what is in the way?\n"
 		      "lxmgr move web1 --live=preferred        # wherever there is room\n"
+		      "lxmgr move db1 --target node2 --postcopy\n"
 		      "lxmgr move db1 --target node3 --stateless --timeout 2m",
 	  .options = options,
 	  .min = 1,

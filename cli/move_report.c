@@ -109,6 +109,16 @@ static void print_text(int indent, const char *name, const char *text)
 	putchar('\n');
 }
 
+static void print_exposed(int indent, const report *r)
+{
+	char text[LX_DURATION_TEXT_MAX], size[LX_SIZE_TEXT_MAX];
+
+	if (r->exposed_ns > 0)
+		printf("%*sExposed: %s, until %s of memory had followed\n", indent, "",
+		       lx_format_duration(positive(r->exposed_ns), text, sizeof(text)),
+		       lx_format_size(r->memory_after_bytes, size, sizeof(size)));
+}
+
 void cli_move_print(const report *r, int indent, bool phases)
 {
 	const char *mode = cli_move_mode(r->mode), *memory = cli_move_memory(r->memory);
@@ -118,9 +128,10 @@ void cli_move_print(const report *r, int indent, bool phases)
 		       *memory ? ")" : "");
 	print_text(indent, "Reason", r->reason);
 	print_text(indent, "Memory so because", r->memory_reason);
+	print_text(indent, "Booted there, what ran is lost", r->booted);
 	print_duration(indent, "Downtime", r->downtime_ns);
 	print_duration(indent, "Total", r->total_ns);
-	print_duration(indent, "Exposed", r->exposed_ns);
+	print_exposed(indent, r);
 	print_count(indent, "Rounds", r->rounds);
 	print_bytes(indent, "Carried", r->bytes_raw, 0, r->bytes_sent, "on the wire");
 	print_bytes(indent, "Memory", r->memory_bytes, 0, r->memory_frozen_bytes, "while frozen");
@@ -190,6 +201,8 @@ void cli_move_doc(struct cli_doc *d, json_t *to, const char *key, const report *
 	cli_doc_int(d, o, "bytes_sent", r->bytes_sent);
 	cli_doc_int(d, o, "memory_bytes", r->memory_bytes);
 	cli_doc_int(d, o, "memory_frozen_bytes", r->memory_frozen_bytes);
+	cli_doc_int(d, o, "memory_after_bytes", r->memory_after_bytes);
+	cli_doc_str(d, o, "booted", r->booted);
 	cli_doc_int(d, o, "file_bytes", r->file_bytes);
 	cli_doc_int(d, o, "file_frozen_bytes", r->file_frozen_bytes);
 	cli_doc_int(d, o, "files", r->files);

@@ -18,7 +18,7 @@
 
 /* ------------------------------------------------------------------ life */
 
-static int take_list(struct lx_lazy_memory *m, int images, int pid, uint32_t *pages_id, struct lx_err *err)
+static int take_list(struct lx_lazy_memory *m, int images, int pid, struct lx_err *err)
 {
 	lx_autobuf struct lx_buf data = { 0 };
 	struct lx_page_image list = { 0 };
@@ -33,7 +33,7 @@ static int take_list(struct lx_lazy_memory *m, int images, int pid, uint32_t *pa
 		if (list.v[i].flags & LX_PAGES_LAZY &&
 		    lx_lazy_ranges_append(&m->ranges, list.v[i].start, list.v[i].end) < 0)
 			r = lx_err_oom(err);
-	*pages_id = list.pages_id;
+	m->pages_id = list.pages_id;
 	lx_page_image_release(&list);
 	return r;
 }
@@ -41,15 +41,14 @@ static int take_list(struct lx_lazy_memory *m, int images, int pid, uint32_t *pa
 int lx_lazy_memory_open(int images, int pid, int uffd, struct lx_lazy_memory *ret, struct lx_err *err)
 {
 	struct lx_err why = LX_ERR_INIT;
-	uint32_t pages_id = 0;
 	char name[32];
 
 	*ret = (struct lx_lazy_memory){ .uffd = uffd, .pages = -1 };
-	int r = take_list(ret, images, pid, &pages_id, &why);
+	int r = take_list(ret, images, pid, &why);
 
 	if (r == -ENOENT)
 		return 0;
-	snprintf(name, sizeof(name), "pages-%u.img", pages_id);
+	snprintf(name, sizeof(name), "pages-%u.img", ret->pages_id);
 	if (r == 0 && ret->ranges.n > 0) {
 		ret->pages = openat(images, name, O_RDONLY | O_CLOEXEC);
 		if (ret->pages < 0)
@@ -154,15 +153,56 @@ static int put(struct lx_lazy_memory *m, const struct lx_lazy_range *range, uint
 	return lx_lazy_ranges_drop(&m->ranges, start, start + (uint64_t)n) < 0 ? lx_err_oom(err) : 0;
 }
 
+/* The last part of [start, end), which is within `range`, that has come. */
+static bool here(const struct lx_lazy_memory *m, const struct lx_lazy_range *range, uint64_t *start,
+		 uint64_t *end)
+{
+	uint64_t first = range->image + (*start - range->start), last = range->image + (*end - range->start);
+
+	if (!lx_page_runs_last_gap(m->late ? &m->late->missing : NULL, &first, &last))
+		return false;
+	*start = range->start + (first - range->image);
+	*end = range->start + (last - range->image);
+	return true;
+}
+
 int lx_lazy_memory_step(struct lx_lazy_memory *m, struct lx_err *err)
 {
-	if (m->ranges.n == 0)
-		return 1;
-	/* The last one: to drop it moves nothing. */
-	const struct lx_lazy_range *r = &m->ranges.v[m->ranges.n - 1];
-	uint64_t start = r->end - r->start > LX_LAZY_CHUNK ? r->end - LX_LAZY_CHUNK : r->start;
+	/* From the last one on: to drop it moves nothing. */
+	for (size_t i = m->ranges.n; i-- > 0;) {
+		const struct lx_lazy_range *r = &m->ranges.v[i];
+		uint64_t start = r->start, end = r->end;
 
-	return put(m, r, start, r->end, err);
+		if (!here(m, r, &start, &end))
+			continue;
+		return put(m, r, end - start > LX_LAZY_CHUNK ? end - LX_LAZY_CHUNK : start, end, err);
+	}
+	return 1;
+}
+
+int lx_lazy_memory_came(struct lx_lazy_memory *m, uint64_t start, uint64_t end, struct lx_err *err)
+{
+	int r = 0;
+
+	/* Backwards: what is put in place is dropped, and may split the range that it was of. */
+	for (size_t i = m->ranges.n; r == 0 && i-- > 0;) {
+		const struct lx_lazy_range range = m->ranges.v[i];
+		uint64_t from = start > range.image ? start : range.image,
+			 to = range.image + (range.end - range.start);
+
+		if (to > end)
+			to = end;
+		for (; r == 0 && from < to; from += LX_LAZY_CHUNK) {
+			uint64_t n = to - from < LX_LAZY_CHUNK ? to - from : LX_LAZY_CHUNK,
+				 at = range.start + (from - range.image);
+
+			r = put(m, &range, at, at + n, err);
+		}
+		/* It has ended meanwhile. */
+		if (i > m->ranges.n)
+			i = m->ranges.n;
+	}
+	return r;
 }
 
 /* ------------------------------------------------------------------ what the process does */
@@ -177,26 +217,66 @@ static int zero(struct lx_lazy_memory *m, uint64_t page, struct lx_err *err)
 	return lx_err_errno(err, errno, "cannot give a process an empty page");
 }
 
+static void wake(const struct lx_lazy_memory *m, uint64_t start, uint64_t len)
+{
+	struct uffdio_range range = { .start = start, .len = len };
+
+	(void)ioctl(m->uffd, UFFDIO_WAKE, &range);
+}
+
+/* Whoever waits there for a page that has not come looks again. */
+static int on_drop(struct lx_lazy_memory *m, uint64_t start, uint64_t end, struct lx_err *err)
+{
+	int r = lx_lazy_ranges_drop(&m->ranges, start, end);
+
+	wake(m, start, end - start);
+	return r < 0 ? lx_err_oom(err) : 0;
+}
+
+static int on_remap(struct lx_lazy_memory *m, uint64_t from, uint64_t to, uint64_t len, struct lx_err *err)
+{
+	int r = lx_lazy_ranges_remap(&m->ranges, from, to, len);
+
+	wake(m, from, len);
+	return r < 0 ? lx_err_oom(err) : 0;
+}
+
+/* With what is around it. 1: it has not come. */
+static int put_around(struct lx_lazy_memory *m, const struct lx_lazy_range *range, uint64_t page,
+		      struct lx_err *err)
+{
+	uint64_t block = page & ~(uint64_t)(AROUND - 1), image = range->image + (page - range->start);
+	uint64_t start = block > range->start ? block : range->start,
+		 end = block + AROUND < range->end ? block + AROUND : range->end;
+	uint64_t first = range->image + (start - range->start), last = range->image + (end - range->start);
+
+	if (!lx_page_runs_gap_at(m->late ? &m->late->missing : NULL, image, &first, &last)) {
+		m->wanted = image;
+		return 1;
+	}
+	return put(m, range, range->start + (first - range->image), range->start + (last - range->image),
+		   err);
+}
+
 static int on_fault(struct lx_lazy_memory *m, uint64_t address, struct lx_err *err)
 {
-	uint64_t page = address & ~(uint64_t)(LX_PAGE_SIZE - 1), block = address & ~(uint64_t)(AROUND - 1);
+	uint64_t page = address & ~(uint64_t)(LX_PAGE_SIZE - 1);
 	const struct lx_lazy_range *range = lx_lazy_ranges_find(&m->ranges, page);
-	struct uffdio_range wake = { .start = page, .len = LX_PAGE_SIZE };
-	int r;
+	int r = range ? put_around(m, range, page, err) : zero(m, page, err);
 
-	if (range)
-		r = put(m, range, block > range->start ? block : range->start,
-			block + AROUND < range->end ? block + AROUND : range->end, err);
-	else
-		r = zero(m, page, err);
+	/* It is woken when the page is put in place. */
+	if (r == 1)
+		return 0;
 	/* Whoever waits looks again; when nothing was done it asks again. */
-	(void)ioctl(m->uffd, UFFDIO_WAKE, &wake);
+	wake(m, page, LX_PAGE_SIZE);
 	return r;
 }
 
 static int on_fork(const struct lx_lazy_memory *m, int uffd, struct lx_lazy_memory *child, struct lx_err *err)
 {
-	*child = (struct lx_lazy_memory){ .uffd = uffd, .pages = -1 };
+	*child = (struct lx_lazy_memory){
+		.uffd = uffd, .pages = -1, .pages_id = m->pages_id, .late = m->late
+	};
 	if (m->pages >= 0)
 		child->pages = fcntl(m->pages, F_DUPFD_CLOEXEC, 0);
 	if ((m->pages >= 0 && child->pages < 0) || lx_lazy_ranges_copy(&m->ranges, &child->ranges) < 0) {
@@ -209,6 +289,8 @@ static int on_fork(const struct lx_lazy_memory *m, int uffd, struct lx_lazy_memo
 int lx_lazy_memory_serve(struct lx_lazy_memory *m, struct lx_lazy_memory *child, struct lx_err *err)
 {
 	struct uffd_msg msg;
+
+	m->wanted = 0;
 	ssize_t n = read(m->uffd, &msg, sizeof(msg));
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -221,15 +303,10 @@ int lx_lazy_memory_serve(struct lx_lazy_memory *m, struct lx_lazy_memory *child,
 	case UFFD_EVENT_FORK:
 		return on_fork(m, (int)msg.arg.fork.ufd, child, err);
 	case UFFD_EVENT_REMAP:
-		return lx_lazy_ranges_remap(&m->ranges, msg.arg.remap.from, msg.arg.remap.to,
-					    msg.arg.remap.len) < 0
-			       ? lx_err_oom(err)
-			       : 0;
+		return on_remap(m, msg.arg.remap.from, msg.arg.remap.to, msg.arg.remap.len, err);
 	case UFFD_EVENT_REMOVE:
 	case UFFD_EVENT_UNMAP:
-		return lx_lazy_ranges_drop(&m->ranges, msg.arg.remove.start, msg.arg.remove.end) < 0
-			       ? lx_err_oom(err)
-			       : 0;
+		return on_drop(m, msg.arg.remove.start, msg.arg.remove.end, err);
 	default:
 		return lx_err_set(err, LX_INTERNAL, "the kernel tells of a process what nobody asked for: %u",
 				  (unsigned)msg.event);

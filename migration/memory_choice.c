@@ -51,3 +51,17 @@ Lxmgr__V1__MoveMemory lx_memory_choice(const char *wanted, uint64_t bytes, char 
 		say(why, "%s, and %s", no_scan, missing);
 	return LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_CONTENT;
 }
+
+bool lx_memory_postcopy(Lxmgr__V1__MoveMemory ahead, uint64_t bytes, char why[LX_MEMORY_REASON_MAX])
+{
+	char before[LX_MEMORY_REASON_MAX];
+
+	if (bytes < LX_MEMORY_AHEAD_MIN)
+		return false;
+	snprintf(before, sizeof(before), "%s", why);
+	if (ahead == LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY)
+		say(why, "asked for, and nothing ahead of it: %.180s", before);
+	else
+		say(why, "asked for, after rounds ahead of it: %.180s", before);
+	return true;
+}

@@ -2,6 +2,8 @@
 #ifndef LX_MIGRATION_MEMORY_CHOICE_H
 #define LX_MIGRATION_MEMORY_CHOICE_H
 
+#include <stdbool.h>
+
 #include "lxmgr/v1/migration.pb-c.h"
 
 /* Below that it is quicker to copy all of a guest's memory while it stands still. */
@@ -14,5 +16,10 @@
  * child. `why`, or NULL: in words.
  */
 Lxmgr__V1__MoveMemory lx_memory_choice(const char *wanted, uint64_t bytes, char why[LX_MEMORY_REASON_MAX]);
+/*
+ * Post-copy has been asked for: is there enough memory for it? `why`, which has why `ahead` comes
+ * before it, says that it does.
+ */
+bool lx_memory_postcopy(Lxmgr__V1__MoveMemory ahead, uint64_t bytes, char why[LX_MEMORY_REASON_MAX]);
 
 #endif

@@ -19,6 +19,9 @@
  *                                  <------------   ready
  *      COMMIT: journal, fsync
  *      commit                      ------------>   journal, fsync; network, thaw
+ *      post-copy: memory_pages     ------------>   into place
+ *                                  <------------   memory_wanted
+ *      memory_end                  ------------>
  *                                  <------------   done
  *      nothing is left here                        an instance like any other
  *

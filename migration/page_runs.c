@@ -2,7 +2,6 @@
 #include "migration/page_runs.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 void lx_page_runs_release(struct lx_page_runs *s)
@@ -95,4 +94,63 @@ int lx_page_runs_without(const struct lx_page_runs *a, const struct lx_page_runs
 			r = lx_page_runs_append(ret, at, end);
 	}
 	return r;
+}
+
+int lx_page_runs_drop(struct lx_page_runs *s, uint64_t start, uint64_t end)
+{
+	struct lx_page_run one = { start, end };
+	struct lx_page_runs rest = { 0 };
+	int r = lx_page_runs_without(s, &(struct lx_page_runs){ .v = &one, .n = 1 }, &rest);
+
+	if (r < 0) {
+		lx_page_runs_release(&rest);
+		return r;
+	}
+	lx_page_runs_release(s);
+	*s = rest;
+	return 0;
+}
+
+/* How many begin below `address`. */
+static size_t below(const struct lx_page_runs *s, uint64_t address)
+{
+	size_t low = 0, high = s->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (s->v[middle].start < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+bool lx_page_runs_last_gap(const struct lx_page_runs *s, uint64_t *start, uint64_t *end)
+{
+	for (size_t i = s ? below(s, *end) : 0; i > 0 && *end > *start; i--) {
+		const struct lx_page_run *last = &s->v[i - 1];
+
+		if (last->end < *end) {
+			if (last->end > *start)
+				*start = last->end;
+			break;
+		}
+		*end = last->start;
+	}
+	return *end > *start;
+}
+
+bool lx_page_runs_gap_at(const struct lx_page_runs *s, uint64_t at, uint64_t *start, uint64_t *end)
+{
+	size_t i = s ? below(s, at + 1) : 0;
+
+	if (i > 0 && s->v[i - 1].end > at)
+		return false;
+	if (i > 0 && s->v[i - 1].end > *start)
+		*start = s->v[i - 1].end;
+	if (s && i < s->n && s->v[i].start < *end)
+		*end = s->v[i].start;
+	return true;
 }

@@ -7,6 +7,7 @@
 #ifndef LX_MIGRATION_PAGE_RUNS_H
 #define LX_MIGRATION_PAGE_RUNS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,5 +34,15 @@ int lx_page_runs_common(const struct lx_page_runs *a, const struct lx_page_runs 
 /* What is in `a` and not in `b`. */
 int lx_page_runs_without(const struct lx_page_runs *a, const struct lx_page_runs *b,
 			 struct lx_page_runs *ret);
+/* Takes one run out. */
+int lx_page_runs_drop(struct lx_page_runs *s, uint64_t start, uint64_t end);
+
+/*
+ * [*start, *end) becomes the last part of it that has nothing of `s`. False: there is none. With
+ * `s` NULL it stays as it is.
+ */
+bool lx_page_runs_last_gap(const struct lx_page_runs *s, uint64_t *start, uint64_t *end);
+/* The same for the part that has `at`, which is within. */
+bool lx_page_runs_gap_at(const struct lx_page_runs *s, uint64_t at, uint64_t *start, uint64_t *end);
 
 #endif

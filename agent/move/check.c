@@ -230,7 +230,7 @@ static void on_guest(const struct lx_job_end *end, void *arg)
 
 static const struct lx_job_events job_events = { .done = on_guest };
 
-static void check_source(struct lx_agent *a, struct lx_call *call, const char *name)
+static void check_source(struct lx_agent *a, struct lx_call *call, const char *name, bool postcopy)
 {
 	struct lx_err err = LX_ERR_INIT;
 	struct lx_instance *inst = lx_instance_find(a, name, 0, &err);
@@ -245,6 +245,9 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 		/* An estimate: files that are cached count here, and not in the move. */
 		g->c.f.memory = lx_memory_choice(lx_instance_config(inst, "migration.memory"),
 						 inst->usage.memory_bytes, g->c.f.memory_reason);
+		if (postcopy &&
+		    lx_memory_postcopy(g->c.f.memory, inst->usage.memory_bytes, g->c.f.memory_reason))
+			g->c.f.memory = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_POST_COPY;
 		check_privileged(a, inst->spec, &g->c.f);
 		check_source_devices(a, inst->spec, &g->c.f);
 		check_source_proxies(a, inst->spec, &g->c.f);
@@ -268,7 +271,7 @@ void lx_move_check_call(struct lx_call *call, const ProtobufCMessage *msg, void 
 	struct findings f = { .n = 0 };
 
 	if (!lx_str_empty(req->name)) {
-		check_source(a, call, req->name);
+		check_source(a, call, req->name, req->postcopy);
 		return;
 	}
 	if (!req->spec) {

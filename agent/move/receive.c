@@ -161,7 +161,7 @@ static void ask_source(struct lx_task *t)
 		lx_error("cannot ask how a move ended", "instance=%s error=\"%s\"", t->inst->name, err.msg);
 }
 
-/* The stream is gone. Before READY that is the end; then the worker waits for the word. */
+/* The stream is gone. Before READY that is the end; in READY the worker waits for the word. */
 static void on_cut(void *arg, const struct lx_err *err)
 {
 	struct lx_agent_move *m = arg;
@@ -170,8 +170,7 @@ static void on_cut(void *arg, const struct lx_err *err)
 		ask_source(m->task);
 		return;
 	}
-	if (m->rec->state == STATE(COMMITTED) || m->rec->state == STATE(DONE))
-		return;
+	/* After COMMIT it needs nobody, or (post-copy) must know at once. */
 	lx_relay_close(m->relay, NULL);
 	m->relay = NULL;
 }

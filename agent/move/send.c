@@ -272,6 +272,7 @@ static int start_worker(struct lx_task *t, struct lx_err *err)
 	job.mode = m->rec->mode;
 	job.timeout_seconds = t->timeout_seconds;
 	job.stop_first = t->force;
+	job.postcopy = t->postcopy;
 	t->progress = on_progress;
 	return lx_task_job_fds(t, LX_JOB_MOVE,
 			       lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_SEND, &job.base),
@@ -412,6 +413,7 @@ static int start_move(struct lx_agent *a, const Lxmgr__V1__AgentSendInstanceRequ
 	t->move = m;
 	t->timeout_seconds = req->timeout_seconds;
 	t->force = req->stop_first;
+	t->postcopy = req->postcopy;
 	m->task = t;
 	*ret = m;
 	return 0;

@@ -47,6 +47,9 @@ static int check_request(const struct lx_inst *inst, const Lxmgr__V1__MoveInstan
 	const char *name = inst->pb->name;
 	int r = lx_move_check_options(req->live, req->timeout_seconds, err);
 
+	if (r == 0 && req->postcopy && (req->stateless || req->live == LXMGR__V1__LIVE_MODE__LIVE_MODE_OFF))
+		r = lx_err_set(err, LX_INVALID_ARGUMENT,
+			       "post-copy is a way of moving live, which was excluded");
 	if (r < 0)
 		return r;
 	switch (inst->pb->status) {

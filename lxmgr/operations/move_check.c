@@ -161,6 +161,7 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 			     .arg = arg };
 	r = lx_pb_set(&result->target, target);
 	here.name = inst->pb->name;
+	here.postcopy = req->postcopy;
 	there.spec = spec;
 	there.live = c->wanted == LIVE;
 	there.memory_bytes = inst->pb->usage ? inst->pb->usage->memory_bytes : 0;

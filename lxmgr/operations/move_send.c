@@ -93,6 +93,7 @@ void lx_move_send(struct lx_op *op)
 	req.mode = mv->finding ? LXMGR__V1__MOVE_MODE__MOVE_MODE_UNSPECIFIED : mv->mode;
 	req.timeout_seconds = args->timeout_seconds;
 	req.stop_first = args->stateless;
+	req.postcopy = args->postcopy;
 	lx_pb_set(&op->pb->node, source->pb->name);
 	if (lx_channel_stream(source->channel, &lxmgr__v1__agent_service__descriptor, "SendInstance", NULL,
 			      &send_events, op, &op->call, &err) < 0) {

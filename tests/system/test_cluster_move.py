@@ -142,6 +142,45 @@ def test_memory_goes_all_at_once(two):
     assert refused.returncode == 1 and "auto" in refused.stderr and "content" in refused.stderr
 
 
+@pytest.mark.parametrize("how", ["stop-and-copy", "auto"])
+def test_memory_follows(two, closing, how):
+    """Post-copy: it runs there before its memory is there, all of it or what rounds have left."""
+    guest = Guest(two, "m1", megabytes=128, config=("-c", f"migration.memory={how}"))
+    echo = closing(Echo.from_node(two, 0, guest.address))
+    for target in (1, 0, 1):
+        count = guest.status()[1]
+        op = succeeded(two, moving.move(two, "m1", target, postcopy=True))
+        assert op.move.memory == two.api.pb.MOVE_MEMORY_POST_COPY and not op.move.booted
+        assert op.move.memory_reason.startswith("asked for")
+        assert op.move.exposed_ns > 0
+        assert op.move.memory_bytes > 128 << 20
+        if how == "stop-and-copy":
+            assert op.move.rounds == 1 and op.move.memory_after_bytes > 120 << 20
+            assert op.move.memory_frozen_bytes < 8 << 20
+        home_is(guest, target)
+        wait_for(lambda: guest.status()[1] > count + 40, 30, why="it goes on")
+        guest.check_passenger()
+        echo.check()
+    assert "Exposed: " in two.ok("info", "m1")
+    with open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as f:
+        assert f.read() == "0\n"
+
+
+def test_memory_that_is_small_does_not_follow(two):
+    guest = Guest(two, "m1", megabytes=4)
+    op = succeeded(two, moving.move(two, "m1", 1, postcopy=True))
+    assert op.move.memory == two.api.pb.MOVE_MEMORY_STOP_AND_COPY
+    assert op.move.exposed_ns == 0 and op.move.memory_after_bytes == 0
+    guest.check_passenger()
+    for other in ({"stateless": True}, {"live": two.api.pb.LIVE_MODE_OFF}):
+        with pytest.raises(grpc.RpcError) as refused:
+            two.api.instances.Move(moving.request(two, "m1", 0, postcopy=True, **other))
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    refused = two.cli("move", "m1", "--postcopy", "--stateless")
+    assert refused.returncode == 2 and "--postcopy" in refused.stderr
+    home_is(guest, 1)
+
+
 @pytest.mark.parametrize("how", ["near-live", "stateless"])
 def test_stop_and_start_there(two, how):
     guest = Guest(two, "m1")

@@ -121,12 +121,12 @@ def not_allowed_any_more():
 def test_struck_with_memory_ahead(two, what):
     guest = Guest(two, "m1", megabytes=LARGE)
     echo = Echo.from_node(two, 0, guest.address)
-    moments = ["phase:memory", "destination:READY"]
+    moments = ["phase:memory", "phase:dump", "destination:READY"]
     if what in ("destination agent", "destination worker"):
         moments.append("destination:COMMITTED")  # the guest runs, but not all its memory is in place
     try:
         for moment in moments:
-            if not (moment == "phase:memory" and what == "destination criu"):
+            if not (moment != "destination:READY" and what == "destination criu"):
                 print(case(two, guest, echo, what, moment))
                 wait_for(not_allowed_any_more, 10, 0.1, f"{what} at {moment}: userfaultfd is not for everybody")
     finally:
@@ -163,6 +163,51 @@ def test_memory_is_right_or_the_guest_is_booted(two):
     else:
         assert struck, "it was booted for no reason"
     moving.wait_clean(two, but=["m1"])
+
+
+# ---------------------------------------------------------------- memory that follows
+
+FOLLOWS = 192  # MiB: seconds at the pace of that link
+
+
+@pytest.mark.limit(300)
+@pytest.mark.parametrize("what", STRIKES)
+def test_struck_while_memory_follows(two, what):
+    """Post-copy, from COMMIT until all is there: it runs on with all of its memory, or is booted; not with less."""
+    guest = Guest(two, "m1", megabytes=FOLLOWS, config=("-c", "migration.memory=stop-and-copy"))
+    try:
+        for moment in ("phase:dump", "destination:READY", "source:COMMITTED", "destination:COMMITTED"):
+            source = guest.home()
+            where = f"{what} at {moment}"
+            ident = two.api.instances.Move(moving.request(two, "m1", 1 - source, postcopy=True)).id
+            struck = Moment(moment).watch(two, ident, source) and strike(two, what, source)
+            if struck:
+                put_in_order(two, what)
+            op = moving.ended(two, ident, END_SECONDS)
+            moved = op.status == two.api.pb.OPERATION_STATUS_SUCCESS
+            wait_for(lambda: not unsettled(two), 20, 0.1, f"{where}: both journals have ended, {brief(op)}")
+            home = guest.home()
+            assert moved == (home != source), f"{where}: home is {home}, {brief(op)}"
+            wait_for(lambda: two.status("m1") == "RUNNING", 10, 0.1, f"{where}: it runs")
+            assert guest.init(home) and not guest.init(1 - home), where
+            guest.check_files()
+            aboard = guest.aboard()
+            print(f"{where}: {'struck' if struck else 'missed'}, {'moved' if moved else 'stayed'}, "
+                  f"{'aboard' if aboard else 'booted'} {op.move.booted}")
+            if aboard:
+                count = guest.status()[1]
+                wait_for(lambda n=count: guest.status()[1] > n + 40, 30, why=f"{where}: it goes on")
+                guest.check_passenger()
+                assert not op.move.booted, where
+            else:
+                assert struck and moved, f"{where}: it was booted for no reason"
+                guest.board(FOLLOWS)
+            wait_for(not_allowed_any_more, 10, 0.1, f"{where}: userfaultfd is not for everybody")
+            moving.wait_clean(two, but=["m1"])
+    finally:
+        mend_all(two)
+    two.remove_instances()
+    moving.wait_clean(two)
 
 
 # ---------------------------------------------------------------- forged and replayed

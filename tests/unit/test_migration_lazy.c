@@ -133,30 +133,59 @@ static uint8_t mark(unsigned n)
 	return (uint8_t)(n % 250 + 1);
 }
 
-/* A directory of images with all of `memory`, as a dump of NUMBER. */
-static void make_images(const char *dir, const uint8_t *memory)
+/* Which pages come late, where some do. */
+static bool is_late(unsigned n)
+{
+	return n < 60 || (n >= 90 && n < 150);
+}
+
+static void write_list(const char *dir, const char *prefix, const uint8_t *memory, bool (*has)(unsigned n))
 {
 	struct lx_page_runs pages = { 0 };
 	lx_autobuf struct lx_buf list = { 0 };
-	char path[128];
 	uint64_t start = (uint64_t)(uintptr_t)memory;
+	char path[128];
 
-	assert_int_equal(lx_page_runs_append(&pages, start, start + BYTES), 0);
+	for (unsigned n = 0; n < PAGES; n++)
+		if (!has || has(n))
+			assert_int_equal(lx_page_runs_append(&pages, start + n * LX_PAGE_SIZE,
+							     start + (n + 1) * LX_PAGE_SIZE),
+					 0);
 	assert_int_equal(lx_page_image_sparse(3, &pages, &list, NULL), 0);
 	lx_page_runs_release(&pages);
-	snprintf(path, sizeof(path), "%s/pagemap-%d.img", dir, NUMBER);
+	snprintf(path, sizeof(path), "%s/%s%d.img", dir, prefix, NUMBER);
 	assert_int_equal(lx_write_file_atomic(path, list.data, list.len, 0600, NULL), 0);
+}
+
+/* Pages [from, to) of `memory`; with `late` only those that are not. */
+static void write_pages(const char *dir, const uint8_t *memory, unsigned from, unsigned to, bool late)
+{
+	uint64_t start = (uint64_t)(uintptr_t)memory;
+	char path[128];
+
 	snprintf(path, sizeof(path), "%s/pages-3.img", dir);
 	lx_autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
-	for (unsigned n = 0; n < PAGES; n++) {
+	for (unsigned n = from; n < to; n++) {
 		uint8_t page[LX_PAGE_SIZE];
+
+		if (late && is_late(n))
+			continue;
 
 		memset(page, mark(n), sizeof(page));
 		assert_int_equal(
 			pwrite(fd, page, sizeof(page), (off_t)lx_page_image_offset(start + n * LX_PAGE_SIZE)),
 			sizeof(page));
 	}
+}
+
+/* A directory of images with all of `memory`, as a dump of NUMBER; with `late` without some of it. */
+static void make_images(const char *dir, const uint8_t *memory, bool late)
+{
+	write_list(dir, "pagemap-", memory, NULL);
+	write_pages(dir, memory, 0, PAGES, late);
+	if (late)
+		write_list(dir, LX_LATE_PREFIX, memory, is_late);
 }
 
 static int make_uffd(uint8_t *memory)
@@ -237,8 +266,28 @@ static void be_guest(uint8_t *memory, int to_keeper)
 	_exit(0);
 }
 
+/* What comes late: the page that is waited for, or else the last that is missing. */
+static void let_come(struct lx_lazy_memory *v, size_t n, struct lx_late_pages *late, const char *dir,
+		     const uint8_t *memory)
+{
+	uint64_t start = (uint64_t)(uintptr_t)memory, page = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (v[i].wanted)
+			page = v[i].wanted;
+	if (!page)
+		page = late->missing.v[late->missing.n - 1].end - LX_PAGE_SIZE;
+	unsigned number = (unsigned)((page - start) / LX_PAGE_SIZE);
+
+	write_pages(dir, memory, number, number + 1, false);
+	assert_int_equal(lx_page_runs_drop(&late->missing, page, page + LX_PAGE_SIZE), 0);
+	for (size_t i = 0; i < n; i++)
+		assert_true(lx_lazy_memory_came(&v[i], page, page + LX_PAGE_SIZE, NULL) >= 0);
+}
+
 /* Serves the guest until it ends; with `ahead`, memory comes unasked as well. */
-static int keep(struct lx_lazy_memory *v, pid_t guest, bool ahead)
+static int keep(struct lx_lazy_memory *v, pid_t guest, bool ahead, struct lx_late_pages *late,
+		const char *dir, const uint8_t *memory)
 {
 	struct lx_err err = LX_ERR_INIT;
 	size_t n = 1;
@@ -257,12 +306,15 @@ static int keep(struct lx_lazy_memory *v, pid_t guest, bool ahead)
 			if (ahead)
 				assert_true(lx_lazy_memory_step(&v[i], &err) >= 0);
 		}
+		if (lx_late_pages_any(late))
+			let_come(v, n, late, dir, memory);
 	}
 	return status;
 }
 
-static void a_process(bool ahead)
+static void a_process(bool ahead, bool late)
 {
+	struct lx_late_pages *missing = NULL;
 	char dir[] = "/tmp/lxmgr-lazy-XXXXXX";
 	int pair[2], status = 0;
 	/* Low: it is also the place in a file, and not every file system has files that long. */
@@ -272,7 +324,7 @@ static void a_process(bool ahead)
 
 	assert_ptr_not_equal(memory, MAP_FAILED);
 	assert_non_null(mkdtemp(dir));
-	make_images(dir, memory);
+	make_images(dir, memory, late);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	pid_t guest = fork();
 
@@ -287,12 +339,19 @@ static void a_process(bool ahead)
 
 	if (uffd >= 0) {
 		assert_int_equal(lx_lazy_memory_open(images, NUMBER, uffd, &v[0], NULL), 0);
-		status = keep(v, guest, ahead);
+		assert_int_equal(lx_late_pages_read(images, NUMBER, &missing, NULL), 0);
+		assert_int_equal(lx_late_pages_any(missing), late);
+		assert_int_equal(lx_late_pages_listed(images), late);
+		v[0].late = lx_late_pages_of(missing, 3);
+		status = keep(v, guest, ahead, missing, dir, memory);
+		assert_int_equal(lx_late_pages_forget(images, NULL), 0);
+		assert_false(lx_late_pages_listed(images));
 	} else {
 		waitpid(guest, &status, 0);
 	}
 	lx_lazy_memory_release(&v[0]);
 	lx_lazy_memory_release(&v[1]);
+	lx_late_pages_free(missing);
 	close(images);
 	close(pair[0]);
 	munmap(memory, BYTES);
@@ -305,13 +364,21 @@ static void a_process(bool ahead)
 static void test_only_what_is_touched(void **state)
 {
 	(void)state;
-	a_process(false);
+	a_process(false, false);
 }
 
 static void test_all_of_it(void **state)
 {
 	(void)state;
-	a_process(true);
+	a_process(true, false);
+}
+
+/* The guest waits where it touches what has not come, in whatever has become of that place. */
+static void test_some_of_it_late(void **state)
+{
+	(void)state;
+	a_process(true, true);
+	a_process(false, true);
 }
 
 static void test_no_such_images(void **state)
@@ -336,9 +403,13 @@ static void test_no_such_images(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_find),      cmocka_unit_test(test_drop),
-		cmocka_unit_test(test_remap),     cmocka_unit_test(test_only_what_is_touched),
-		cmocka_unit_test(test_all_of_it), cmocka_unit_test(test_no_such_images),
+		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_drop),
+		cmocka_unit_test(test_remap),
+		cmocka_unit_test(test_only_what_is_touched),
+		cmocka_unit_test(test_all_of_it),
+		cmocka_unit_test(test_no_such_images),
+		cmocka_unit_test(test_some_of_it_late),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

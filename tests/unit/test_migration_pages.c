@@ -74,6 +74,42 @@ static void test_operations(void **state)
 }
 
 /* Against a plain array, for sets of all kinds. */
+static void test_gaps(void **state)
+{
+	static const struct {
+		uint64_t start, end, gap_start, gap_end;
+	} last[] = {
+		{ 0, 40, 31, 40 }, { 0, 31, 20, 30 }, { 12, 18, 0, 0 },   { 0, 20, 5, 10 },
+		{ 3, 12, 5, 10 },  { 0, 3, 0, 1 },    { 32, 33, 32, 33 }, { 6, 8, 6, 8 },
+	};
+	struct lx_page_runs s = RUNS({ 1, 5 }, { 10, 20 }, { 30, 31 });
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(last) / sizeof(*last); i++) {
+		uint64_t start = P(last[i].start), end = P(last[i].end);
+		bool any = lx_page_runs_last_gap(&s, &start, &end);
+
+		assert_int_equal(any, last[i].gap_end > 0);
+		if (any)
+			assert_true(start == P(last[i].gap_start) && end == P(last[i].gap_end));
+	}
+	uint64_t start = P(3), end = P(40);
+
+	assert_true(lx_page_runs_gap_at(&s, P(7), &start, &end));
+	assert_true(start == P(5) && end == P(10));
+	assert_false(lx_page_runs_gap_at(&s, P(10), &start, &end));
+	assert_false(lx_page_runs_gap_at(&s, P(30), &start, &end));
+	start = P(31);
+	end = P(33);
+	assert_true(lx_page_runs_gap_at(&s, P(31), &start, &end));
+	assert_true(start == P(31) && end == P(33));
+	assert_true(lx_page_runs_last_gap(NULL, &start, &end) &&
+		    lx_page_runs_gap_at(NULL, P(32), &start, &end));
+	assert_true(start == P(31) && end == P(33));
+	assert_int_equal(lx_page_runs_drop(&s, P(12), P(40)), 0);
+	assert_runs(&s, RUNS({ 1, 5 }, { 10, 12 }));
+}
+
 static void test_operations_at_random(void **state)
 {
 	(void)state;
@@ -198,6 +234,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_append),
 		cmocka_unit_test(test_operations),
+		cmocka_unit_test(test_gaps),
 		cmocka_unit_test(test_operations_at_random),
 		cmocka_unit_test(test_reads_what_criu_wrote),
 		cmocka_unit_test(test_refuses_damaged_lists),

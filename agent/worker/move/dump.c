@@ -296,6 +296,13 @@ void lx_dump_back(struct lx_dump *d)
 	wait_exit(d, 1);
 }
 
+bool lx_dump_is_held(const struct lx_dump *d)
+{
+	struct pollfd p = { .fd = d->pidfd, .events = POLLIN };
+
+	return d->pid > 0 && poll(&p, 1, 0) == 0;
+}
+
 void lx_dump_release(struct lx_dump *d)
 {
 	if (d->hooks >= 0)

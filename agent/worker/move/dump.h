@@ -40,6 +40,8 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, struct
 int lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg, struct lx_err *err);
 int lx_dump_kill(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
 void lx_dump_back(struct lx_dump *d);
+/* Is the guest in its hands, as lx_dump_go() has left it? Not so when CRIU was killed. */
+bool lx_dump_is_held(const struct lx_dump *d);
 void lx_dump_release(struct lx_dump *d);
 
 #endif

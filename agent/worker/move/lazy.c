@@ -54,16 +54,17 @@ bool lx_lazy_wanted(const struct lx_move *m)
 /* ------------------------------------------------------------------ the keeper */
 
 /* This program again, as lazy_keeper.c. */
-static void become_keeper(const struct lx_move *m, int sock)
+static void become_keeper(const struct lx_move *m, int crius, int workers)
 {
 	lx_autofree char *worker = lx_path_join(m->libexec, "lx-move-worker");
 	lx_autofree char *mark = lx_asprintf(LX_MOVE_MARK "=%s/hook", m->dir);
 	const char *argv[] = { LX_LAZY_KEEPER, m->dir, NULL };
 	char *env[] = { mark, NULL };
 
-	/* Clear of the number it is to have. */
-	if (worker && mark && (sock != LX_LAZY_KEEPER_FD || fcntl(sock, F_SETFD, 0) == 0) &&
-	    (sock == LX_LAZY_KEEPER_FD || dup2(sock, LX_LAZY_KEEPER_FD) >= 0))
+	/* Clear of the numbers they are to have. */
+	crius = fcntl(crius, F_DUPFD_CLOEXEC, LX_LAZY_WORKER_FD + 1);
+	workers = fcntl(workers, F_DUPFD_CLOEXEC, LX_LAZY_WORKER_FD + 1);
+	if (worker && mark && dup2(crius, LX_LAZY_KEEPER_FD) >= 0 && dup2(workers, LX_LAZY_WORKER_FD) >= 0)
 		execve(worker, (char *const *)(uintptr_t)argv, env);
 	_exit(127);
 }
@@ -95,17 +96,33 @@ int lx_lazy_start(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *
 		(void)unlink(path);
 	}
 	lx_autoclose int sock = listen_for_criu(m, err);
+	int pair[2];
 
 	if (sock < 0)
 		return sock;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return lx_err_errno(err, errno, "cannot start the keeper of the guest's memory");
+	lazy->keeper = pair[0];
 	lazy->pid = fork();
 	if (lazy->pid == 0)
-		become_keeper(m, sock);
+		become_keeper(m, sock, pair[1]);
+	close(pair[1]);
 	if (lazy->pid < 0) {
 		lazy->pid = 0;
 		return lx_err_errno(err, errno, "cannot start the keeper of the guest's memory");
 	}
 	return 0;
+}
+
+void lx_lazy_came(const struct lx_lazy *lazy, uint32_t pages_id, uint64_t start, uint64_t end)
+{
+	const struct lx_lazy_word word = {
+		.what = LX_LAZY_CAME, .pages_id = pages_id, .start = start, .end = end
+	};
+
+	while (lazy->keeper >= 0 && send(lazy->keeper, &word, sizeof(word), MSG_NOSIGNAL) < 0 &&
+	       errno == EINTR)
+		;
 }
 
 void lx_lazy_go(const struct lx_move *m, struct lx_lazy *lazy)
@@ -201,6 +218,9 @@ void lx_lazy_end(const struct lx_move *m, struct lx_lazy *lazy)
 	}
 	lazy->pid = 0;
 	let_go(lazy);
+	if (lazy->keeper >= 0)
+		close(lazy->keeper);
+	lazy->keeper = -1;
 }
 
 static pid_t read_pid(const struct lx_move *m)
@@ -213,13 +233,14 @@ static pid_t read_pid(const struct lx_move *m)
 
 int lx_lazy_resume(const struct lx_move *m, struct lx_err *err)
 {
-	char started[LX_JOB_PATH_MAX + 32], done[LX_JOB_PATH_MAX + 32];
+	char started[LX_JOB_PATH_MAX + 32], done[LX_JOB_PATH_MAX + 32], why[LX_JOB_PATH_MAX + 32];
 
 	path_in(m, LX_LAZY_PID, started);
 	path_in(m, LX_LAZY_DONE, done);
+	path_in(m, LX_LAZY_WHY, why);
 	while (lx_path_exists(started) && !lx_path_exists(done)) {
 		pid_t keeper = read_pid(m);
-		bool gone = keeper <= 0 || kill(keeper, 0) < 0;
+		bool gone = keeper <= 0 || kill(keeper, 0) < 0 || lx_path_exists(why);
 
 		/* The note is its last act. */
 		(void)poll(NULL, 0, LOOK_AGAIN_MS);

@@ -4,7 +4,8 @@
  * still. CRIU registers such memory with userfaultfd(2), and a keeper (lazy_keeper.c) gives each
  * page when it is first touched, and all others meanwhile.
  *
- * The source is not needed for any of this.
+ * The source is not needed for any of this, but with post-copy: then some pages come from it
+ * meanwhile, and the worker tells the keeper over a socket of theirs (struct lx_lazy_word).
  *
  *   lx_lazy_start    before the freeze: the keeper listens for CRIU's restore
  *   lx_lazy_go       the dump is complete: CRIU may make userfaultfds
@@ -14,7 +15,8 @@
  * A keeper that ends before its time must not leave a guest that finds zeros where its memory
  * was. Its descriptors are held here as well, so that the guest waits at such a page instead;
  * and a worker that takes over a move finds no LX_LAZY_DONE, the keeper's last act. Either way
- * the guest is ended.
+ * the guest is ended. A keeper whose worker has gone while memory was missing (post-copy) says
+ * LX_LAZY_WHY and stays, for the same reason, until it is ended after the guest.
  */
 #ifndef LX_WORKER_MOVE_LAZY_H
 #define LX_WORKER_MOVE_LAZY_H
@@ -37,17 +39,29 @@
  * LX_LAZY_KEEPER_FD. */
 #define LX_LAZY_KEEPER    "lx-memory-keeper"
 #define LX_LAZY_KEEPER_FD 3
+#define LX_LAZY_WORKER_FD 4
 int lx_lazy_keeper(int argc, char **argv);
+
+/* One packet of the worker's and the keeper's socket. */
+struct lx_lazy_word {
+	enum {
+		LX_LAZY_CAME,   /* by the worker: these pages of an image are there */
+		LX_LAZY_WANTED, /* by the keeper: somebody waits for the one at `start` */
+	} what;
+	uint32_t pages_id;
+	uint64_t start, end;
+};
 
 struct lx_lazy {
 	bool on;
-	pid_t pid; /* of the keeper, our child; 0: none */
+	pid_t pid;  /* of the keeper, our child; 0: none */
+	int keeper; /* socket to it; -1: none */
 	int fds[LX_LAZY_FDS_MAX];
 	unsigned n;     /* userfaultfds held */
 	int permission; /* lx_lazy_allow()'s, while CRIU needs it; -1 */
 };
 
-#define LX_LAZY_NONE ((struct lx_lazy){ .permission = -1 })
+#define LX_LAZY_NONE ((struct lx_lazy){ .keeper = -1, .permission = -1 })
 
 /*
  * CRIU has the guest's own processes make their userfaultfds, and these have no privilege on
@@ -71,6 +85,8 @@ int lx_lazy_restored(const struct lx_move *m, struct lx_lazy *lazy, struct lx_er
 int lx_lazy_wait(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
 /* True while it is on and the keeper has failed, with `err` set. */
 bool lx_lazy_failed(const struct lx_move *m, const struct lx_lazy *lazy, struct lx_err *err);
+/* Post-copy. The keeper may be gone: lx_lazy_failed() says so. */
+void lx_lazy_came(const struct lx_lazy *lazy, uint32_t pages_id, uint64_t start, uint64_t end);
 /* At any time: the keeper is ended, unless it has done its work. */
 void lx_lazy_end(const struct lx_move *m, struct lx_lazy *lazy);
 /* A dump with rounds of memory is in the directory: of a worker before this one. */

@@ -8,6 +8,10 @@
  * of a process that is a zombie the number is negative and nothing follows; and FINISHED when
  * all are restored. Until then only what is touched is put in place.
  *
+ * With post-copy the worker tells what has come of what was missing (lazy.h), and hears what is
+ * waited for. Without the worker the rest never comes: the keeper says so, and holds on to the guest,
+ * which waits where memory is missing, until somebody has ended both.
+ *
  * A descriptor is kept until the memory of all is in place, also of a process that has its own:
  * the worker holds it as well (lazy.h), and what the kernel tells by it must be read.
  */
@@ -31,12 +35,17 @@
 #include "migration/page_image.h"
 
 #define FINISHED 0x52535446
+#define SOCKETS  2
 
 struct keeper {
 	int images; /* directory of the memory's images, or -1: there are none */
 	int crius;  /* socket; -1: it has finished */
+	int worker; /* socket; -1: it is gone, or nothing is missing */
+	struct lx_late_pages *late;
+	const char *move; /* its directory */
+	bool lost;        /* what is missing never comes */
 	struct lx_lazy_memory *v;
-	struct pollfd *polls; /* of each, and of the socket behind them */
+	struct pollfd *polls; /* of each, and of the two sockets behind them */
 	size_t n, room;
 };
 
@@ -50,7 +59,7 @@ static int add(struct keeper *k, struct lx_lazy_memory m, struct lx_err *err)
 
 		if (v)
 			k->v = v;
-		struct pollfd *polls = realloc(k->polls, (room + 1) * sizeof(*polls));
+		struct pollfd *polls = realloc(k->polls, (room + SOCKETS) * sizeof(*polls));
 
 		if (polls)
 			k->polls = polls;
@@ -74,6 +83,9 @@ static void release(struct keeper *k)
 		close(k->images);
 	if (k->crius >= 0)
 		close(k->crius);
+	if (k->worker >= 0)
+		close(k->worker);
+	lx_late_pages_free(k->late);
 }
 
 /* ------------------------------------------------------------------ CRIU's restore */
@@ -100,10 +112,63 @@ static int hear_criu(struct keeper *k, struct lx_err *err)
 	struct lx_lazy_memory m;
 	int r = lx_lazy_memory_open(k->images, word, uffd, &m, err);
 
+	if (r == 0 && m.pages >= 0) {
+		r = lx_late_pages_read(k->images, word, &k->late, err);
+		m.late = lx_late_pages_of(k->late, m.pages_id);
+		if (r < 0)
+			lx_lazy_memory_release(&m);
+	}
 	return r < 0 ? r : add(k, m, err);
 }
 
+/* ------------------------------------------------------------------ the worker */
+
+static int came(struct keeper *k, const struct lx_lazy_word *w, struct lx_err *err)
+{
+	struct lx_late_pages *late = lx_late_pages_of(k->late, w->pages_id);
+	int r = 0;
+
+	if (!late)
+		return 0;
+	if (lx_page_runs_drop(&late->missing, w->start, w->end) < 0)
+		return lx_err_oom(err);
+	for (size_t i = 0; r == 0 && i < k->n; i++)
+		if (k->v[i].late == late)
+			r = lx_lazy_memory_came(&k->v[i], w->start, w->end, err);
+	return r;
+}
+
+static int hear_worker(struct keeper *k, struct lx_err *err)
+{
+	struct lx_lazy_word w;
+	ssize_t n = recv(k->worker, &w, sizeof(w), 0);
+
+	if (n == sizeof(w))
+		return w.what == LX_LAZY_CAME ? came(k, &w, err) : 0;
+	if (n < 0 && errno == EINTR)
+		return 0;
+	close(k->worker);
+	k->worker = -1;
+	return 0;
+}
+
+/* A wish: one that finds no room is not waited for. */
+static void want(const struct keeper *k, const struct lx_lazy_memory *m)
+{
+	const struct lx_lazy_word w = { .what = LX_LAZY_WANTED, .pages_id = m->pages_id, .start = m->wanted };
+
+	if (k->worker >= 0)
+		(void)send(k->worker, &w, sizeof(w), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* ------------------------------------------------------------------ the loop */
+
+static bool note(const char *move, const char *name, const char *text)
+{
+	lx_autofree char *path = lx_path_join(move, name);
+
+	return path && lx_write_file_atomic(path, text, strlen(text), 0600, NULL) == 0;
+}
 
 static int listen_to_all(struct keeper *k, int timeout)
 {
@@ -112,7 +177,8 @@ static int listen_to_all(struct keeper *k, int timeout)
 	for (size_t i = 0; i < n; i++)
 		k->polls[i] = (struct pollfd){ .fd = k->v[i].uffd, .events = POLLIN };
 	k->polls[n] = (struct pollfd){ .fd = k->crius, .events = POLLIN };
-	return poll(k->polls, n + 1, timeout);
+	k->polls[n + 1] = (struct pollfd){ .fd = k->worker, .events = POLLIN };
+	return poll(k->polls, n + SOCKETS, timeout);
 }
 
 static int serve_all(struct keeper *k, struct lx_err *err)
@@ -126,6 +192,8 @@ static int serve_all(struct keeper *k, struct lx_err *err)
 		if (!(k->polls[i].revents & POLLIN))
 			continue;
 		r = lx_lazy_memory_serve(&k->v[i], &child, err);
+		if (k->v[i].wanted)
+			want(k, &k->v[i]);
 		if (r == 1)
 			r = add(k, child, err);
 	}
@@ -142,30 +210,55 @@ static int step(struct keeper *k, struct lx_err *err)
 	return r;
 }
 
+static int hear_all(struct keeper *k, int timeout, struct lx_err *err)
+{
+	int n = listen_to_all(k, timeout), r = 0;
+
+	if (n < 0 && errno != EINTR)
+		return lx_err_errno(err, errno, "cannot listen to the guest's processes");
+	if (n <= 0)
+		return 0;
+	bool criu = k->polls[k->n].revents, worker = k->polls[k->n + 1].revents;
+
+	r = serve_all(k, err);
+	if (r == 0 && criu)
+		r = hear_criu(k, err);
+	if (r == 0 && worker)
+		r = hear_worker(k, err);
+	return r;
+}
+
+/* All that is here is in place. 1: there is nothing else to come. */
+static int wait_for_late(struct keeper *k)
+{
+	if (!lx_late_pages_any(k->late))
+		return 1;
+	if (k->worker < 0 && !k->lost)
+		k->lost =
+			note(k->move, LX_LAZY_WHY, "the source is gone, and not all memory had come from it");
+	return 0;
+}
+
 static int keep(struct keeper *k, struct lx_err *err)
 {
+	bool nothing = true; /* to do but to listen */
 	int r = 0;
 
 	while (r == 0) {
-		int n = listen_to_all(k, k->crius >= 0 ? -1 : 0);
-
-		if (n < 0 && errno != EINTR)
-			return lx_err_errno(err, errno, "cannot listen to the guest's processes");
-		bool heard = n > 0 && k->polls[k->n].revents;
-
-		if (n > 0)
-			r = serve_all(k, err);
-		if (r == 0 && heard)
-			r = hear_criu(k, err);
-		if (r == 0 && k->crius < 0)
-			r = step(k, err);
+		r = hear_all(k, nothing ? -1 : 0, err);
+		if (r < 0 || k->crius >= 0)
+			continue;
+		r = step(k, err);
+		nothing = r == 1;
+		if (nothing)
+			r = wait_for_late(k);
 	}
 	return r == 1 ? 0 : r;
 }
 
 /* ------------------------------------------------------------------ life */
 
-/* The socket is LX_LAZY_KEEPER_FD, as the worker has left it; nothing else of the worker's stays. */
+/* The sockets have their numbers, as the worker has left them; nothing else of the worker's stays. */
 static void cut_off(void)
 {
 	int null = open("/dev/null", O_RDWR);
@@ -173,20 +266,13 @@ static void cut_off(void)
 	(void)setpgid(0, 0);
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		dup2(null, fd);
-	syscall(SYS_close_range, LX_LAZY_KEEPER_FD + 1, ~0u, 0);
-}
-
-static bool note(const char *move, const char *name, const char *text)
-{
-	lx_autofree char *path = lx_path_join(move, name);
-
-	return path && lx_write_file_atomic(path, text, strlen(text), 0600, NULL) == 0;
+	syscall(SYS_close_range, LX_LAZY_WORKER_FD + 1, ~0u, 0);
 }
 
 static int keep_memory(const char *move, struct lx_err *err)
 {
 	lx_autofree char *images = lx_path_join(move, "images/" LX_PAGES_PARENT_DIR);
-	struct keeper k = { .images = -1, .crius = -1 };
+	struct keeper k = { .images = -1, .crius = -1, .worker = LX_LAZY_WORKER_FD, .move = move };
 	int r = images ? 0 : lx_err_oom(err);
 
 	if (r == 0) {
@@ -200,9 +286,9 @@ static int keep_memory(const char *move, struct lx_err *err)
 		k.images = open(images, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r == 0 && k.images < 0 && errno != ENOENT)
 		r = lx_err_errno(err, errno, "cannot open %s", images);
-	/* Room for the socket's place among those who are listened to. */
+	/* Room for the sockets' places among those who are listened to. */
 	if (r == 0) {
-		k.polls = calloc(1, sizeof(*k.polls));
+		k.polls = calloc(SOCKETS, sizeof(*k.polls));
 		r = k.polls ? keep(&k, err) : lx_err_oom(err);
 	}
 	release(&k);

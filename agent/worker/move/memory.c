@@ -17,6 +17,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "migration/hidden_pages.h"
+#include "migration/late_pages.h"
 #include "migration/page_image.h"
 #include "migration/proc_text.h"
 
@@ -30,6 +31,8 @@
 #define STATUS_MAX           8192u
 #define LIST_MAX             (256u << 20)
 #define LIST_PREFIX          "pagemap-"
+/* With post-copy: less than that is sent at once, for it is touched at once. */
+#define LATE_MIN (UINT64_C(1) << 20)
 
 /* ------------------------------------------------------------------ which processes */
 
@@ -148,7 +151,8 @@ static void watch_all(struct lx_memory *mem)
 
 /* ------------------------------------------------------------------ the plan */
 
-int lx_memory_plan(struct lx_move *m, const lx_spec *spec, struct lx_memory *ret, struct lx_err *err)
+int lx_memory_plan(struct lx_move *m, const lx_spec *spec, bool postcopy, struct lx_memory *ret,
+		   struct lx_err *err)
 {
 	uint64_t bytes = 0;
 	struct lx_map config;
@@ -161,7 +165,8 @@ int lx_memory_plan(struct lx_move *m, const lx_spec *spec, struct lx_memory *ret
 	if (r < 0)
 		return r;
 	ret->how = lx_memory_choice(lx_map_get(&config, "migration.memory"), bytes, ret->why);
-	ret->on = ret->how != LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	ret->after = postcopy && lx_memory_postcopy(ret->how, bytes, ret->why);
+	ret->on = ret->after || ret->how != LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
 	lx_map_release(&config);
 	return 0;
 }
@@ -173,6 +178,7 @@ void lx_memory_release(struct lx_memory *mem)
 		lx_page_runs_release(&mem->p[i].sent);
 		lx_page_runs_release(&mem->p[i].clean);
 		lx_page_runs_release(&mem->p[i].hidden);
+		lx_page_runs_release(&mem->p[i].late);
 	}
 	free(mem->p);
 	*mem = (struct lx_memory){ 0 };
@@ -242,6 +248,9 @@ int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err)
 	uint64_t before = UINT64_MAX, now = 0, bytes;
 	int r = 0;
 
+	/* All of it afterwards, then. */
+	if (mem->how == LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY)
+		return 0;
 	while (r == 0 && mem->rounds < ROUNDS_MAX) {
 		lx_move_progress(mem->m, "memory", mem->m->talk.sent, 0);
 		r = look_for(mem, WORTH_IT_PROCESS, &bytes, err);
@@ -329,11 +338,17 @@ static int send_lazy(struct lx_memory *mem, struct lx_memory_process *p, const s
 		     struct lx_err *err)
 {
 	struct lx_page_runs rest = { 0 };
-	int r = lx_page_runs_without(lazy, &p->clean, &rest) < 0 ? lx_err_oom(err)
-								 : send_part(mem, p, &rest, true, err);
+	int r = lx_page_runs_without(lazy, &p->clean, &rest) < 0 ? lx_err_oom(err) : 0;
 
+	if (r == 0 && mem->after && lx_page_runs_bytes(&rest) >= LATE_MIN) {
+		p->late = rest;
+		rest = (struct lx_page_runs){ 0 };
+		r = lx_memory_send_list(mem, p, LX_LATE_PREFIX, &p->late, err);
+	}
 	if (r == 0)
-		r = lx_memory_send_list(mem, p, lazy, err);
+		r = send_part(mem, p, &rest, true, err);
+	if (r == 0)
+		r = lx_memory_send_list(mem, p, LIST_PREFIX, lazy, err);
 	lx_page_runs_release(&rest);
 	return r;
 }

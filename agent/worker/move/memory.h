@@ -9,6 +9,8 @@
  *   -- CRIU dumps, without the memory itself --
  *   lx_memory_rest    one more round: that, and what was not watched; and CRIU's own lists of
  *                     pages, which from then on refer to what was sent
+ *   -- commit --
+ *   lx_memory_after   post-copy: what of that was left for now, where it is much
  *
  * A process's pages go into one file at the destination, at their addresses, each round over
  * what the one before has put there. CRIU takes it as an image of a dump before this one
@@ -32,22 +34,26 @@ struct lx_memory_process {
 	struct lx_page_runs sent;   /* by any round */
 	struct lx_page_runs clean;  /* of that, what is still so: lx_memory_stand() */
 	struct lx_page_runs hidden; /* of that, what CRIU is not shown */
+	struct lx_page_runs late;   /* post-copy: left for after the commit */
 };
 
 struct lx_memory {
 	struct lx_move *m;
-	bool on; /* memory is copied ahead */
-	Lxmgr__V1__MoveMemory how;
+	bool on;                        /* memory is copied ahead, or after */
+	bool after;                     /* post-copy */
+	Lxmgr__V1__MoveMemory how;      /* ahead */
 	char why[LX_MEMORY_REASON_MAX]; /* so */
 	struct lx_memory_process *p;
 	size_t n;
 	uint32_t rounds;
-	uint32_t files; /* frames that began one */
-	uint64_t bytes; /* of pages */
+	uint32_t files;      /* frames that began one */
+	uint64_t bytes;      /* of pages */
+	uint64_t late_bytes; /* of them, by lx_memory_after() */
 };
 
 /* As `spec` (migration.memory) wants it, and the kernel can. */
-int lx_memory_plan(struct lx_move *m, const lx_spec *spec, struct lx_memory *ret, struct lx_err *err);
+int lx_memory_plan(struct lx_move *m, const lx_spec *spec, bool postcopy, struct lx_memory *ret,
+		   struct lx_err *err);
 int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err);
 int lx_memory_stand(struct lx_memory *mem, struct lx_err *err);
 
@@ -55,6 +61,14 @@ int lx_memory_stand(struct lx_memory *mem, struct lx_err *err);
 bool lx_memory_is_list(const struct lx_memory *mem, const char *name);
 /* All of them, out of the directory of the dump. */
 int lx_memory_rest(struct lx_memory *mem, int dir, struct lx_err *err);
+
+/* Before that: CRIU's restore, too, touches some pages. */
+int lx_memory_wanted(struct lx_memory *mem, const Lxmgr__V1__MemoryWanted *w, struct lx_err *err);
+/*
+ * What is missing at the destination, and first what it asks for; the guest stands still here until
+ * it has all been sent. A failure is final: what runs there has lost memory.
+ */
+int lx_memory_after(struct lx_memory *mem, struct lx_err *err);
 
 void lx_memory_release(struct lx_memory *mem);
 

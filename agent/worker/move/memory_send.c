@@ -151,14 +151,41 @@ int lx_memory_send_pages(struct lx_memory *mem, struct lx_memory_process *p, con
 	return r;
 }
 
-int lx_memory_send_list(struct lx_memory *mem, const struct lx_memory_process *p,
+int lx_memory_send_list(struct lx_memory *mem, const struct lx_memory_process *p, const char *prefix,
 			const struct lx_page_runs *pages, struct lx_err *err)
 {
 	lx_autobuf struct lx_buf out = { 0 };
 	char name[32];
 
-	snprintf(name, sizeof(name), "pagemap-%d.img", (int)p->inside);
+	snprintf(name, sizeof(name), "%s%d.img", prefix, (int)p->inside);
 	int r = lx_page_image_sparse(p->pages_id, pages, &out, err);
 
 	return r < 0 ? r : lx_memory_send_file(mem, true, name, &out, err);
+}
+
+int lx_memory_send_late(struct lx_memory *mem, const struct lx_memory_process *p, uint64_t start,
+			uint64_t end, struct lx_err *err)
+{
+	static char buf[LX_MOVE_CHUNK];
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__MemoryPages pages = LXMGR__V1__MEMORY_PAGES__INIT;
+	lx_autoclose int fd = open_mem(p->pid);
+
+	for (uint64_t at = start; at < end;) {
+		ssize_t n = read_pages(p->pid, fd, at, buf + (at - start), end - at);
+
+		if (n <= 0)
+			return lx_err_set(err, LX_DATA_LOSS, "the memory of process %d cannot be read",
+					  (int)p->inside);
+		at += (uint64_t)n;
+	}
+	pages.pages_id = p->pages_id;
+	pages.start = start;
+	pages.data.data = (uint8_t *)buf;
+	pages.data.len = end - start;
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_MEMORY_PAGES;
+	frame.memory_pages = &pages;
+	mem->bytes += end - start;
+	mem->late_bytes += end - start;
+	return lx_talk_send(&mem->m->talk, &frame, err);
 }

@@ -11,9 +11,12 @@
  */
 int lx_memory_send_pages(struct lx_memory *mem, struct lx_memory_process *p, const struct lx_page_runs *pages,
 			 struct lx_page_runs *got, struct lx_err *err);
-/* Which of its pages count. */
-int lx_memory_send_list(struct lx_memory *mem, const struct lx_memory_process *p,
+/* Which of its pages count; `prefix` is of the list's name. */
+int lx_memory_send_list(struct lx_memory *mem, const struct lx_memory_process *p, const char *prefix,
 			const struct lx_page_runs *pages, struct lx_err *err);
+/* Pages that follow after the commit, at most LX_MOVE_CHUNK. All are there, or it fails. */
+int lx_memory_send_late(struct lx_memory *mem, const struct lx_memory_process *p, uint64_t start,
+			uint64_t end, struct lx_err *err);
 /* A file out of memory, of what is copied ahead or of the dump itself. */
 int lx_memory_send_file(struct lx_memory *mem, bool ahead, const char *name, const struct lx_buf *data,
 			struct lx_err *err);

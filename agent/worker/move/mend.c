@@ -76,13 +76,20 @@ int lx_move_mend(const struct lx_job *job, const struct lx_cgroups *cg, const lx
 /* A CRIU that has lost its worker takes back its dump by itself. */
 #define PATIENCE_MS 10000
 
-static int end_processes(const struct lx_job *job, lx_move_record **ret, struct lx_err *err)
+static int end_processes(const struct lx_job *job, const struct lx_cgroups *cg, lx_move_record **ret,
+			 struct lx_err *err)
 {
+	char payload[LX_JOB_PATH_MAX];
 	const char *operation = job->msg->mend->operation;
 	int r = lx_move_operation_check(operation, err);
 
 	if (r == 0)
 		r = lx_move_record_load(job->state_dir, operation, ret, err);
+	lx_cgroup_path(cg, cg->v2, job, "/payload", payload);
+	/* A destination's must stay as it is. */
+	if (r == 0 && (*ret)->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_SOURCE &&
+	    lx_criu_at_work(job->run_dir, operation))
+		lx_move_hold(payload, false);
 	if (r == 0)
 		lx_criu_end(job->run_dir, operation, PATIENCE_MS);
 	return r;
@@ -95,14 +102,13 @@ int lx_job_mend(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_e
 	lx_automoverecord lx_move_record *rec = NULL;
 	struct lx_cgroups cg;
 	struct lx_run run = { 0 };
-	int r = end_processes(job, &rec, err);
-
-	if (r < 0 || !rec || rec->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_DESTINATION)
-		return r;
-	r = lx_cgroups_find(&cg, err);
+	int r = lx_cgroups_find(&cg, err);
 
 	if (r == 0)
-		r = lx_run_find(job, &run, err);
+		r = end_processes(job, &cg, &rec, err);
+	if (r < 0 || !rec || rec->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_DESTINATION)
+		return r;
+	r = lx_run_find(job, &run, err);
 	if (r <= 0)
 		return r; /* it does not run: nothing to mend */
 	r = lx_spec_load(job, &spec, err);

@@ -9,6 +9,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/fs.h"
 #include "lib/str.h"
 #include "migration/dump_dir.h"
 #include "proto/pb.h"
@@ -67,6 +68,14 @@ void lx_move_release(struct lx_move *m)
 	lx_move_record_free(m->rec);
 	lx_pb_free(m->report);
 	free(m->libexec);
+}
+
+void lx_move_hold(const char *payload, bool still)
+{
+	char knob[LX_JOB_PATH_MAX + 32];
+
+	snprintf(knob, sizeof(knob), "%s/cgroup.freeze", payload);
+	(void)lx_write_knob(knob, still ? "1" : "0");
 }
 
 /* ------------------------------------------------------------------ phases */

@@ -49,6 +49,12 @@ int lx_move_report_phase(Lxmgr__V1__MoveReport *r, const char *name, int64_t ns)
 /* All processes of the guest, as numbers on this node. malloc'ed. */
 int lx_move_pids(const struct lx_move *m, pid_t **ret, size_t *ret_n, struct lx_err *err);
 
+/*
+ * While CRIU has the guest in its hands it stands still by ptrace alone: CRIU has thawed it to work on
+ * it. With `still` it also stands once CRIU is gone. CRIU cannot give back one that is held so.
+ */
+void lx_move_hold(const char *payload, bool still);
+
 /* The verbs of this worker. */
 int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);

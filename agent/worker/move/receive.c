@@ -32,7 +32,9 @@
 #include "migration/criu_kill.h"
 #include "migration/dump_dir.h"
 #include "migration/ghosts.h"
+#include "migration/late_pages.h"
 #include "migration/net.h"
+#include "migration/page_image.h"
 #include "proto/pb.h"
 
 #define LIVE      LXMGR__V1__MOVE_MODE__MOVE_MODE_LIVE
@@ -79,6 +81,15 @@ static int take_guest(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct
 	return lx_guest_keep(rx, err);
 }
 
+static int memory_ahead(struct lx_receive *rx, const Lxmgr__V1__MemoryAhead *ahead, struct lx_err *err)
+{
+	rx->lazy.on = lx_lazy_possible();
+	rx->late = ahead->after;
+	return rx->lazy.on || !ahead->after
+		       ? 0
+		       : lx_err_set(err, LX_FAILED_PRECONDITION, "this node cannot take memory by post-copy");
+}
+
 /* 1: all is here. */
 static int take(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_err *err)
 {
@@ -99,8 +110,7 @@ static int take(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_er
 	if (rx->mode == LIVE)
 		switch (frame->what_case) {
 		case LXMGR__V1__MOVE_FRAME__WHAT_MEMORY_AHEAD:
-			rx->lazy.on = lx_lazy_possible();
-			return 0;
+			return memory_ahead(rx, frame->memory_ahead, err);
 		case LXMGR__V1__MOVE_FRAME__WHAT_GUEST:
 			lx_move_phase(&rx->m, "until-frozen");
 			return take_guest(rx, frame, err);
@@ -136,6 +146,30 @@ static int take_all(struct lx_receive *rx, struct lx_err *err)
 
 /* ------------------------------------------------------------------ ready */
 
+static int take_word(struct lx_receive *rx, struct lx_err *err)
+{
+	int r = 0;
+
+	while (r == 0 && !rx->word) {
+		Lxmgr__V1__MoveFrame *frame = NULL;
+
+		r = lx_talk_recv(&rx->m.talk, &frame, err);
+		if (r < 0)
+			break;
+		if (frame->what_case == LXMGR__V1__MOVE_FRAME__WHAT_COMMIT) {
+			rx->word = lx_move_ptr(frame->commit);
+			frame->what_case = LXMGR__V1__MOVE_FRAME__WHAT__NOT_SET;
+		} else {
+			/* What CRIU's restore has waited for, or no longer does. */
+			r = lx_late_take(rx, frame, err);
+		}
+		lx_pb_free(frame);
+	}
+	/* The word comes from the source's agent when the source's is lost, and then nothing follows. */
+	rx->late = rx->late && rx->word && rx->word->memory_follows;
+	return r;
+}
+
 /* The source's word: 0 commit, negative: it gave up, or (-EINTR) our own restore did. */
 static int wait_word(struct lx_receive *rx, struct lx_err *err)
 {
@@ -148,15 +182,7 @@ static int wait_word(struct lx_receive *rx, struct lx_err *err)
 		lx_err_set(err, LX_ABORTED, "CRIU gave up the restored %s", rx->m.job->name);
 		return -EINTR;
 	}
-	Lxmgr__V1__MoveFrame *frame = NULL;
-	int r = lx_talk_expect(&rx->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_COMMIT, &frame, err);
-
-	if (r == 0) {
-		rx->word = lx_move_ptr(frame->commit);
-		frame->what_case = LXMGR__V1__MOVE_FRAME__WHAT__NOT_SET;
-	}
-	lx_pb_free(frame);
-	return r;
+	return take_word(rx, err);
 }
 
 static int ready(struct lx_receive *rx, struct lx_err *err)
@@ -215,6 +241,7 @@ static int receive(struct lx_receive *rx, struct lx_err *err)
 	welcome.version = LX_MOVE_VERSION;
 	welcome.memory_ahead = true;
 	welcome.v1_cgroups = true;
+	welcome.memory_after = lx_lazy_possible();
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_WELCOME;
 	frame.welcome = &welcome;
 	r = say(rx, &frame, err);
@@ -291,7 +318,14 @@ static int go_on(struct lx_receive *rx, struct lx_err *err)
 	lx_move_progress(&rx->m, "thawed", 0, 0);
 	if (r == 0)
 		lx_restore_settle(rx);
-	return r < 0 ? r : lx_lazy_resume(&rx->m, err);
+	if (r == 0)
+		r = lx_lazy_resume(&rx->m, err);
+	/* The guest first: it must not find zeros where its memory was. */
+	if (r < 0) {
+		(void)lx_instance_wipe(rx->m.job, &rx->m.cg, NULL);
+		lx_criu_end(rx->m.job->run_dir, rx->m.operation, 0);
+	}
+	return r;
 }
 
 /* A CRIU that was killed did not, and the next one would stumble over them. */
@@ -307,10 +341,27 @@ static int remove_ghosts(const struct lx_receive *rx, struct lx_err *err)
 			: lx_ghosts_remove(upper, root, hook, err);
 }
 
+/* Post-copy: without the source's word that it follows, what is missing is lost. */
+static int check_memory(const struct lx_receive *rx, struct lx_err *err)
+{
+	lx_autoclose int images =
+		openat(rx->dump_dir, LX_PAGES_PARENT_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	return images < 0 || rx->late || !lx_late_pages_listed(images)
+		       ? 0
+		       : lx_err_set(err, LX_DATA_LOSS,
+				    "the source is gone, and not all memory had come from it");
+}
+
 static int restore_again(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = open_dump(rx, true, err);
 
+	/* For what was restored before; the images are whole then. */
+	if (r == 0)
+		r = lx_late_take_all(rx, err);
+	if (r == 0)
+		r = check_memory(rx, err);
 	rx->lazy.on = lx_lazy_wanted(&rx->m);
 	if (rx->hooks >= 0)
 		close(rx->hooks);
@@ -329,7 +380,7 @@ static int restore_again(struct lx_receive *rx, struct lx_err *err)
 /* `again`: from the images; else what is held ready. */
 static int bring_back(struct lx_receive *rx, bool again, struct lx_err *err)
 {
-	int r = again ? restore_again(rx, err) : 0;
+	int r = again ? restore_again(rx, err) : check_memory(rx, err);
 
 	return r < 0 ? r : lx_restore_finish(rx, err);
 }
@@ -355,6 +406,7 @@ static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
 		return 0;
 	lx_error("a moved instance could not be restored and is booted from its files",
 		 "instance=%s error=\"%s\"", rx->m.job->name, why.msg);
+	snprintf(rx->booted, sizeof(rx->booted), "%s", why.msg);
 	lx_restore_undo(rx);
 	(void)remove_ghosts(rx, NULL);
 	return start_anew(rx, err);
@@ -368,6 +420,8 @@ static void say_done(struct lx_receive *rx)
 	done.n_phases = rx->m.report->n_phases;
 	done.phases = (Lxmgr__V1__MoveDone__PhasesEntry **)(void *)rx->m.report->phases;
 	done.thawed_ns = rx->thawed_ns;
+	done.exposed_ns = rx->exposed_ns;
+	done.booted = rx->booted;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DONE;
 	frame.done = &done;
 	(void)say(rx, &frame, NULL);
@@ -435,7 +489,7 @@ static int ready_no_more(struct lx_receive *rx, Lxmgr__V1__WorkerResult *result,
 
 	lx_restore_undo(rx);
 	lx_talk_fail(&rx->m.talk, why);
-	int r = lx_talk_expect(&rx->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_COMMIT, NULL, &err);
+	int r = take_word(rx, &err);
 
 	if (r == 0)
 		return finish(rx, true, result, why);

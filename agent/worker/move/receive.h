@@ -19,6 +19,7 @@ struct lx_receive {
 	int dump_dir, dump_file;       /* -1: none open */
 	uint32_t dump_files;
 	struct lx_lazy lazy;
+	bool late;                   /* post-copy: memory may be missing, and the source sends it */
 	Lxmgr__V1__MoveCommit *word; /* the source's, with what it has held; NULL: it came another way */
 
 	/* restore.c */
@@ -26,8 +27,10 @@ struct lx_receive {
 	struct lx_hook held;
 	struct lx_instance_job restore;
 	pid_t init;
-	uint64_t committed_ns; /* monotonic */
-	int64_t thawed_ns;     /* from then to the thaw */
+	uint64_t committed_ns;       /* monotonic */
+	int64_t thawed_ns;           /* from then to the thaw */
+	int64_t exposed_ns;          /* from then until all memory was here; post-copy */
+	char booted[LX_ERR_MSG_MAX]; /* why it was booted from its files; empty: it was not */
 };
 
 /* Ahead of the freeze: liblxc is called, and waits for CRIU. */
@@ -48,6 +51,16 @@ int lx_restore_fd(const struct lx_receive *rx);
 int lx_dump_take_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struct lx_err *err);
 int lx_dump_take_data(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struct lx_err *err);
 int lx_dump_take_end(struct lx_receive *rx, const Lxmgr__V1__DumpEnd *end, struct lx_err *err);
+
+/*
+ * Post-copy (receive_late.c). While rx->late: a frame that has come, the next one, what the keeper
+ * waits for, and all there will be, whether CRIU has restored the guest or not. Without the source the
+ * rest is lost: negative.
+ */
+int lx_late_take(struct lx_receive *rx, const Lxmgr__V1__MoveFrame *frame, struct lx_err *err);
+int lx_late_hear(struct lx_receive *rx, struct lx_err *err);
+int lx_late_want(struct lx_receive *rx, struct lx_err *err);
+int lx_late_take_all(struct lx_receive *rx, struct lx_err *err);
 
 /* What the guest was like, kept beside the images for a restore that has to be done again. */
 int lx_guest_keep(const struct lx_receive *rx, struct lx_err *err);

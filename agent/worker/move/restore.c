@@ -9,8 +9,7 @@
  *      post-setup-namespaces   cgroup knobs, limits
  *      post-restore            all is there, cards in no bridge: READY; waits for COMMIT
  *      -- commit -----------------------------------------------------------------
- *      network-unlock          host ends into their bridges
- *      post-resume             thawed; what came for it meanwhile
+ *      post-resume             host ends into their bridges, thawed; what came for it meanwhile
  */
 #include <errno.h>
 #include <poll.h>
@@ -93,20 +92,17 @@ static int on_knobs(struct lx_receive *rx, struct lx_err *err)
 	return r < 0 ? r : lx_instance_limits_apply(rx->m.job, &rx->m.cg, rx->spec, err);
 }
 
-static int on_unlock(struct lx_receive *rx, struct lx_err *err)
-{
-	return lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
-}
-
 static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 {
-	int r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
-
-	rx->thawed_ns = (int64_t)(lx_now_monotonic_ns() - rx->committed_ns);
 	/*
-	 * Not before: its kernel acknowledges them, which a restore from the same images, should this
-	 * one fail, would not know of. Now there is no way back to them.
+	 * Not before CRIU has done its part: what the guest's kernel has acknowledged, a restore from the
+	 * images, should this one fail, would not know of. Now there is no way back to them.
 	 */
+	int r = lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
+
+	if (r == 0)
+		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
+	rx->thawed_ns = (int64_t)(lx_now_monotonic_ns() - rx->committed_ns);
 	if (rx->word)
 		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, rx->word, NULL);
 	lx_move_progress(&rx->m, "thawed", 0, 0);
@@ -120,7 +116,7 @@ static const struct {
 	{ "pre-restore", "criu-start", NULL },
 	{ "setup-namespaces", "restore-namespaces", on_namespaces },
 	{ "post-setup-namespaces", "restore-network", on_knobs },
-	{ "network-unlock", "unlock", on_unlock },
+	{ "network-unlock", "unlock", NULL },
 	{ "post-resume", "resume", on_resumed },
 };
 
@@ -167,11 +163,13 @@ static int explain(struct lx_receive *rx, struct lx_err *err)
  */
 static int steps_until(struct lx_receive *rx, const char *action, struct lx_err *err)
 {
-	struct pollfd p[] = { { .fd = rx->hooks, .events = POLLIN },
-			      { .fd = rx->restore.sock, .events = POLLIN } };
 	int waited = 0;
 
 	for (;;) {
+		struct pollfd p[] = { { .fd = rx->hooks, .events = POLLIN },
+				      { .fd = rx->restore.sock, .events = POLLIN },
+				      { .fd = rx->late ? rx->m.talk.fd : -1, .events = POLLIN },
+				      { .fd = rx->late ? rx->lazy.keeper : -1, .events = POLLIN } };
 		int n = poll(p, LX_ARRAY_SIZE(p), LOOK_MS);
 
 		if (n < 0 && errno == EINTR)
@@ -194,8 +192,16 @@ static int steps_until(struct lx_receive *rx, const char *action, struct lx_err 
 				r = do_step(rx, err);
 			if (r < 0)
 				return r;
-		} else {
+		} else if (p[1].revents) {
 			return action ? explain(rx, err) : 0;
+		} else {
+			/* Who waits for it may be who CRIU waits for. */
+			int r = p[3].revents & POLLIN ? lx_late_want(rx, err) : 0;
+
+			if (r == 0 && p[2].revents)
+				r = lx_late_hear(rx, err);
+			if (r < 0)
+				return r;
 		}
 	}
 }
@@ -325,6 +331,8 @@ int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
 	lx_move_phase(&rx->m, "monitor");
 	if (r == 0)
 		lx_restore_settle(rx);
+	if (r == 0)
+		r = lx_late_take_all(rx, err);
 	if (r == 0 && rx->lazy.on) {
 		r = lx_lazy_wait(&rx->m, &rx->lazy, err);
 		lx_move_phase(&rx->m, "memory-in-place");

@@ -124,6 +124,7 @@ static int commit(struct lx_send *s, struct lx_err *err)
 	if (r == 0) {
 		s->committed = true;
 		(void)lx_traffic_take(&s->traffic, word, NULL);
+		word->memory_follows = s->memory.after;
 		frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_COMMIT;
 		frame.commit = word;
 		/* It asks when it does not hear this. */
@@ -140,15 +141,41 @@ static void take_phases(struct lx_send *s, const Lxmgr__V1__MoveDone *done)
 		(void)lx_move_report_phase(s->m.report, done->phases[i]->key, done->phases[i]->value);
 }
 
+int lx_send_expect(struct lx_send *s, Lxmgr__V1__MoveFrame__WhatCase what, Lxmgr__V1__MoveFrame **ret,
+		   struct lx_err *err)
+{
+	for (;;) {
+		Lxmgr__V1__MoveFrame *frame = NULL;
+		int r = lx_talk_recv(&s->m.talk, &frame, err);
+
+		if (r < 0)
+			return r;
+		if (frame->what_case == what) {
+			*ret = frame;
+			return 0;
+		}
+		r = frame->what_case == LXMGR__V1__MOVE_FRAME__WHAT_MEMORY_WANTED
+			    ? lx_memory_wanted(&s->memory, frame->memory_wanted, err)
+			    : lx_err_set(err, LX_INVALID_ARGUMENT, "frame %d does not belong here",
+					 (int)frame->what_case);
+		lx_pb_free(frame);
+		if (r < 0)
+			return r;
+	}
+}
+
 /* It runs, or lies, at the other node from now on. Not hearing so is for the agent to ask about. */
 static int wait_done(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame *frame = NULL;
-	int r = lx_talk_expect(&s->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_DONE, &frame, err);
+	int r = lx_send_expect(s, LXMGR__V1__MOVE_FRAME__WHAT_DONE, &frame, err);
 
 	if (r < 0)
 		return r;
 	take_phases(s, frame->done);
+	s->m.report->exposed_ns = frame->done->exposed_ns;
+	if (lx_pb_set(&s->m.report->booted, frame->done->booted) < 0)
+		r = lx_err_oom(err);
 	lx_move_phase(&s->m, "done");
 	if (s->frozen_ns) {
 		uint64_t committed = s->committed_ns - s->frozen_ns;
@@ -156,7 +183,7 @@ static int wait_done(struct lx_send *s, struct lx_err *err)
 		s->m.report->downtime_ns = (int64_t)committed + frame->done->thawed_ns;
 	}
 	lx_pb_free(frame);
-	return 0;
+	return r;
 }
 
 /* ------------------------------------------------------------------ the verb */
@@ -202,6 +229,7 @@ static int wait_welcome(struct lx_send *s, struct lx_err *err)
 
 	if (r == 0) {
 		s->other.memory_ahead = frame->welcome->memory_ahead;
+		s->other.memory_after = frame->welcome->memory_after;
 		s->other.v1_cgroups = frame->welcome->v1_cgroups;
 	}
 	lx_pb_free(frame);
@@ -278,8 +306,10 @@ int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_e
 	}
 	s.committed_ns = lx_now_monotonic_ns();
 	/* Nothing of it runs here any more; its files stay until the other node has said "done". */
-	if (s.mode == LIVE)
+	if (s.mode == LIVE) {
+		lx_send_live_after(&s);
 		lx_send_live_end(&s);
+	}
 	r = wait_done(&s, err);
 	if (r == 0) {
 		s.m.report->total_ns = (int64_t)(lx_now_monotonic_ns() - began);

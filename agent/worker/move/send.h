@@ -22,12 +22,13 @@ struct lx_send {
 	/* send_live.c */
 	struct lx_dump dump;
 	struct {
-		bool memory_ahead, v1_cgroups; /* MoveWelcome */
-	} other;                               /* what the destination can do */
+		bool memory_ahead, memory_after, v1_cgroups; /* MoveWelcome */
+	} other;                                             /* what the destination can do */
 	struct lx_memory memory;
 	struct lx_traffic traffic; /* for the guest, while it stands */
 	bool dir;                  /* the directory in memory is there */
 	bool frozen;               /* by us: frozen, or cut off, or about to be */
+	bool held;                 /* lx_move_hold() */
 	bool committed;
 	uint64_t dump_bytes;
 	uint32_t dump_files;
@@ -35,6 +36,12 @@ struct lx_send {
 	uint64_t frozen_ns, committed_ns; /* monotonic; 0: not */
 };
 
+/*
+ * The next frame of that kind; what the destination waits for of memory that is left for after the
+ * commit is sent meanwhile (memory.h).
+ */
+int lx_send_expect(struct lx_send *s, Lxmgr__V1__MoveFrame__WhatCase what, Lxmgr__V1__MoveFrame **ret,
+		   struct lx_err *err);
 /* One pass over the instance's own files. */
 int lx_send_files(struct lx_send *s, bool last, struct lx_err *err);
 
@@ -44,7 +51,9 @@ int lx_send_live_plan(struct lx_send *s, struct lx_err *err);
 int lx_send_live(struct lx_send *s, struct lx_err *err);
 /* Before COMMIT: the guest runs on. */
 void lx_send_live_back(struct lx_send *s);
-/* After it: nothing of the guest runs here. */
+/* After it, with post-copy: what is left of its memory. */
+void lx_send_live_after(struct lx_send *s);
+/* Then nothing of the guest runs here. */
 void lx_send_live_end(struct lx_send *s);
 
 #endif

@@ -255,6 +255,21 @@ static int freeze(struct lx_send *s, struct lx_err *err)
 	return r;
 }
 
+/* Memory is read after the dump: it must not change from then on, whatever becomes of CRIU. */
+static int hold(struct lx_send *s, struct lx_err *err)
+{
+	lx_move_hold(s->m.payload, true);
+	s->held = true;
+	return lx_dump_is_held(&s->dump) ? 0 : lx_err_set(err, LX_ABORTED, "CRIU's dump has ended too early");
+}
+
+static void let_go(struct lx_send *s)
+{
+	if (s->held && lx_dump_is_held(&s->dump))
+		lx_move_hold(s->m.payload, false);
+	s->held = false;
+}
+
 static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
 {
 	uint64_t ahead = s->memory.bytes;
@@ -268,6 +283,8 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 	if (r == 0)
 		r = lx_dump_go(&s->m, &s->dump, send_ahead, s, err);
 	lx_move_phase(&s->m, "dump");
+	if (r == 0)
+		r = hold(s, err);
 	if (r == 0)
 		r = look_at_processes(s, err);
 	if (r == 0)
@@ -289,8 +306,9 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 int lx_send_live_plan(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
-	Lxmgr__V1__MemoryAhead nothing = LXMGR__V1__MEMORY_AHEAD__INIT;
-	int r = lx_memory_plan(&s->m, s->spec, &s->memory, err);
+	Lxmgr__V1__MemoryAhead ahead = LXMGR__V1__MEMORY_AHEAD__INIT;
+	bool postcopy = s->m.job->msg->send->postcopy;
+	int r = lx_memory_plan(&s->m, s->spec, postcopy && s->other.memory_after, &s->memory, err);
 
 	/* An older version takes the dump alone. */
 	if (!s->other.memory_ahead && s->memory.on) {
@@ -300,8 +318,18 @@ int lx_send_live_plan(struct lx_send *s, struct lx_err *err)
 	if (r < 0 || !s->memory.on)
 		return r;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_MEMORY_AHEAD;
-	frame.memory_ahead = &nothing;
+	ahead.after = s->memory.after;
+	frame.memory_ahead = &ahead;
 	return lx_talk_send(&s->m.talk, &frame, err);
+}
+
+static int wait_ready(struct lx_send *s, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame *frame = NULL;
+	int r = lx_send_expect(s, LXMGR__V1__MOVE_FRAME__WHAT_READY, &frame, err);
+
+	lx_pb_free(frame);
+	return r;
 }
 
 int lx_send_live(struct lx_send *s, struct lx_err *err)
@@ -311,8 +339,9 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
 	s->dir = r == 0;
-	s->m.report->memory =
-		s->memory.on ? s->memory.how : LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	s->m.report->memory = s->memory.after ? LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_POST_COPY
+			      : s->memory.on  ? s->memory.how
+					      : LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
 	if (r == 0 && lx_pb_set(&s->m.report->memory_reason, s->memory.why) < 0)
 		r = lx_err_oom(err);
 	if (r == 0)
@@ -335,7 +364,7 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 		r = standing(s, guest, err);
 	lx_pb_free(guest);
 	if (r == 0)
-		r = lx_talk_expect(&s->m.talk, LXMGR__V1__MOVE_FRAME__WHAT_READY, NULL, err);
+		r = wait_ready(s, err);
 	lx_move_phase(&s->m, "ready");
 	return r;
 }
@@ -358,6 +387,7 @@ void lx_send_live_back(struct lx_send *s)
 {
 	struct lx_err err = LX_ERR_INIT;
 
+	let_go(s);
 	lx_dump_back(&s->dump);
 	if (s->frozen && lx_move_mend(s->m.job, &s->m.cg, s->spec, &s->run, &err) < 0)
 		lx_error("a source does not come back by itself", "instance=%s error=\"%s\"", s->m.job->name,
@@ -368,11 +398,28 @@ void lx_send_live_back(struct lx_send *s)
 		lx_dump_dir_remove(s->m.job->run_dir, s->m.operation);
 }
 
+void lx_send_live_after(struct lx_send *s)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	if (!s->memory.after)
+		return;
+	lx_move_progress(&s->m, "memory after", 0, 0);
+	if (lx_memory_after(&s->memory, &err) < 0)
+		lx_error("memory of a moved instance does not reach it any more", "instance=%s error=\"%s\"",
+			 s->m.job->name, err.msg);
+	s->m.report->memory_after_bytes = s->memory.late_bytes;
+	s->m.report->memory_bytes += s->memory.late_bytes;
+	s->m.report->bytes_raw += s->memory.late_bytes;
+	lx_move_phase(&s->m, "memory-after");
+}
+
 void lx_send_live_end(struct lx_send *s)
 {
 	struct lx_err err = LX_ERR_INIT;
 
 	(void)lx_net_silence(s->spec->n_nics, s->spec->nics, NULL);
+	let_go(s);
 	(void)lx_dump_kill(&s->m, &s->dump, NULL);
 	if (lx_instance_wipe(s->m.job, &s->m.cg, &err) < 0)
 		lx_warn("a source is not gone at once", "instance=%s error=\"%s\"", s->m.job->name, err.msg);
