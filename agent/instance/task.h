@@ -49,7 +49,7 @@ struct lx_task {
 
 	/* What was asked for. */
 	bool force;
-	bool start; /* create: boot it as well */
+	bool start;    /* create: boot it as well */
 	bool postcopy; /* send */
 	uint32_t timeout_seconds;
 	Lxmgr__V1__InstanceSpec *spec; /* create, update: the new one */

@@ -11,6 +11,7 @@
 #include "lib/log.h"
 #include "lib/sm.h"
 #include "lib/str.h"
+#include "proto/pb.h"
 
 #define ASK_AGAIN_MS 500u
 #define ANSWER_MS    5000u
@@ -74,6 +75,10 @@ static void on_answer(const ProtobufCMessage *resp, const struct lx_err *err, vo
 		return;
 	}
 	unsigned state = outcome->state;
+
+	/* The source's own report does not know. */
+	if (*outcome->booted && m->rec->report)
+		lx_pb_set(&m->rec->report->booted, outcome->booted);
 	void (*cb)(struct lx_agent_move *, unsigned) = q->cb;
 
 	lx_move_ask_stop(m);
@@ -143,5 +148,7 @@ void lx_move_outcome_call(struct lx_call *call, const ProtobufCMessage *msg, voi
 		return;
 	}
 	outcome.state = m->rec->state;
+	if (m->rec->report)
+		outcome.booted = m->rec->report->booted;
 	lx_call_reply(call, &outcome.base);
 }

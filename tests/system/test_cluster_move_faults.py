@@ -200,7 +200,8 @@ def test_struck_while_memory_follows(two, what):
                 guest.check_passenger()
                 assert not op.move.booted, where
             else:
-                assert struck and moved, f"{where}: it was booted for no reason"
+                # A source agent that was away may hear too late to report.
+                assert struck and moved and (op.move.booted or what == "source agent"), f"{where}: it was booted for no reason, or none is said"
                 guest.board(FOLLOWS)
             wait_for(not_allowed_any_more, 10, 0.1, f"{where}: userfaultfd is not for everybody")
             moving.wait_clean(two, but=["m1"])

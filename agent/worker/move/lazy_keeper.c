@@ -149,7 +149,8 @@ static int hear_worker(struct keeper *k, struct lx_err *err)
 		return 0;
 	close(k->worker);
 	k->worker = -1;
-	return 0;
+	/* Then CRIU's restore is of no use, and must not wait here for what never comes. */
+	return k->crius < 0 ? 0 : lx_err_set(err, LX_ABORTED, "the worker has gone before all was restored");
 }
 
 /* A wish: one that finds no room is not waited for. */

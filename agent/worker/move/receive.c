@@ -439,6 +439,11 @@ static int finish(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *re
 	if (run_it(rx, again, &why) < 0)
 		lx_error("a moved instance does not start", "instance=%s error=\"%s\"", rx->m.job->name,
 			 why.msg);
+	/* For a source that does not hear say_done(). */
+	if (*rx->booted && rx->m.rec->state != DONE && lx_pb_set(&rx->m.report->booted, rx->booted) == 0) {
+		lx_pb_free(rx->m.rec->report);
+		rx->m.rec->report = LX_PB_DUP(Lxmgr__V1__MoveReport, rx->m.report);
+	}
 	if (rx->m.rec->state != DONE)
 		r = lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, DONE, err);
 	if (r < 0)
