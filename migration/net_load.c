@@ -408,6 +408,13 @@ static int load_routes(const struct load *l, struct lx_err *err)
 	return r;
 }
 
+/* Who is not known there will be asked for, as ever: none of them is a reason to fail. */
+static void load_learned(const struct load *l)
+{
+	for (size_t i = 0; i < l->net->n_learned && i < LX_NET_MESSAGES_MAX; i++)
+		(void)load_message(l, &l->net->learned[i], RTM_NEWNEIGH, NULL);
+}
+
 /* ------------------------------------------------------------------ what the header promises */
 
 static int load(const struct load *l, struct lx_err *err)
@@ -429,6 +436,8 @@ static int load(const struct load *l, struct lx_err *err)
 		r = restore_addr_gen_modes(l, err);
 	if (r == 0 && !lx_str_empty(net->nftables))
 		r = lx_net_nft_load(l->netns, net->nftables, err);
+	if (r == 0)
+		load_learned(l);
 	return r;
 }
 

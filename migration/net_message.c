@@ -87,6 +87,17 @@ bool lx_net_message_wanted(struct nlmsghdr *h)
 	}
 }
 
+bool lx_net_message_learned(struct nlmsghdr *h)
+{
+	if (h->nlmsg_type != RTM_NEWNEIGH || !nlmsg_valid_hdr(h, (int)sizeof(struct ndmsg)) ||
+	    h->nlmsg_len > LX_NET_MESSAGE_MAX)
+		return false;
+	const struct ndmsg *m = nlmsg_data(h);
+
+	return (m->ndm_family == AF_INET || m->ndm_family == AF_INET6) && !(m->ndm_flags & NTF_PROXY) &&
+	       (m->ndm_state & (NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE)) && find(h, NDA_LLADDR, 1);
+}
+
 unsigned lx_net_message_rank(struct nlmsghdr *h)
 {
 	if (h->nlmsg_type == RTM_NEWROUTE)
@@ -217,10 +228,13 @@ static int put_rule(struct nl_msg *out, struct nlmsghdr *h)
 
 static int put_neighbour(struct nl_msg *out, struct nlmsghdr *h)
 {
+	struct ndmsg m = *(struct ndmsg *)nlmsg_data(h);
 	struct nlattr *a;
 	int left;
 
-	if (nlmsg_append(out, nlmsg_data(h), sizeof(struct ndmsg), NLMSG_ALIGNTO) < 0)
+	if (!(m.ndm_state & NUD_PERMANENT))
+		m.ndm_state = NUD_STALE;
+	if (nlmsg_append(out, &m, sizeof(m), NLMSG_ALIGNTO) < 0)
 		return -ENOMEM;
 	nlmsg_for_each_attr(a, h, sizeof(struct ndmsg), left)
 	{
@@ -251,7 +265,7 @@ int lx_net_message_request(const ProtobufCBinaryData *data, int type, struct nl_
 	int r;
 
 	if (data->len < sizeof(*h) || data->len > LX_NET_MESSAGE_MAX || h->nlmsg_len != data->len ||
-	    h->nlmsg_type != type || !lx_net_message_wanted(h))
+	    h->nlmsg_type != type || !(lx_net_message_wanted(h) || lx_net_message_learned(h)))
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "a network message of the guest is malformed");
 	/* Room for a little more than there was: flags, a lifetime. */
 	out = nlmsg_alloc_size(data->len + 64);

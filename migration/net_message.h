@@ -22,12 +22,14 @@
  * routes of the local table that the kernel made, no learned neighbours, nothing malformed.
  */
 bool lx_net_message_wanted(struct nlmsghdr *h);
+/* A neighbour that was learned, and answered when last asked. */
+bool lx_net_message_learned(struct nlmsghdr *h);
 /* Routes through gateways (1) come after those that lead to the gateways (0). */
 unsigned lx_net_message_rank(struct nlmsghdr *h);
 
 /*
- * The request that makes it anew; *ret is freed by nlmsg_free(). INVALID_ARGUMENT for what
- * is no message of type `type`.
+ * The request that makes it anew; *ret is freed by nlmsg_free(). A learned neighbour is one that
+ * has to be confirmed when it is used. INVALID_ARGUMENT for what is no message of type `type`.
  */
 int lx_net_message_request(const ProtobufCBinaryData *data, int type, struct nl_msg **ret,
 			   struct lx_err *err);

@@ -57,6 +57,7 @@ struct list {
 	size_t *n;
 	ProtobufCBinaryData **items;
 	unsigned rank;
+	bool (*wanted)(struct nlmsghdr *h);
 };
 
 static int save_message(void *arg, struct nlmsghdr *h, struct lx_err *err)
@@ -65,7 +66,7 @@ static int save_message(void *arg, struct nlmsghdr *h, struct lx_err *err)
 	ProtobufCBinaryData *more;
 	uint8_t *copy;
 
-	if (!lx_net_message_wanted(h) || lx_net_message_rank(h) != l->rank)
+	if (!l->wanted(h) || lx_net_message_rank(h) != l->rank)
 		return 0;
 	if (*l->n >= LX_NET_MESSAGES_MAX)
 		return lx_err_set(err, LX_RESOURCE_EXHAUSTED, "there are more than %u of one kind: %s",
@@ -94,10 +95,18 @@ static int save_messages(struct nl_sock *sock, int type, int family, size_t *n, 
 		struct ndmsg neighbour;
 		struct rtgenmsg any; /* all of them begin with the family */
 	} head = { 0 };
-	struct list l = { .n = n, .items = items, .rank = rank };
+	struct list l = { .n = n, .items = items, .rank = rank, .wanted = lx_net_message_wanted };
 
 	head.any.rtgen_family = (unsigned char)family;
 	return lx_netlink_dump(sock, type, &head, sizeof(head), save_message, &l, err);
+}
+
+static int save_learned(struct nl_sock *sock, Lxmgr__V1__GuestNetwork *out, struct lx_err *err)
+{
+	const struct ndmsg head = { .ndm_family = AF_UNSPEC };
+	struct list l = { .n = &out->n_learned, .items = &out->learned, .wanted = lx_net_message_learned };
+
+	return lx_netlink_dump(sock, RTM_GETNEIGH, &head, sizeof(head), save_message, &l, err);
 }
 
 static uint32_t link_of(const ProtobufCBinaryData *address)
@@ -139,7 +148,7 @@ static int save_all_messages(struct nl_sock *sock, Lxmgr__V1__GuestNetwork *out,
 	}
 	for (size_t f = 0; r == 0 && f < LX_ARRAY_SIZE(families); f++)
 		r = save_messages(sock, RTM_GETNEIGH, families[f], &out->n_routes, &out->routes, 0, err);
-	return r;
+	return r < 0 ? r : save_learned(sock, out, err);
 }
 
 /* ------------------------------------------------------------------ what the header promises */

@@ -130,6 +130,7 @@ ip rule add fwmark 7 lookup 101
 ip -6 rule add to fd99::/64 table 102
 ip neigh add 10.9.0.33 lladdr 02:00:00:00:00:33 dev eth0 nud permanent
 ip neigh add fd42::33 lladdr 02:00:00:00:00:33 dev eth0 nud permanent
+ip neigh add 10.9.0.34 lladdr 02:00:00:00:00:34 dev eth0 nud stale
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.eth1.accept_ra=0 net.ipv4.conf.eth0.rp_filter=2
 sysctl -qw net.core.somaxconn=99 net.ipv6.conf.all.forwarding=1 net.ipv4.ip_unprivileged_port_start=80
 """
@@ -157,7 +158,7 @@ def snapshot(guest):
         "links": guest.json("-d link"), "addresses": guest.json("addr"),
         "routes": routes(guest, ""), "routes6": routes(guest, "-6 "),
         "rules": guest.json("rule"), "rules6": guest.json("-6 rule"),
-        "neighbours": guest.json("neigh show nud permanent"), "filter": guest("nft list ruleset"),
+        "neighbours": guest.json("neigh show nud permanent"), "learned": guest.json("neigh show to 10.9.0.34"), "filter": guest("nft list ruleset"),
         "sysctls": {k: v for k, v in knobs.items() if "conntrack_count" not in k},
     }
 

@@ -117,15 +117,28 @@ static void the_first_rule_has_its_priority_said(void **state)
 	assert_int_equal(nla_get_u32(nlmsg_find_attr(nlmsg_hdr(out), sizeof(m), FRA_PRIORITY)), 0);
 }
 
-static void only_permanent_neighbours(void **state)
+static void learned_neighbours_are_not_permanent_ones(void **state)
 {
+	static const uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
 	struct ndmsg m = { .ndm_family = AF_INET, .ndm_state = NUD_REACHABLE };
-	lx_automsg struct nl_msg *learned = message(RTM_NEWNEIGH, &m, sizeof(m)), *set = NULL;
+	lx_automsg struct nl_msg *learned = message(RTM_NEWNEIGH, &m, sizeof(m)), *set = NULL, *out = NULL;
 
 	assert_false(lx_net_message_wanted(nlmsg_hdr(learned)));
+	assert_false(lx_net_message_learned(nlmsg_hdr(learned)));
+	nla_put(learned, NDA_LLADDR, sizeof(mac), mac);
+	assert_true(lx_net_message_learned(nlmsg_hdr(learned)));
+	out = request(learned, RTM_NEWNEIGH);
+	assert_int_equal(((struct ndmsg *)nlmsg_data(nlmsg_hdr(out)))->ndm_state, NUD_STALE);
 	m.ndm_state = NUD_PERMANENT;
 	set = message(RTM_NEWNEIGH, &m, sizeof(m));
 	assert_true(lx_net_message_wanted(nlmsg_hdr(set)));
+	nla_put(set, NDA_LLADDR, sizeof(mac), mac);
+	assert_false(lx_net_message_learned(nlmsg_hdr(set)));
+	for (unsigned state_ = NUD_INCOMPLETE; state_ < NUD_PERMANENT; state_ <<= 1) {
+		((struct ndmsg *)nlmsg_data(nlmsg_hdr(set)))->ndm_state = (uint16_t)state_;
+		assert_int_equal(lx_net_message_learned(nlmsg_hdr(set)),
+				 state_ != NUD_INCOMPLETE && state_ != NUD_FAILED && state_ != NUD_NOARP);
+	}
 }
 
 static void malformed_messages(void **state)
@@ -241,7 +254,7 @@ int main(void)
 		cmocka_unit_test(routes_that_come_by_themselves),
 		cmocka_unit_test(a_route_keeps_its_age_and_loses_its_states),
 		cmocka_unit_test(the_first_rule_has_its_priority_said),
-		cmocka_unit_test(only_permanent_neighbours),
+		cmocka_unit_test(learned_neighbours_are_not_permanent_ones),
 		cmocka_unit_test(malformed_messages),
 		cmocka_unit_test(turns_of_knobs),
 		cmocka_unit_test(knobs_elsewhere_are_refused),
