@@ -139,7 +139,8 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 	return lx_err_oom(err);
 }
 
-int lx_criu_restore_options(const char *cgroup, bool lazy, struct lx_buf *out, struct lx_err *err)
+int lx_criu_restore_options(const char *cgroup, const char *yard, bool lazy, struct lx_buf *out,
+			    struct lx_err *err)
 {
 	/* liblxc names the v2 hierarchy by a controller that is not there: this is for all it has not named.
 	 */
@@ -151,6 +152,8 @@ int lx_criu_restore_options(const char *cgroup, bool lazy, struct lx_buf *out, s
 	 * of the last controller's name.
 	 */
 	if (lx_buf_puts(out, "--manage-cgroups=soft\n") < 0)
+		return lx_err_oom(err);
+	if (yard && lx_buf_printf(out, "--cgroup-yard\n%s\n", yard) < 0)
 		return lx_err_oom(err);
 	if (lazy && lx_buf_puts(out, "--lazy-pages\n") < 0)
 		return lx_err_oom(err);

@@ -73,9 +73,11 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 /*
  * What a restore is told beyond liblxc's own options, separated by newlines. `cgroup`: the
  * payload's on this node; it may have had another one. `lazy`: what the dump says may be, is left
- * to CRIU's daemon, which listens in the directory of the images.
+ * to CRIU's daemon, which listens in the directory of the images. `yard`: as lx_criu_dump.v2_only, or
+ * NULL; for what was dumped so.
  */
-int lx_criu_restore_options(const char *cgroup, bool lazy, struct lx_buf *out, struct lx_err *err);
+int lx_criu_restore_options(const char *cgroup, const char *yard, bool lazy, struct lx_buf *out,
+			    struct lx_err *err);
 void lx_criu_args_release(struct lx_criu_args *args);
 
 /*

@@ -169,6 +169,15 @@ int lx_cgroup_adopt(const struct lx_cgroups *cg, const struct lx_job *job, pid_t
 	return 0;
 }
 
+void lx_cgroup_hurry(const struct lx_cgroups *cg, const struct lx_job *job, pid_t monitor)
+{
+	char path[LX_JOB_PATH_MAX], number[16];
+
+	snprintf(number, sizeof(number), "%d", (int)monitor);
+	lx_cgroup_path(cg, cg->v2, job, "/monitor/cgroup.procs", path);
+	(void)lx_write_knob(path, number);
+}
+
 /* ------------------------------------------------------------------ our own */
 
 int lx_cgroup_remember(struct lx_buf *home, struct lx_err *err)

@@ -41,6 +41,12 @@ int lx_cgroup_write(const struct lx_cgroups *cg, const struct lx_job *job, const
 
 /* Puts a process into the payload's group of each v1 hierarchy. */
 int lx_cgroup_adopt(const struct lx_cgroups *cg, const struct lx_job *job, pid_t pid, struct lx_err *err);
+/*
+ * Processes will be put into groups in a moment. The first one in a while waits for all processors to
+ * have gone through the scheduler (cgroup_threadgroup_rwsem, an RCU grace period: 5 to 30 ms), who comes
+ * soon after it does not. So `monitor` is put where it is, while there is something else to wait for.
+ */
+void lx_cgroup_hurry(const struct lx_cgroups *cg, const struct lx_job *job, pid_t monitor);
 
 /*
  * liblxc puts whoever calls its start function into the monitor's groups. These remember where

@@ -99,17 +99,6 @@ static int spawn(struct lx_move *m, const struct lx_criu_args *args, bool lazy, 
 	return d->pidfd < 0 ? lx_err_errno(err, errno, "cannot watch CRIU") : 0;
 }
 
-/* Where CRIU finds the v2 hierarchy. */
-static int make_yard(const struct lx_move *m, const char *yard, struct lx_err *err)
-{
-	lx_autofree char *name = lx_path_join(yard, "unified");
-	int r = name ? lx_mkdir_p(yard, 0700, err) : lx_err_oom(err);
-
-	if (r == 0 && symlink(m->cg.at[m->cg.v2].mount, name) < 0)
-		r = lx_err_errno(err, errno, "cannot make %s", name);
-	return r;
-}
-
 /* ------------------------------------------------------------------ steps */
 
 static int explain(const struct lx_move *m, const struct lx_dump *d, struct lx_err *err)
@@ -219,7 +208,7 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, struct
 					  .hook = hook,
 					  .lazy = lazy,
 					  .v2_only = v2_only ? yard : NULL };
-	int r = v2_only ? make_yard(m, yard, err) : 0;
+	int r = v2_only ? lx_move_yard(m, yard, err) : 0;
 
 	if (r == 0)
 		r = lx_hooks_open(socket, &d->hooks, err);
@@ -232,7 +221,7 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, struct
 	return r < 0 ? r : wait_for(m, d, pre_dump, err);
 }
 
-int lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg, struct lx_err *err)
+void lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg)
 {
 	d->files = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	/* Without it all is sent when all is there. */
@@ -241,6 +230,10 @@ int lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, vo
 		d->arg = arg;
 	}
 	lx_hook_answer(&d->held, 0);
+}
+
+int lx_dump_wait(struct lx_move *m, struct lx_dump *d, struct lx_err *err)
+{
 	return wait_for(m, d, post_dump, err);
 }
 

@@ -2,8 +2,9 @@
  * CRIU's dump of the running instance: a process that is held at its steps.
  *
  *   lx_dump_start    CRIU runs and waits before it touches the guest
- *   lx_dump_go       it dumps; returns when all is in the images and the guest is still in its
- *                    hands, frozen and cut off
+ *   lx_dump_go       it dumps
+ *   lx_dump_wait     returns when all is in the images and the guest is still in its hands, frozen
+ *                    and cut off
  *   then either
  *   lx_dump_kill     it kills the guest, or
  *   lx_dump_back     it lets the guest go on; also when it had not come so far
@@ -37,10 +38,11 @@ struct lx_dump {
  */
 int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, struct lx_dump *d,
 		  struct lx_err *err);
-int lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg, struct lx_err *err);
+void lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg);
+int lx_dump_wait(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
 int lx_dump_kill(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
 void lx_dump_back(struct lx_dump *d);
-/* Is the guest in its hands, as lx_dump_go() has left it? Not so when CRIU was killed. */
+/* Is the guest in its hands, as lx_dump_wait() has left it? Not so when CRIU was killed. */
 bool lx_dump_is_held(const struct lx_dump *d);
 void lx_dump_release(struct lx_dump *d);
 

@@ -70,6 +70,16 @@ void lx_move_release(struct lx_move *m)
 	free(m->libexec);
 }
 
+int lx_move_yard(const struct lx_move *m, const char *yard, struct lx_err *err)
+{
+	lx_autofree char *name = lx_path_join(yard, "unified");
+	int r = name ? lx_mkdir_p(yard, 0700, err) : lx_err_oom(err);
+
+	if (r == 0 && symlink(m->cg.at[m->cg.v2].mount, name) < 0 && errno != EEXIST)
+		r = lx_err_errno(err, errno, "cannot make %s", name);
+	return r;
+}
+
 void lx_move_hold(const char *payload, bool still)
 {
 	char knob[LX_JOB_PATH_MAX + 32];

@@ -49,6 +49,9 @@ int lx_move_report_phase(Lxmgr__V1__MoveReport *r, const char *name, int64_t ns)
 /* All processes of the guest, as numbers on this node. malloc'ed. */
 int lx_move_pids(const struct lx_move *m, pid_t **ret, size_t *ret_n, struct lx_err *err);
 
+/* The directory in which CRIU finds the v2 hierarchy (migration/criu.h). */
+int lx_move_yard(const struct lx_move *m, const char *yard, struct lx_err *err);
+
 /*
  * While CRIU has the guest in its hands it stands still by ptrace alone: CRIU has thawed it to work on
  * it. With `still` it also stands once CRIU is gone. CRIU cannot give back one that is held so.

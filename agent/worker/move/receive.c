@@ -185,11 +185,18 @@ static int wait_word(struct lx_receive *rx, struct lx_err *err)
 	return take_word(rx, err);
 }
 
+int lx_receive_is_ready(struct lx_receive *rx, struct lx_err *err)
+{
+	return rx->m.rec->state >= READY
+		       ? 0
+		       : lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, READY, err);
+}
+
 static int ready(struct lx_receive *rx, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
 	Lxmgr__V1__MoveReady nothing = LXMGR__V1__MOVE_READY__INIT;
-	int r = lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, READY, err);
+	int r = lx_receive_is_ready(rx, err);
 
 	if (r < 0)
 		return r;
@@ -431,6 +438,10 @@ static int finish(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *re
 {
 	struct lx_err why = LX_ERR_INIT;
 	struct lx_run run;
+
+	/* With memory missing that never comes it would run into nothing. */
+	if (!again && rx->mode == LIVE && check_memory(rx, NULL) == 0)
+		lx_restore_let_go(rx);
 	int r = own(rx, err);
 
 	if (r < 0)

@@ -37,6 +37,13 @@ struct lx_receive {
 int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err);
 /* Files and dump are here: up to the last step before it would run; held there. */
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err);
+/*
+ * The restore is about to be complete: READY in the journal, if it was not there. The source is told
+ * when it is; should that not come about, its word decides as ever.
+ */
+int lx_receive_is_ready(struct lx_receive *rx, struct lx_err *err);
+/* After COMMIT, while it is being written down: CRIU begins with its last part, which ends frozen. */
+void lx_restore_let_go(struct lx_receive *rx);
 /* It runs: network, thaw, monitor. */
 int lx_restore_finish(struct lx_receive *rx, struct lx_err *err);
 /* It has just begun to run: sets up anew what a restore loses, and tells the agent, which need not

@@ -6,7 +6,7 @@
  *                              the guest's own cgroups below the payload's, which liblxc has made:
  *                              CRIU leaves alone what it finds when it begins
  *      setup-namespaces        empty network namespace: cards, addresses, routes
- *      post-setup-namespaces   cgroup knobs, limits
+ *      post-setup-namespaces   cgroup knobs, limits, the journal
  *      post-restore            all is there, cards in no bridge: READY; waits for COMMIT
  *      -- commit -----------------------------------------------------------------
  *      post-resume             host ends into their bridges, thawed; what came for it meanwhile
@@ -72,24 +72,30 @@ int lx_guest_find(struct lx_receive *rx, struct lx_err *err)
 
 /* ------------------------------------------------------------------ steps */
 
+/* Before CRIU goes on, and while it does: what the step after that finds done. */
+
 static int on_namespaces(struct lx_receive *rx, struct lx_err *err)
 {
 	rx->init = rx->held.init;
 	/* Before it forks, and before its view of cgroups has a root: all of them are born there. */
-	int r = lx_cgroup_adopt(&rx->m.cg, rx->m.job, rx->init, err);
+	return lx_cgroup_adopt(&rx->m.cg, rx->m.job, rx->init, err);
+}
 
-	if (r < 0)
-		return r;
+/* CRIU puts mounts in order meanwhile, and comes to sockets after its next step. */
+static int load_network(struct lx_receive *rx, struct lx_err *err)
+{
 	/* Without the sample all is set, which takes longer. */
 	(void)lx_net_load_prune(rx->guest->network, &rx->fresh, NULL);
 	return lx_net_load(rx->init, rx->guest->network, rx->spec->n_nics, rx->spec->nics, err);
 }
 
-static int on_knobs(struct lx_receive *rx, struct lx_err *err)
+static int load_knobs(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = lx_cgroups_load_knobs(rx->m.payload, rx->guest, err);
 
-	return r < 0 ? r : lx_instance_limits_apply(rx->m.job, &rx->m.cg, rx->spec, err);
+	if (r == 0)
+		r = lx_instance_limits_apply(rx->m.job, &rx->m.cg, rx->spec, err);
+	return r < 0 ? r : lx_receive_is_ready(rx, err);
 }
 
 static int on_resumed(struct lx_receive *rx, struct lx_err *err)
@@ -111,29 +117,32 @@ static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 
 static const struct {
 	const char *action, *phase;
-	int (*fn)(struct lx_receive *rx, struct lx_err *err);
+	int (*before)(struct lx_receive *rx, struct lx_err *err);
+	int (*meanwhile)(struct lx_receive *rx, struct lx_err *err);
 } steps[] = {
-	{ "pre-restore", "criu-start", NULL },
-	{ "setup-namespaces", "restore-namespaces", on_namespaces },
-	{ "post-setup-namespaces", "restore-network", on_knobs },
-	{ "network-unlock", "unlock", NULL },
-	{ "post-resume", "resume", on_resumed },
+	{ "pre-restore", "criu-start", NULL, NULL },
+	{ "setup-namespaces", "restore-namespaces", on_namespaces, load_network },
+	{ "post-setup-namespaces", "restore-network", NULL, load_knobs },
+	{ "network-unlock", "unlock", NULL, NULL },
+	{ "post-resume", "resume", on_resumed, NULL },
 };
 
-/* Does what belongs to the step that is held, and lets it go on. */
+/* Does what belongs to the step that is held, and lets it go on: see the table. */
 static int do_step(struct lx_receive *rx, struct lx_err *err)
 {
-	int r = 0;
+	size_t i = 0;
 
-	for (size_t i = 0; i < LX_ARRAY_SIZE(steps) && r == 0; i++) {
-		if (!lx_streq(steps[i].action, rx->held.action))
-			continue;
-		lx_move_phase(&rx->m, steps[i].phase);
-		if (steps[i].fn)
-			r = steps[i].fn(rx, err);
+	while (i < LX_ARRAY_SIZE(steps) && !lx_streq(steps[i].action, rx->held.action))
+		i++;
+	if (i == LX_ARRAY_SIZE(steps)) {
+		lx_hook_answer(&rx->held, 0);
+		return 0;
 	}
+	lx_move_phase(&rx->m, steps[i].phase);
+	int r = steps[i].before ? steps[i].before(rx, err) : 0;
+
 	lx_hook_answer(&rx->held, r < 0 ? 1 : 0);
-	return r;
+	return r == 0 && steps[i].meanwhile ? steps[i].meanwhile(rx, err) : r;
 }
 
 static int explain(struct lx_receive *rx, struct lx_err *err)
@@ -243,7 +252,8 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 	lx_autofree char *programs = lx_path_join(rx->m.dir, "bin"),
 			 *tools = lx_path_join(rx->m.libexec, LX_CRIU_TOOLS),
 			 *socket = lx_path_join(rx->m.dir, "hook"),
-			 *job_file = lx_path_join(rx->m.dir, "restore.pb");
+			 *job_file = lx_path_join(rx->m.dir, "restore.pb"),
+			 *yard = lx_path_join(rx->m.dir, "yard");
 	lx_autobuf struct lx_buf options = { 0 };
 
 	if (!criu) {
@@ -252,9 +262,12 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 		lx_err_hint(err, "Install " LX_CRIU_VERSION_MIN " or newer there: scripts/install-criu");
 		return r;
 	}
-	if (!hook || !programs || !tools || !socket || !job_file)
+	if (!hook || !programs || !tools || !socket || !job_file || !yard)
 		return lx_err_oom(err);
-	int r = lx_criu_restore_options(rx->m.cgroup, rx->lazy.on, &options, err);
+	int r = lx_move_yard(&rx->m, yard, err);
+
+	if (r == 0)
+		r = lx_criu_restore_options(rx->m.cgroup, yard, rx->lazy.on, &options, err);
 
 	restore.images = rx->m.images;
 	restore.criu = criu;
@@ -299,6 +312,7 @@ int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 	if (r == 0 && rx->lazy.on)
 		lx_lazy_go(&rx->m, &rx->lazy);
 	lx_hook_answer(&rx->held, r < 0 ? 1 : 0);
+	lx_cgroup_hurry(&rx->m.cg, rx->m.job, rx->restore.pid);
 	if (r == 0)
 		r = steps_until(rx, "post-restore", err);
 	if (r == 0 && rx->lazy.on)
@@ -321,9 +335,14 @@ void lx_restore_settle(const struct lx_receive *rx)
 		(void)lx_worker_send_started(rx->m.job->report, run.monitor, -1, NULL);
 }
 
-int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
+void lx_restore_let_go(struct lx_receive *rx)
 {
 	lx_hook_answer(&rx->held, 0);
+}
+
+int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
+{
+	lx_restore_let_go(rx);
 	int r = steps_until(rx, NULL, err);
 
 	if (r == 0)

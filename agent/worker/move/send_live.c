@@ -280,13 +280,15 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 	if (r == 0)
 		r = send_guest(s, guest, err);
 	lx_move_phase(&s->m, "guest");
+	if (r == 0) {
+		lx_dump_go(&s->m, &s->dump, send_ahead, s);
+		r = look_at_processes(s, err); /* meanwhile */
+	}
 	if (r == 0)
-		r = lx_dump_go(&s->m, &s->dump, send_ahead, s, err);
+		r = lx_dump_wait(&s->m, &s->dump, err);
 	lx_move_phase(&s->m, "dump");
 	if (r == 0)
 		r = hold(s, err);
-	if (r == 0)
-		r = look_at_processes(s, err);
 	if (r == 0)
 		r = send_dump(s, err);
 	lx_move_phase(&s->m, "send-dump");
