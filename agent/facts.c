@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/loop.h"
+#include "agent/worker/disk_quota.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
@@ -110,6 +111,17 @@ static uint64_t meminfo(const char *text, const char *key)
 	return line ? strtoull(line + strlen(key), NULL, 10) * 1024 : 0;
 }
 
+/* Quotas are switched on and off while we run. */
+static void measure_quota(struct lx_facts *f)
+{
+	struct lx_quota_can can;
+	char text[sizeof(can.cause) + sizeof(can.cure) + 8];
+
+	lx_quota_probe(f->opt.state_dir, &can);
+	snprintf(text, sizeof(text), "%s. %s", can.cause, can.cure);
+	(void)set_feature(f, "disk-quota", can.bounds ? "yes" : text);
+}
+
 static void measure(struct lx_facts *f)
 {
 	lx_autobuf struct lx_buf text = { 0 };
@@ -123,6 +135,7 @@ static void measure(struct lx_facts *f)
 		f->pb->disk_bytes = (uint64_t)vfs.f_blocks * vfs.f_frsize;
 		f->pb->disk_free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
 	}
+	measure_quota(f);
 }
 
 static void warn_of(struct lx_facts *f, const char *text)

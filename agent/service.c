@@ -8,6 +8,7 @@
 #include "agent/agent.h"
 #include "agent/identity.h"
 #include "agent/image/images.h"
+#include "agent/instance/disk.h"
 #include "agent/instance/streams.h"
 #include "agent/instance/task.h"
 #include "agent/move/move.h"
@@ -68,6 +69,7 @@ static const struct lx_method methods[] = {
 	  .raw = true,
 	  .open = lx_move_transfer_open },
 	{ .name = "AskOutcome", .unary = lx_move_outcome_call },
+	{ .name = "CheckDiskSize", .unary = lx_disk_check_call },
 	{ .name = "CheckPolicy", .unary = lx_policy_check_call },
 };
 

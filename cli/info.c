@@ -61,7 +61,11 @@ static void print_usage(const instance *i)
 			 lx_format_size(u->memory_limit_bytes, text, sizeof(text)));
 	print_size("Memory", u->memory_bytes, limit);
 	print_size("Memory (peak)", u->memory_peak_bytes, "");
-	print_size("Disk", u->disk_bytes, " over the image");
+	snprintf(limit, sizeof(limit), " over the image");
+	if (u->disk_limit_bytes)
+		snprintf(limit, sizeof(limit), " of %s",
+			 lx_format_size(u->disk_limit_bytes, text, sizeof(text)));
+	print_size("Disk", u->disk_bytes, limit);
 	print_size("Received", u->rx_bytes, "");
 	print_size("Sent", u->tx_bytes, "");
 }

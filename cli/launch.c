@@ -185,7 +185,8 @@ static const struct cli_option options[] = {
 	"IMAGE is an alias (debian/12) or a fingerprint, of which the first digits are enough. Without "     \
 	"NAME the manager picks one and it is printed; with --quiet nothing else is.\n\n"                    \
 	"It goes to the node with the most room, by what all instances ask for (limits.memory, "             \
-	"limits.cpu) and the free disk; one that asks for nothing counts as 256 MiB and half a CPU. Nodes "  \
+	"limits.cpu, size of the root disk) and the free disk; one that asks for nothing counts as 256 MiB " \
+	"and half a CPU. Nodes "                                                                             \
 	"that are offline, cordoned, of another architecture, without a label of placement.labels, or "      \
 	"without what it asks for are left out. A node without the image fetches it from one that has it. "  \
 	"--target takes the node whatever its room and labels."

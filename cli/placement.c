@@ -27,18 +27,19 @@ static void row(struct cli_table *t, const candidate *c, bool taken)
 		cli_table_setf(t, 5, "%s of %s", lx_format_size(c->memory_promised, some, sizeof(some)),
 			       lx_format_size(c->memory_bytes, all, sizeof(all)));
 	if (c->disk_bytes)
-		cli_table_setf(t, 6, "%s of %s", lx_format_size(c->disk_free_bytes, some, sizeof(some)),
+		cli_table_setf(t, 6, "%s of %s", lx_format_size(c->disk_promised, some, sizeof(some)),
 			       lx_format_size(c->disk_bytes, all, sizeof(all)));
-	cli_table_set(t, 7, c->has_image ? "there" : "to fetch");
-	cli_table_set(t, 8, c->reason);
+	if (c->disk_bytes)
+		cli_table_set(t, 7, lx_format_size(c->disk_free_bytes, some, sizeof(some)));
+	cli_table_set(t, 8, c->has_image ? "there" : "to fetch");
+	cli_table_set(t, 9, c->reason);
 }
 
 static int show(const Lxmgr__V1__Placement *p, FILE *out, struct lx_err *err)
 {
-	static const char *const headings[] = { "NODE",       "FITS",      ">SCORE",
-						">INSTANCES", "CPU ASKED", "MEMORY ASKED",
-						"DISK FREE",  "IMAGE",     "WHY",
-						NULL };
+	static const char *const headings[] = { "NODE",      "FITS",         ">SCORE",     ">INSTANCES",
+						"CPU ASKED", "MEMORY ASKED", "DISK ASKED", "DISK FREE",
+						"IMAGE",     "WHY",          NULL };
 	const struct cli_format f = { .layout = CLI_OUT_TABLE, .header = true };
 	cli_autotable struct cli_table t;
 

@@ -10,6 +10,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "profiles/proxy.h"
+#include "profiles/root_disk.h"
 
 #define NODE_MODE 0660
 
@@ -159,11 +160,22 @@ static int refuse_option(const char *name, const char *option, const char *whose
 	return r;
 }
 
+/* A disk in memory may be smaller. */
+static int check_root_size(const char *name, const char *size, struct lx_err *err)
+{
+	uint64_t bytes = 0;
+
+	if (lx_str_empty(size) || (lx_parse_size(size, &bytes) == 0 && bytes >= LX_ROOT_SIZE_MIN))
+		return 0;
+	int r = lx_err_set(err, LX_INVALID_ARGUMENT, "device %s: a root disk of %s is too small", name, size);
+
+	lx_err_hint(err, "Give it 16MiB at least: what the guest writes while it boots needs as much.");
+	return r;
+}
+
 int lx_host_device_check_disk(const char *name, const struct lx_map *options, struct lx_err *err)
 {
-	static const char *const of_sources[] = {
-		"source", "readonly", "optional", "recursive", "size", NULL
-	};
+	static const char *const of_sources[] = { "source", "readonly", "optional", "recursive", NULL };
 	static const char *const of_root[] = { "limits.max", "limits.read", "limits.write", NULL };
 	static const char *const of_paths[] = { "readonly", "optional", "recursive", NULL };
 	bool root = lx_streq(lx_map_get(options, "path"), "/");
@@ -177,7 +189,7 @@ int lx_host_device_check_disk(const char *name, const struct lx_map *options, st
 		return refuse_option(name, wrong, "a disk beside the root file system",
 				     "Limits are set on the disk with path=/, and hold for all it has.", err);
 	if (root)
-		return 0;
+		return check_root_size(name, lx_map_get(options, "size"), err);
 	if (!has(options, "source")) {
 		r = lx_err_set(err, LX_INVALID_ARGUMENT, "device %s: a disk at %s needs the option source",
 			       name, (const char *)lx_map_get(options, "path"));
@@ -192,7 +204,7 @@ int lx_host_device_check_disk(const char *name, const struct lx_map *options, st
 				     "It is empty at each start, and has a size.", err);
 	if (!memory && has(options, "size"))
 		return refuse_option(name, "size", "a directory of the node",
-				     "Only source=" LX_SOURCE_TMPFS " has a size.", err);
+				     "Only the root disk and source=" LX_SOURCE_TMPFS " have a size.", err);
 	return 0;
 }
 

@@ -75,7 +75,7 @@ check-system:
 .PHONY: check-vm
 check-vm: deps
 	@scripts/install-deps vm || { echo "check-vm: cannot run here: no emulator" >&2; exit 77; }
-	@$(MAKE) all check-bins $(BUILD)/tests/test_migration_soft_dirty
+	@$(MAKE) all check-bins $(addprefix $(BUILD)/tests/,test_migration_soft_dirty test_worker_quota)
 	@BUILD=$(BUILD) $(PYTHON) tests/vm/check.py $(VM_CHECKS)
 
 .PHONY: fmt lint bench compile_commands.json

@@ -12,11 +12,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/instance/task.h"
 #include "agent/loop.h"
 #include "agent/move/move.h"
+#include "agent/worker/disk_quota.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
@@ -96,6 +98,46 @@ static bool anything_looked_at(const struct lx_agent *a)
 	return false;
 }
 
+/* ------------------------------------------------------------------ what deletions left */
+
+struct leftover {
+	struct lx_err err;
+	int r;
+	char path[];
+};
+
+static void leftover_work(void *arg)
+{
+	struct leftover *l = arg;
+
+	lx_quota_release(l->path);
+	l->r = lx_rm_rf(l->path, &l->err);
+}
+
+static void leftover_done(void *arg)
+{
+	struct leftover *l = arg;
+
+	if (l->r < 0)
+		lx_warn("cannot remove what is left over", "path=%s error=\"%s\"", l->path, l->err.msg);
+	free(l);
+}
+
+static void remove_leftover(uv_loop_t *loop, const char *path)
+{
+	struct lx_err err = LX_ERR_INIT;
+	struct leftover *l = calloc(1, sizeof(*l) + strlen(path) + 1);
+
+	if (!l)
+		lx_err_oom(&err);
+	else
+		memcpy(l->path, path, strlen(path) + 1);
+	if (l && lx_loop_work(loop, leftover_work, leftover_done, l, &err) == 0)
+		return;
+	lx_warn("cannot remove what is left over", "path=%s error=\"%s\"", path, err.msg);
+	free(l);
+}
+
 int lx_instances_load(struct lx_agent *a, struct lx_err *err)
 {
 	lx_autoclosedir DIR *d = opendir(a->instances_dir);
@@ -108,7 +150,7 @@ int lx_instances_load(struct lx_agent *a, struct lx_err *err)
 		if (!path)
 			return lx_err_oom(err);
 		if (lx_starts_with(e->d_name, DELETING))
-			lx_loop_remove_tree(a->loop, path);
+			remove_leftover(a->loop, path);
 		else if (lx_is_dir(path) && lx_name_check("instance", e->d_name, NULL) == 0) {
 			int r = load_one(a, e->d_name, err);
 

@@ -1,8 +1,9 @@
 /*
  * Sampling. At each interval a round goes over all running instances, a few of them in each
  * turn of the loop so that hundreds do not delay a request. An instance costs four short
- * reads of cgroup files; the network's counters come from one read of /proc/net/dev a round
- * (it shows our own network namespace, which /sys need not). Only what has changed is sent.
+ * reads of cgroup files, and asking for its account of the disk; the network's counters come from one read of
+ * /proc/net/dev a round (it shows our own network namespace, which /sys need not). Only what has changed is
+ * sent.
  */
 #include "agent/instance/usage.h"
 
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/instance/disk.h"
 #include "agent/instance/instance.h"
 #include "agent/loop.h"
 #include "lib/fs.h"
@@ -152,6 +154,7 @@ static void sample(const struct lx_usage *u, struct lx_instance *inst, Lxmgr__V1
 		ret->memory_limit_bytes = memory_limit(inst);
 		inst->knows_limit = true;
 	}
+	lx_disk_sample(inst, ret);
 	ret->rx_bytes = ret->tx_bytes = 0;
 	sum_cards(u, inst, ret);
 }
@@ -162,6 +165,7 @@ static bool differs(const Lxmgr__V1__InstanceUsage *a, const Lxmgr__V1__Instance
 {
 	return a->memory_bytes != b->memory_bytes || a->memory_peak_bytes != b->memory_peak_bytes ||
 	       a->memory_limit_bytes != b->memory_limit_bytes || a->cpu_ns != b->cpu_ns ||
+	       a->disk_bytes != b->disk_bytes || a->disk_limit_bytes != b->disk_limit_bytes ||
 	       a->processes != b->processes || a->rx_bytes != b->rx_bytes || a->tx_bytes != b->tx_bytes;
 }
 

@@ -6,10 +6,12 @@
 #include <stdlib.h>
 
 #include "agent/move/move.h"
+#include "agent/worker/disk_quota.h"
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/memory_choice.h"
 #include "profiles/privileged.h"
+#include "profiles/root_disk.h"
 #include "proto/pb.h"
 
 #define OBSTACLES_MAX 8
@@ -103,6 +105,29 @@ static void check_source_devices(const struct lx_agent *a, const Lxmgr__V1__Inst
 	     spec->name, spec->name);
 }
 
+/* However it comes: its own files are to be bounded before the first of them is here, and must fit. */
+static void check_disk(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
+		       struct findings *f)
+{
+	const Lxmgr__V1__InstanceSpec *spec = req->spec;
+	const Lxmgr__V1__NodeFacts *facts = lx_facts_get(a->facts);
+	struct lx_quota_can can;
+	char text[2][LX_SIZE_TEXT_MAX];
+
+	lx_quota_probe(a->instances_dir, &can);
+	if (lx_root_disk_size(spec->n_devices, spec->devices) && !can.bounds) {
+		found(f, "disk-quota", "node %s cannot bound the size of the root disk of %s: %s", a->node,
+		      spec->name, can.cause);
+		cure(f, "%s Or choose another node: lxmgr node show says disk-quota: yes there.", can.cure);
+	}
+	if (req->disk_bytes > facts->disk_free_bytes) {
+		found(f, "disk-room", "node %s has %s of disk free, the files of %s take %s", a->node,
+		      lx_format_size(facts->disk_free_bytes, text[0], sizeof(text[0])), spec->name,
+		      lx_format_size(req->disk_bytes, text[1], sizeof(text[1])));
+		cure(f, "Free some there, or choose another node.");
+	}
+}
+
 /* What has come in through them ends here, and nowhere else. */
 static void check_source_proxies(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
 				 struct findings *f)
@@ -165,6 +190,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 		}
 	check_destination_devices(a, req->spec, f);
 	check_destination_proxies(a, req->spec, f);
+	check_disk(a, req, f);
 	check_room(a, req, f);
 }
 

@@ -7,6 +7,7 @@
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
 #include "lxmgr/api/device_role.h"
+#include "lxmgr/api/disk_size.h"
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/audit.h"
@@ -129,9 +130,26 @@ fail:
 
 LX_TURN_METHOD(update_in_turn, true, update)
 
+/* Before the turn, which waits for no node. Whatever else is wrong the turn says. */
+static void check_size(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__UpdateInstanceRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	const struct lx_inst *inst = lx_map_get(&m->instances, req->name);
+	Lxmgr__V1__Instance *changed = inst && !inst->op ? LX_PB_DUP(Lxmgr__V1__Instance, inst->pb) : NULL;
+
+	if (changed && lx_api_check_devices(m, req->n_set_devices, req->set_devices, NULL) == 0 &&
+	    change(changed, req, NULL) == 0 && lx_inst_expand(m, changed, NULL) == 0 &&
+	    lx_api_check_expanded(changed, NULL) == 0)
+		lx_api_check_disk_size(m, call, msg, inst, changed, update_in_turn);
+	else
+		update_in_turn(call, msg, m);
+	lx_pb_free(changed);
+}
+
 void lx_api_instance_update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	const Lxmgr__V1__UpdateInstanceRequest *req = (const void *)msg;
 
-	lx_api_check_rules(arg, call, msg, req->n_set_config, req->set_config, update_in_turn);
+	lx_api_check_rules(arg, call, msg, req->n_set_config, req->set_config, check_size);
 }

@@ -15,9 +15,11 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/api/disk_size.h"
 #include "lxmgr/auth/audit.h"
 #include "profiles/privileged.h"
 #include "profiles/profiles.h"
+#include "profiles/root_disk.h"
 #include "proto/pb.h"
 
 int lx_api_check_config(size_t n, const void *entries, struct lx_err *err)
@@ -83,13 +85,7 @@ static size_t expanded_size(const Lxmgr__V1__Instance *pb)
 /* The root file system is the image's overlay: an instance without it cannot be built. */
 static bool has_root(const Lxmgr__V1__Instance *pb)
 {
-	for (size_t i = 0; i < pb->n_expanded_devices; i++) {
-		const Lxmgr__V1__Device *d = pb->expanded_devices[i]->value;
-		if (d && lx_streq(lx_pb_map_get(d->n_options, d->options, "type"), "disk") &&
-		    lx_streq(lx_pb_map_get(d->n_options, d->options, "path"), "/"))
-			return true;
-	}
-	return false;
+	return lx_root_disk(pb->n_expanded_devices, pb->expanded_devices);
 }
 
 bool lx_api_is_privileged(const Lxmgr__V1__Instance *pb)
@@ -128,7 +124,7 @@ static int check_together(const Lxmgr__V1__Instance *pb, struct lx_err *err)
 	r = lx_pb_map_to(pb->n_expanded_config, pb->expanded_config, &config);
 	r = r < 0 ? lx_err_oom(err) : lx_privileged_check(&config, err);
 	lx_map_release(&config);
-	return r;
+	return r < 0 ? r : lx_api_check_disk_with(pb, err);
 }
 
 int lx_api_check_expanded(const Lxmgr__V1__Instance *pb, struct lx_err *err)

@@ -12,6 +12,7 @@
 #include "lxmgr/operations/operation.h"
 #include "lxmgr/scheduler/score.h"
 #include "profiles/apparmor.h"
+#include "profiles/root_disk.h"
 #include "profiles/value.h"
 #include "proto/pb.h"
 
@@ -46,7 +47,7 @@ static void read_demand(const Lxmgr__V1__Instance *pb, struct lx_demand *ret)
 	struct lx_amount amount;
 	struct lx_cpus cpus;
 
-	*ret = (struct lx_demand){ 0 };
+	*ret = (struct lx_demand){ .disk = lx_root_disk_size(pb->n_expanded_devices, pb->expanded_devices) };
 	if (!lx_str_empty(memory) && lx_value_amount(memory, &amount) == 0) {
 		ret->memory = amount.bytes;
 		ret->memory_percent = amount.percent;
@@ -97,6 +98,7 @@ static void describe(struct lx_manager *m, const struct lx_node *n, const char *
 	c->memory = f->memory_bytes;
 	c->disk = f->disk_bytes;
 	c->disk_free = f->disk_free_bytes;
+	c->bounds_disk = lx_streq(lx_pb_map_get(f->n_features, f->features, "disk-quota"), "yes");
 	c->lsm = f->lsm;
 	c->compiles_policy = lx_streq(lx_pb_map_get(f->n_features, f->features, "apparmor-parser"), "yes");
 }
@@ -319,6 +321,7 @@ static Lxmgr__V1__PlacementCandidate *explain_one(const struct lx_candidate *c, 
 	p->memory_promised = c->load.memory_asked;
 	p->disk_bytes = c->disk;
 	p->disk_free_bytes = c->disk_free;
+	p->disk_promised = c->load.disk_asked;
 	if (lx_pb_set(&p->node, c->name) == 0 && lx_pb_set(&p->reason, r->reason) == 0)
 		return p;
 	lx_pb_free(p);

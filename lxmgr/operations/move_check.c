@@ -50,7 +50,8 @@ static int add(Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__MoveObstacle *o)
 static bool blocks_all(const char *code)
 {
 	return lx_streq(code, "name-taken") || lx_streq(code, "network") ||
-	       lx_streq(code, "device-missing") || lx_streq(code, "proxy-taken");
+	       lx_streq(code, "device-missing") || lx_streq(code, "proxy-taken") ||
+	       lx_streq(code, "disk-quota") || lx_streq(code, "disk-room");
 }
 
 static void decide(struct check *c)
@@ -165,6 +166,7 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 	there.spec = spec;
 	there.live = c->wanted == LIVE;
 	there.memory_bytes = inst->pb->usage ? inst->pb->usage->memory_bytes : 0;
+	there.disk_bytes = inst->pb->usage ? inst->pb->usage->disk_bytes : 0;
 	if (r == 0)
 		r = ask(c, to, &there, err);
 	else

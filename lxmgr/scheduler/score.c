@@ -20,6 +20,7 @@ void lx_load_add(struct lx_load *load, const struct lx_demand *d, uint64_t memor
 	uint64_t asked = memory_asked(d, memory);
 
 	load->instances++;
+	load->disk_asked += d->disk;
 	load->cpu_asked += d->cpu;
 	load->cpu_counted += d->cpu ? d->cpu : LX_SCORE_CPU_DEFAULT;
 	load->memory_asked += asked;
@@ -99,9 +100,17 @@ static bool disk_fits(const struct lx_wanted *want, const struct lx_candidate *c
 	uint64_t need = LX_SCORE_DISK_RESERVE + (want->needs_image && !c->has_image ? want->image_bytes : 0);
 
 	/* 0 in all: the node does not say. */
-	return c->disk == 0 || c->disk_free >= need ||
-	       no(r, "has %s of disk free, %s is needed", lx_format_size(c->disk_free, left, sizeof(left)),
-		  lx_format_size(need, asked, sizeof(asked)));
+	if (c->disk == 0)
+		return true;
+	if (c->disk_free < need)
+		return no(r, "has %s of disk free, %s is needed",
+			  lx_format_size(c->disk_free, left, sizeof(left)),
+			  lx_format_size(need, asked, sizeof(asked)));
+	uint64_t unasked = c->disk > c->load.disk_asked ? c->disk - c->load.disk_asked : 0;
+
+	return want->demand.disk <= unasked || no(r, "has %s of disk not promised to others, %s is asked for",
+						  lx_format_size(unasked, left, sizeof(left)),
+						  lx_format_size(want->demand.disk, asked, sizeof(asked)));
 }
 
 /* It would be refused there: not even who asks for the node by name gets it. */
@@ -128,6 +137,9 @@ static bool can_run(const struct lx_wanted *want, const struct lx_candidate *c, 
 		return no(r, "is %s, the image is for %s", c->architecture, want->architecture);
 	if (want->needs_image && !c->has_image && !c->can_get_image)
 		return no(r, "does not have the image, and no node that has it is online");
+	if (want->demand.disk && !c->bounds_disk)
+		return no(r, "cannot bound the size of a root disk, lxmgr node show %s says why (disk-quota)",
+			  c->name);
 	return confines(want, c, r);
 }
 

@@ -13,7 +13,8 @@
  * not used now can be used by others, memory cannot. not asked     An instance without such a limit is never
  * refused for it, and takes nothing away from those that ask; but it counts as LX_SCORE_CPU_DEFAULT and
  *                 LX_SCORE_MEMORY_DEFAULT when room is compared, so that they spread.
- *   disk          What is really free: images and instances share it, and grow.
+ *   disk          What is really free: images and instances share it, and grow. Sizes of root disks may add
+ *                 up to the whole, and are taken only by nodes that can hold instances to them.
  */
 #ifndef LX_LXMGR_SCHEDULER_SCORE_H
 #define LX_LXMGR_SCHEDULER_SCORE_H
@@ -39,12 +40,14 @@ struct lx_demand {
 	unsigned min_cpus; /* the node must have so many, because some are named by number */
 	uint64_t memory;
 	unsigned memory_percent; /* instead: of the node's */
+	uint64_t disk;
 };
 
 /* What those on a node ask for, and what they count as. */
 struct lx_load {
 	uint64_t cpu_asked, cpu_counted;
 	uint64_t memory_asked, memory_counted;
+	uint64_t disk_asked;
 	unsigned instances;
 };
 
@@ -55,6 +58,7 @@ struct lx_candidate {
 	const char *architecture;
 	unsigned cpus;
 	uint64_t memory, disk, disk_free;
+	bool bounds_disk; /* it can hold an instance to the size of its root disk */
 	bool has_image, can_get_image;
 	struct lx_load load;
 	const char *lsm;      /* "apparmor", "selinux", "none" */

@@ -34,6 +34,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import machine  # noqa: E402
+from filedisk import FileDisk  # noqa: E402
 from machine import wait_for  # noqa: E402
 from slots import Slot, free_port  # noqa: E402
 from underlay import MANAGER, Underlay  # noqa: E402
@@ -41,6 +42,7 @@ from underlay import MANAGER, Underlay  # noqa: E402
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 BIN = os.environ.get("LXMGR_BIN", os.path.join(BUILD, "bin"))
+DISK = os.environ.get("LXMGR_TEST_DISK")  # a kind of disk for all agents' state (filedisk.py)
 CACHE = os.environ.get("LXMGR_TEST_CACHE", os.path.join(BUILD, "test-cache"))
 WHERE, MARK = "/var/tmp", "lxmgr-test-"
 
@@ -129,7 +131,8 @@ class Agent(Daemon):
 
 
 class Cluster:
-    def __init__(self, name="test", manager_args=(), agent_args=(), log_level="info", nodes=1):
+    def __init__(self, name="test", manager_args=(), agent_args=(), log_level="info", nodes=1, disks=()):
+        """`disks`: for each node the kind of disk (filedisk.py) its agent's state is on; None: this machine's."""
         self.dir = tempfile.mkdtemp(prefix=f"{MARK}{name}-", dir=WHERE)
         os.chmod(self.dir, 0o755)
         self.slot = Slot()
@@ -158,6 +161,7 @@ class Cluster:
         self.agents = [Agent(self, f"-{i + 1}" if nodes > 1 else "", self.underlay, i, ["--log-level", log_level, *agent_args])
                        for i in range(nodes)]
         self.node_names = [a.node for a in self.agents]
+        self.disk_kinds, self.disks = disks or [DISK] * nodes, []
         # Of the one, or the first.
         self.agent = self.agents[0]
         self.node, self.agent_dir, self.run_dir = self.agent.node, self.agent.dir, self.agent.run_dir
@@ -176,6 +180,9 @@ class Cluster:
         self.stop(quiet=kind is not None)
 
     def start(self):
+        for agent, kind in zip(self.agents, self.disk_kinds):
+            if kind:
+                self.disks.append(FileDisk(kind, f"{agent.dir}.img", agent.dir))
         if self.underlay:
             self.underlay.create()
         self.start_manager()
@@ -438,6 +445,8 @@ class Cluster:
             for i in range(len(self.agents)):
                 wrong += self.underlay.leftovers(i)
             self.underlay.remove()
+        for disk in self.disks:
+            wrong += disk.close()
         wrong += machine.leftovers(self.dir, self.cgroup_root, self.prefix)
         wrong += [f"interface {v}" for v in self.veths if machine.interface_exists(v)]
         # Its own logs say why; the directory is removed in any case.

@@ -76,6 +76,30 @@ static void test_what_rules_a_node_out(void **state)
 	assert_null(refused(&large, c));
 }
 
+/* A size that nothing holds to is refused by name too; sizes add up to the disk, by name to more. */
+static void test_size_of_the_root_disk(void **state)
+{
+	struct lx_candidate c = node("a");
+	struct lx_wanted want = anything;
+	const struct lx_demand taken = { .disk = 60 * GIB };
+
+	want.demand.disk = 50 * GIB;
+	assert_string_equal(refused(&want, c), "cannot bound the size of a root disk, lxmgr node show a says "
+					       "why (disk-quota)");
+	want.target = "a";
+	assert_non_null(refused(&want, c));
+	c.bounds_disk = true;
+	assert_null(refused(&want, c));
+	lx_load_add(&c.load, &taken, c.memory);
+	assert_null(refused(&want, c));
+	want.target = NULL;
+	assert_string_equal(refused(&want, c),
+			    "has 40GiB of disk not promised to others, 50GiB is asked for");
+	want.demand.disk = 40 * GIB;
+	assert_null(refused(&want, c));
+	assert_null(refused(&anything, c));
+}
+
 /* Not even by name: it would be refused there. */
 static void test_demanded_security_module(void **state)
 {
@@ -310,6 +334,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_rules_a_node_out),
+		cmocka_unit_test(test_size_of_the_root_disk),
 		cmocka_unit_test(test_demanded_security_module),
 		cmocka_unit_test(test_memory_asked_for_must_be_left),
 		cmocka_unit_test(test_cpus_may_be_promised_several_times),

@@ -35,6 +35,8 @@ static void accepts_good_ones(void **state)
 	good(DISK("source", "tmpfs:", "path", "/scratch", "size", "64KiB"));
 	good(DISK("source", "tmpfs:", "path", "/scratch"));
 	good(DISK("path", "/", "limits.read", "20MB"));
+	good(DISK("path", "/", "size", "16MiB"));
+	good(DISK("path", "/", "size", "4TiB"));
 	good(DISK("source", "/a...b/..c", "path", "/..a/.b"));
 	good(CHAR("source", "/dev/ttyUSB0"));
 	good(CHAR("source", "/dev/zero", "path", "/dev/zero2", "mode", "0600", "uid", "65535"));
@@ -83,6 +85,8 @@ static void refuses_what_does_not_go_together(void **state)
 	       "path=/");
 	refuse(DISK("path", "/srv", "source", "/srv", "size", "20MB"), "size is not for a directory",
 	       "tmpfs:");
+	refuse(DISK("path", "/", "size", "15MiB"), "a root disk of 15MiB is too small", "16MiB");
+	refuse(DISK("path", "/", "size", "much"), "is not a size", "64MiB");
 	refuse(DISK("path", "/srv", "source", "tmpfs:", "readonly", "true"),
 	       "readonly is not for a disk in memory", "empty at each start");
 	refuse(DISK("path", "/srv", "source", "tmpfs:", "size", "63KiB"), "out of range", "64KiB");

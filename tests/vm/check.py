@@ -39,7 +39,7 @@ BUILD = os.path.join(TOP, os.environ.get("BUILD", "build"))
 WHERE = os.path.join(BUILD, "vm")
 RESULT = os.path.join(WHERE, "result.json")
 LOGS = os.path.join(WHERE, "logs")
-UNIT_TESTS = ["test_migration_soft_dirty"]  # they skip on kernels of other make
+UNIT_TESTS = ["test_migration_soft_dirty", "test_worker_quota"]  # they skip on kernels of other make
 CANNOT = 77
 
 SUITE = "bookworm"

@@ -25,11 +25,11 @@ GUEST = os.path.join(HERE, "guest")
 
 # A machine that boots, has Debian's kernel and AppArmor, and can run the runner.
 BASE = ["systemd", "systemd-sysv", "udev", "dbus", "kmod", "linux-image-cloud-amd64", "apparmor", "python3", "procps",
-        "iputils-ping"]
+        "iputils-ping", "e2fsprogs", "xfsprogs", "btrfs-progs"]
 # Of scripts/install-deps' "run" group: images come ready made, from outside.
 NOT_NEEDED = {"mmdebstrap", "debian-archive-keyring", "patchelf", "squashfs-tools", "squashfs-tools-ng"}
 # What the first process needs to find the disk, and what runs from the start.
-MODULES = ["virtio_pci", "virtio_blk", "ext4", "virtio_console", "virtio_net"]
+MODULES = ["virtio_pci", "virtio_blk", "ext4", "quota_v2", "virtio_console", "virtio_net"]
 # What takes time at boot or later, and has no part in this.
 MASKED = ["getty@tty1.service", "serial-getty@ttyS0.service", "serial-getty@hvc0.service", "apt-daily.timer",
           "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer",
@@ -198,7 +198,8 @@ def make(suite, wanted, into):
         disk = os.path.join(done, "disk")
         with open(disk, "wb") as f:
             f.truncate(DISK_BYTES)
-        run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^metadata_csum", "-d", root, disk])
+        run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^metadata_csum,quota,project", "-E", "quotatype=prjquota",
+             "-d", root, disk])
         os.rename(done, into)
 
 

@@ -5,6 +5,7 @@
  *	<state_dir>/instances/<name>/	0710 root:<guest's root>; 0700 when that is the machine's
  *		spec.pb			its presence means that the instance exists
  *		upper/  work/		overlayfs; upper belongs to the guest's root
+ *		disk/			on btrfs with quotas: a subvolume, and those two are in it
  *		rootfs/			where the whole is mounted
  *		devices/		what it has of its node, as long as it runs (devices.h)
  *
@@ -18,41 +19,57 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/worker/disk_quota.h"
+#include "agent/worker/instance/disk_size.h"
 #include "agent/worker/instance/guest.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/rootfs.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 
-static int make_dir(const struct lx_job *job, const char *leaf, mode_t mode, uid_t uid, gid_t gid,
-		    struct lx_err *err)
+static int make_dir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct lx_err *err)
 {
-	char path[LX_JOB_PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s%s", job->dir, leaf);
 	if ((mkdir(path, mode) < 0 && errno != EEXIST) || chown(path, uid, gid) < 0 || chmod(path, mode) < 0)
 		return lx_err_errno(err, errno, "cannot make %s", path);
 	return 0;
 }
 
-int lx_instance_make_dirs(const struct lx_job *job, uint32_t base, struct lx_err *err)
+/* What a creation that was cut short may have left in there. */
+static int remove_own(const struct lx_job *job, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX];
+
+	lx_quota_release(job->dir);
+	lx_job_own_path(job, path, "upper");
+	int r = lx_rm_rf(path, err);
+
+	if (r < 0)
+		return r;
+	lx_job_own_path(job, path, "work");
+	return lx_rm_rf(path, err);
+}
+
+int lx_instance_make_dirs(const struct lx_job *job, const lx_spec *spec, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX];
+	uint32_t base = lx_spec_id_base(spec);
 	int r;
 
 	snprintf(path, sizeof(path), "%s/instances", job->state_dir);
 	if ((r = lx_mkdir_p(path, 0711, err)) < 0 ||
-	    (r = make_dir(job, "", base ? 0710 : 0700, 0, base, err)) < 0)
+	    (r = make_dir(job->dir, base ? 0710 : 0700, 0, base, err)) < 0 ||
+	    (r = remove_own(job, err)) < 0 || (r = lx_quota_make(job->dir, err)) < 0)
 		return r;
-	/* What a creation that was cut short may have left in there. */
-	lx_job_path(job, path, "upper");
-	if ((r = lx_rm_rf(path, err)) < 0)
+	lx_job_own_path(job, path, "upper");
+	if ((r = make_dir(path, 0755, base, base, err)) < 0)
 		return r;
-	lx_job_path(job, path, "work");
-	if ((r = lx_rm_rf(path, err)) < 0 || (r = make_dir(job, "/upper", 0755, base, base, err)) < 0 ||
-	    (r = make_dir(job, "/work", 0700, 0, 0, err)) < 0)
+	lx_job_own_path(job, path, "work");
+	if ((r = make_dir(path, 0700, 0, 0, err)) < 0)
 		return r;
-	return make_dir(job, "/rootfs", 0700, 0, 0, err);
+	lx_job_path(job, path, "rootfs");
+	if ((r = make_dir(path, 0700, 0, 0, err)) < 0)
+		return r;
+	return lx_disk_size_prepare(job, spec, err);
 }
 
 static int check_existing(const struct lx_job *job, const lx_spec *spec, struct lx_err *err)
@@ -60,7 +77,9 @@ static int check_existing(const struct lx_job *job, const lx_spec *spec, struct 
 	lx_autospec lx_spec *stored = NULL;
 	int r = lx_spec_load(job, &stored, err);
 
-	return r < 0 ? r : lx_spec_check_fixed(job, stored, spec, err);
+	if (r == 0)
+		r = lx_spec_check_fixed(job, stored, spec, err);
+	return r < 0 ? r : lx_disk_size_prepare(job, spec, err);
 }
 
 int lx_instance_prepare(const struct lx_job *job, const lx_spec *spec, int *ret_root_fd, struct lx_err *err)
@@ -70,8 +89,7 @@ int lx_instance_prepare(const struct lx_job *job, const lx_spec *spec, int *ret_
 	int r = lx_image_check(job, spec->image_fingerprint, err);
 
 	if (r == 0)
-		r = exists ? check_existing(job, spec, err)
-			   : lx_instance_make_dirs(job, lx_spec_id_base(spec), err);
+		r = exists ? check_existing(job, spec, err) : lx_instance_make_dirs(job, spec, err);
 	if (r == 0)
 		r = lx_spec_userns(spec, &userns, err);
 	if (r == 0)

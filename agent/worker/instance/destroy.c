@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "agent/worker/disk_quota.h"
 #include "agent/worker/instance/instance.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
@@ -52,7 +53,10 @@ static int remove_instance(const struct lx_job *job, struct lx_err *err)
 		return lx_err_errno(err, lock, "cannot lock %s", job->dir);
 	int r = rename_away(job, path, err);
 
-	return r < 0 ? r : lx_rm_rf(path, err);
+	if (r < 0)
+		return r;
+	lx_quota_release(path);
+	return lx_rm_rf(path, err);
 }
 
 /* What earlier deletions left. Failing here is no failure of the instance that is deleted now. */
@@ -72,7 +76,10 @@ static void sweep(const struct lx_job *job)
 		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
 		lx_autoclose int lock = lock_dir(path);
 
-		if (lock >= 0 && lx_rm_rf(path, &err) < 0)
+		if (lock < 0)
+			continue;
+		lx_quota_release(path);
+		if (lx_rm_rf(path, &err) < 0)
 			lx_debug("cannot remove what a deletion left", "error=\"%s\"", err.msg);
 	}
 }

@@ -15,8 +15,8 @@
  */
 int lx_instance_prepare(const struct lx_job *job, const lx_spec *spec, int *ret_root_fd, struct lx_err *err);
 
-/* Its directories, empty, for an instance that does not exist yet. */
-int lx_instance_make_dirs(const struct lx_job *job, uint32_t base, struct lx_err *err);
+/* Its directories, empty, for an instance that does not exist yet; counted and bounded already. */
+int lx_instance_make_dirs(const struct lx_job *job, const lx_spec *spec, struct lx_err *err);
 /* Writes the limits of `spec` into the cgroups of its running payload. */
 int lx_instance_limits_apply(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec,
 			     struct lx_err *err);

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/worker/disk_quota.h"
+
 static const char *job_name(const Lxmgr__V1__WorkerJob *msg)
 {
 	switch (msg->job_case) {
@@ -99,6 +101,14 @@ void lx_job_context(const struct lx_job *job, Lxmgr__V1__WorkerContext *ret)
 void lx_job_path(const struct lx_job *job, char out[LX_JOB_PATH_MAX], const char *leaf)
 {
 	snprintf(out, LX_JOB_PATH_MAX, "%s/%s", job->dir, leaf);
+}
+
+void lx_job_own_path(const struct lx_job *job, char out[LX_JOB_PATH_MAX], const char *leaf)
+{
+	char dir[LX_QUOTA_PATH_MAX];
+
+	lx_quota_own_dir(job->dir, dir, sizeof(dir));
+	snprintf(out, LX_JOB_PATH_MAX, "%.*s/%s", LX_JOB_DIR_MAX + LX_NAME_MAX + 32, dir, leaf);
 }
 
 int lx_job_not_running(const struct lx_job *job, struct lx_err *err)

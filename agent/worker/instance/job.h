@@ -42,6 +42,9 @@ void lx_job_context(const struct lx_job *job, Lxmgr__V1__WorkerContext *ret);
 /* <instance directory>/<leaf> */
 void lx_job_path(const struct lx_job *job, char out[LX_JOB_PATH_MAX], const char *leaf);
 
+/* Where its own files are: "upper", "work", and what is in them. */
+void lx_job_own_path(const struct lx_job *job, char out[LX_JOB_PATH_MAX], const char *leaf);
+
 /* "web1 is not running", with what to do about it. */
 int lx_job_not_running(const struct lx_job *job, struct lx_err *err);
 

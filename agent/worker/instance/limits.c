@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/worker/instance/disk_size.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/proxies.h"
 #include "agent/worker/instance/root_disk.h"
@@ -131,15 +132,23 @@ int lx_job_limits(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx
 		return r;
 	bool running = r == 1;
 
+	r = lx_disk_size_change(job, old, spec, err);
+	if (r < 0)
+		return r;
+	bool size_later = r == 1;
+
+	r = 0;
 	if (running) {
 		r = apply_or_put_back(job, old, spec, &run, err);
 		if (r == 0)
-			r = lx_spec_changes(old, spec, &keys, &n_keys, err);
+			r = lx_spec_changes(old, spec, size_later, &keys, &n_keys, err);
 	}
 	if (r >= 0)
 		r = lx_spec_save(job, spec, err);
-	if (r < 0)
+	if (r < 0) {
+		lx_disk_size_put_back(job, old, spec);
 		return r;
+	}
 	if (running)
 		lx_run_tell(&run, result);
 	/* Freed by the end of the process. */

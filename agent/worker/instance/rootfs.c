@@ -25,6 +25,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent/worker/disk_quota.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 
@@ -132,14 +133,16 @@ static int explain(const struct lx_job *job, int errnum, struct lx_err *err)
 	return r;
 }
 
-static int mount_overlay(const struct lx_job *job, const char *image, const char *layer, struct lx_err *err)
+static int mount_upper(const struct lx_job *job, const char *image, const char *layer, struct lx_err *err)
 {
-	char target[LX_JOB_PATH_MAX], options[4 * LX_JOB_PATH_MAX];
+	char target[LX_JOB_PATH_MAX], upper[LX_JOB_PATH_MAX], work[LX_JOB_PATH_MAX];
+	char options[5 * LX_JOB_PATH_MAX];
 
 	lx_job_path(job, target, "rootfs");
-	snprintf(options, sizeof(options),
-		 "lowerdir=%s%s%s,upperdir=%s/upper,workdir=%s/work,index=on,nfs_export=on", image,
-		 *layer ? ":" : "", layer, job->dir, job->dir);
+	lx_job_own_path(job, upper, "upper");
+	lx_job_own_path(job, work, "work");
+	snprintf(options, sizeof(options), "lowerdir=%s%s%s,upperdir=%s,workdir=%s,index=on,nfs_export=on",
+		 image, *layer ? ":" : "", layer, upper, work);
 	for (int i = 0;; i++) {
 		/* nodev: an image's device nodes would otherwise be the guest root's to use. */
 		if (mount("lxmgr", target, "overlay", MS_NODEV, options) == 0)
@@ -148,6 +151,24 @@ static int mount_overlay(const struct lx_job *job, const char *image, const char
 			return explain(job, errno, err);
 		(void)poll(NULL, 0, BUSY_RETRY_MS);
 	}
+}
+
+/*
+ * overlayfs makes directories in work/ when it is mounted, and where it cannot, the whole is read-only: what
+ * has filled its disk could not be started to be emptied. So it is not bounded in this moment, in which
+ * nothing of the guest's runs.
+ */
+static int mount_overlay(const struct lx_job *job, const char *image, const char *layer, struct lx_err *err)
+{
+	struct lx_quota_room room;
+	bool bounded = lx_quota_read(job->dir, &room) == 0 && room.limit > 0;
+	int r = bounded ? lx_quota_bound(job->dir, 0, err) : 0;
+
+	if (r == 0)
+		r = mount_upper(job, image, layer, err);
+	if (bounded && lx_quota_bound(job->dir, room.limit, r == 0 ? err : NULL) < 0 && r == 0)
+		r = -EIO;
+	return r;
 }
 
 static int find_layer(const struct lx_job *job, const char *image, char out[LX_JOB_PATH_MAX],

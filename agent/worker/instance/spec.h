@@ -22,10 +22,11 @@ void lx_spec_free(lx_spec *spec);
 int lx_spec_check_fixed(const struct lx_job *job, const lx_spec *stored, const lx_spec *new,
 			struct lx_err *err);
 /*
- * Names what differs and cannot act on a running guest: "limits.kernel.nofile", "device eth0".
+ * Names what differs and cannot act on a running guest: "limits.kernel.nofile", "device eth0"; with
+ * `size_later` the root disk too.
  * The caller frees the list and its texts, also on failure.
  */
-int lx_spec_changes(const lx_spec *old, const lx_spec *new, char ***ret_keys, size_t *ret_n,
+int lx_spec_changes(const lx_spec *old, const lx_spec *new, bool size_later, char ***ret_keys, size_t *ret_n,
 		    struct lx_err *err);
 
 /* The specification that came with the job, checked: an image's name, an id range. */

@@ -11,6 +11,7 @@
 #include "lib/str.h"
 #include "profiles/host_device.h"
 #include "profiles/profiles.h"
+#include "profiles/root_disk.h"
 
 struct list {
 	char **items;
@@ -147,13 +148,24 @@ static int device_changes(const lx_spec *old, const lx_spec *new, struct list *o
 	return r < 0 ? r : compare_devices(old, new, true, out);
 }
 
-int lx_spec_changes(const lx_spec *old, const lx_spec *new, char ***ret_keys, size_t *ret_n,
+static int root_change(const lx_spec *new, struct list *out)
+{
+	const Lxmgr__V1__Device *root = lx_root_disk(new->n_devices, new->devices);
+
+	for (size_t i = 0; i < new->n_devices; i++)
+		if (root && new->devices[i]->value == root)
+			return list_add(out, "device ", new->devices[i]->key);
+	return 0;
+}
+
+int lx_spec_changes(const lx_spec *old, const lx_spec *new, bool size_later, char ***ret_keys, size_t *ret_n,
 		    struct lx_err *err)
 {
 	struct list keys = { 0 };
 	int r = config_changes(old, new, &keys, err);
 
-	if (r == 0 && (nic_changes(old, new, &keys) < 0 || device_changes(old, new, &keys) < 0))
+	if (r == 0 && (nic_changes(old, new, &keys) < 0 || device_changes(old, new, &keys) < 0 ||
+		       (size_later && root_change(new, &keys) < 0)))
 		r = lx_err_oom(err);
 	*ret_keys = keys.items;
 	*ret_n = keys.n;

@@ -38,7 +38,7 @@ static int remove_ghosts(const struct lx_job *job, const struct lx_run *run, str
 
 	lx_dump_dir_path(job->run_dir, operation, dir);
 	snprintf(hook, sizeof(hook), "%s/hook", dir);
-	lx_job_path(job, upper, "upper");
+	lx_job_own_path(job, upper, "upper");
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)run->init);
 	lx_autoclose int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 

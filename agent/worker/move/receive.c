@@ -212,11 +212,11 @@ static int ready(struct lx_receive *rx, struct lx_err *err)
 static int open_upper(struct lx_receive *rx, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX];
-	int r = lx_instance_make_dirs(rx->m.job, lx_spec_id_base(rx->spec), err);
+	int r = lx_instance_make_dirs(rx->m.job, rx->spec, err);
 
 	if (r < 0)
 		return r;
-	lx_job_path(rx->m.job, path, "upper");
+	lx_job_own_path(rx->m.job, path, "upper");
 	rx->upper = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (rx->upper < 0)
 		return lx_err_errno(err, errno, "cannot open %s", path);
@@ -340,7 +340,7 @@ static int remove_ghosts(const struct lx_receive *rx, struct lx_err *err)
 {
 	char upper[LX_JOB_PATH_MAX], hook[LX_JOB_PATH_MAX + 8];
 
-	lx_job_path(rx->m.job, upper, "upper");
+	lx_job_own_path(rx->m.job, upper, "upper");
 	snprintf(hook, sizeof(hook), "%s/hook", rx->m.dir);
 	lx_autoclose int root = open(upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 

@@ -205,14 +205,14 @@ static int open_source(struct lx_send *s, struct lx_err *err)
 				  job->name);
 	if (!s->runs && s->mode != LXMGR__V1__MOVE_MODE__MOVE_MODE_COLD)
 		return lx_job_not_running(job, err);
-	lx_job_path(job, path, "upper");
+	lx_job_own_path(job, path, "upper");
 	s->upper = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->upper < 0)
 		return lx_err_errno(err, errno, "cannot open %s", path);
 	/* For files of the image that have several names. Neither has to be there. */
 	lx_image_path(job, s->spec->image_fingerprint, path);
 	s->lower = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	lx_job_path(job, path, "work/index");
+	lx_job_own_path(job, path, "work/index");
 	s->index = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	const struct lx_tree_source source = {
 		.upper = s->upper, .lower = s->lower, .index = s->index, .id_base = lx_spec_id_base(s->spec)
