@@ -55,6 +55,7 @@ void lx_inst_free(void *p)
 		return;
 	lx_pb_free(inst->pb);
 	lx_pb_free(inst->arrived);
+	lx_pb_free(inst->denials);
 	free(inst->arriving_at);
 	free(inst);
 }

@@ -45,9 +45,10 @@ int lx_apparmor_policy(const struct lx_apparmor_input *in, struct lx_buf *out, s
 /*
  * Rules that deny `perms` on everything below `dir` but the entries `allowed` and what is below
  * them ("net", "kernel"; "shm*" stands for all that begin so). AppArmor has no "all but": each
- * name that leaves the allowed ones somewhere gets a pattern. 0 or -ENOMEM.
+ * name that leaves the allowed ones somewhere gets a pattern. `verb`: "deny" or "audit deny".
+ * 0 or -ENOMEM.
  */
-int lx_apparmor_deny_others(struct lx_buf *out, const char *dir, const char *const *allowed,
+int lx_apparmor_deny_others(struct lx_buf *out, const char *verb, const char *dir, const char *const *allowed,
 			    const char *perms);
 
 #endif

@@ -17,6 +17,7 @@
 #include "lib/buf.h"
 
 #define LX_GUARD_TABLE_PREFIX "lxguard_"
+#define LX_GUARD_REFUSED      "refused" /* the set that counts what was dropped, a card an element */
 #define LX_GUARD_OBJECT_MAX   48
 
 struct lx_guard {

@@ -63,7 +63,7 @@ static void denies_all_but(void **state)
 	static const char *const near[] = { "shm*", "sem", "a", NULL };
 	lx_autobuf struct lx_buf out = { 0 };
 
-	assert_int_equal(lx_apparmor_deny_others(&out, "/d", two, "w"), 0);
+	assert_int_equal(lx_apparmor_deny_others(&out, "deny", "/d", two, "w"), 0);
 	assert_string_equal(lx_buf_str(&out), "  deny /d/[^nu]{,**} w,\n"
 					      "  deny /d/n[^e]{,**} w,\n"
 					      "  deny /d/ne[^t]{,**} w,\n"
@@ -74,7 +74,7 @@ static void denies_all_but(void **state)
 					      "  deny /d/user[^/]{,**} w,\n");
 	lx_buf_release(&out);
 	out = (struct lx_buf){ 0 };
-	assert_int_equal(lx_apparmor_deny_others(&out, "/d", near, "w"), 0);
+	assert_int_equal(lx_apparmor_deny_others(&out, "deny", "/d", near, "w"), 0);
 	assert_string_equal(lx_buf_str(&out), "  deny /d/[^sa]{,**} w,\n"
 					      "  deny /d/s[^he]{,**} w,\n"
 					      "  deny /d/sh[^m]{,**} w,\n"
