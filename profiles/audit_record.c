@@ -94,8 +94,12 @@ static bool put_number(struct span s, int base, int64_t *ret)
 	memcpy(text, s.at, s.n);
 	text[s.n] = '\0';
 	errno = 0;
-	*ret = strtoll(text, &end, base);
-	return *end == '\0' && errno == 0;
+	long long number = strtoll(text, &end, base);
+
+	if (end == text || *end != '\0' || errno != 0)
+		return false;
+	*ret = number;
+	return true;
 }
 
 /* The next "key=value"; words without "=" are passed over. 1, 0 at the end, -EBADMSG. */

@@ -159,21 +159,18 @@ static bool is_gone(const struct lx_manager *m, const Lxmgr__V1__Warning *w)
 	return lx_streq(w->entity, "node") && !lx_map_has(&m->nodes, w->name);
 }
 
-/* Of what is not there any more nobody needs to know. */
+/* Of what is not there any more nobody needs to know: a node; an instance of before the last start. */
 static void drop_gone(struct lx_manager *m)
 {
-	struct lx_warnings *ws = m->warnings;
+	const struct lx_warnings *ws = m->warnings;
 	struct lx_map_entry *next;
 
 	for (struct lx_map_entry *e = lx_map_first(&ws->by_id); e; e = next) {
 		struct lx_warning *w = lx_map_value(e);
 
 		next = lx_map_next(e);
-		if (!is_gone(m, w->pb) || ws->n_dropped == LX_ARRAY_SIZE(ws->now_dropped))
-			continue;
-		ws->now_dropped[ws->n_dropped++] = w->pb->id;
-		lx_warning_drop(m, w);
-		lx_warnings_save_soon(m);
+		if (is_gone(m, w->pb))
+			lx_warning_remove(m, w);
 	}
 }
 

@@ -82,9 +82,9 @@ static unsigned put_warnings(struct lx_manager *m, struct lx_txn *txn, unsigned 
 	struct lx_warnings *ws = m->warnings;
 	unsigned n = 0;
 
-	for (; ws->n_dropped > 0; n++) {
+	for (; ws->n_dropped > 0 && n < room; n++) {
 		lx_txn_exec(txn, "DELETE FROM warnings WHERE id = ?1");
-		lx_txn_int(txn, (int64_t)ws->now_dropped[--ws->n_dropped]);
+		lx_txn_int(txn, (int64_t)ws->dropped[--ws->n_dropped]);
 	}
 	for (struct lx_map_entry *e = lx_map_first(&ws->by_id); e && n < room; e = lx_map_next(e)) {
 		struct lx_warning *w = lx_map_value(e);

@@ -80,6 +80,41 @@ void lx_warning_drop(struct lx_manager *m, struct lx_warning *w)
 	lx_map_del(&m->warnings->by_id, decimal(w->pb->id, id));
 }
 
+/* Without memory its row stays, and is dropped after the next start. */
+static void note_dropped(struct lx_warnings *ws, uint64_t id)
+{
+	if (ws->n_dropped == ws->room_dropped) {
+		size_t more = ws->room_dropped ? ws->room_dropped * 2 : 16;
+		uint64_t *grown = realloc(ws->dropped, more * sizeof(*grown));
+
+		if (!grown)
+			return;
+		ws->dropped = grown;
+		ws->room_dropped = more;
+	}
+	ws->dropped[ws->n_dropped++] = id;
+}
+
+void lx_warning_remove(struct lx_manager *m, struct lx_warning *w)
+{
+	note_dropped(m->warnings, w->pb->id);
+	lx_warning_drop(m, w);
+	lx_warnings_save_soon(m);
+}
+
+void lx_warnings_remove_of(struct lx_manager *m, const char *entity, const char *name)
+{
+	struct lx_map_entry *next;
+
+	for (struct lx_map_entry *e = m->warnings ? lx_map_first(&m->warnings->by_id) : NULL; e; e = next) {
+		struct lx_warning *w = lx_map_value(e);
+
+		next = lx_map_next(e);
+		if (lx_streq(w->pb->entity, entity) && lx_streq(w->pb->name, name))
+			lx_warning_remove(m, w);
+	}
+}
+
 struct lx_warning *lx_warning_find(struct lx_manager *m, uint64_t id, struct lx_err *err)
 {
 	char text[DECIMAL];
@@ -98,16 +133,13 @@ static int worth(const Lxmgr__V1__Warning *w)
 	return w->status == STATUS(RESOLVED) ? 0 : w->status == STATUS(ACKNOWLEDGED) ? 1 : 2;
 }
 
-/* Whether there is room now. */
-static bool make_room(struct lx_manager *m)
+static void make_room(struct lx_manager *m)
 {
 	struct lx_warnings *ws = m->warnings;
 	struct lx_warning *least = NULL;
 
 	if (lx_map_count(&ws->by_id) < LX_WARNINGS_MAX)
-		return true;
-	if (ws->n_dropped == LX_ARRAY_SIZE(ws->now_dropped))
-		return false; /* the next save makes some */
+		return;
 	for (struct lx_map_entry *e = lx_map_first(&ws->by_id); e; e = lx_map_next(e)) {
 		struct lx_warning *w = lx_map_value(e);
 
@@ -115,18 +147,17 @@ static bool make_room(struct lx_manager *m)
 		    (worth(w->pb) == worth(least->pb) && w->pb->last_seen_ns < least->pb->last_seen_ns))
 			least = w;
 	}
-	ws->now_dropped[ws->n_dropped++] = least->pb->id;
-	lx_warning_drop(m, least);
-	return true;
+	lx_warning_remove(m, least);
 }
 
 static struct lx_warning *new_warning(struct lx_manager *m, const struct lx_warning_of *of)
 {
-	Lxmgr__V1__Warning *pb = make_room(m) ? malloc(sizeof(*pb)) : NULL;
+	Lxmgr__V1__Warning *pb = malloc(sizeof(*pb));
 	struct lx_warning *w;
 
 	if (!pb)
 		return NULL;
+	make_room(m);
 	lxmgr__v1__warning__init(pb);
 	pb->id = m->warnings->last_id + 1;
 	pb->first_seen_ns = (int64_t)lx_now_realtime_ns();
@@ -236,6 +267,7 @@ void lx_warnings_free(struct lx_manager *m)
 		return;
 	lx_map_release(&ws->by_key);
 	lx_map_release(&ws->by_id);
+	free(ws->dropped);
 	free(ws);
 	m->warnings = NULL;
 }

@@ -36,8 +36,8 @@ struct lx_warnings {
 	struct lx_map by_id;  /* decimal -> struct lx_warning *, owned; in the order they were first raised */
 	struct lx_map by_key; /* type, entity, name -> struct lx_warning *, borrowed */
 	uint64_t last_id;
-	uint64_t now_dropped[64]; /* ids the store still has */
-	size_t n_dropped;
+	uint64_t *dropped; /* ids that the store still has */
+	size_t n_dropped, room_dropped;
 	uv_timer_t save, look; /* save.c, conditions.c */
 	unsigned looks;
 };
@@ -66,6 +66,10 @@ void lx_warning_resolve(struct lx_manager *m, const struct lx_warning_of *of);
 struct lx_warning *lx_warning_find(struct lx_manager *m, uint64_t id, struct lx_err *err);
 /* From memory alone. */
 void lx_warning_drop(struct lx_manager *m, struct lx_warning *w);
+/* From memory, and soon from the store. */
+void lx_warning_remove(struct lx_manager *m, struct lx_warning *w);
+/* What they are about is gone: another of its name begins anew. */
+void lx_warnings_remove_of(struct lx_manager *m, const char *entity, const char *name);
 /* As loaded (taken over, also on failure). */
 int lx_warning_add(struct lx_warnings *ws, Lxmgr__V1__Warning *pb, struct lx_warning **ret);
 
