@@ -142,6 +142,8 @@ static void on_readable(void *arg, int events)
 		s->window_ns = now;
 		s->read = 0;
 	}
+	/* That some were dropped is an error of the socket, and that ends the watching. */
+	lx_fdwatch_set(s->watch, UV_READABLE);
 	for (unsigned i = 0; i < AT_ONCE; i++) {
 		int r = s->kmsg ? read_kmsg(s) : read_netlink(s);
 

@@ -119,6 +119,30 @@ def test_what_is_alike_is_one_event_a_second(cluster, watch):
     assert cluster.status("loud") == "RUNNING" and cluster.is_online()
 
 
+def test_a_guest_that_is_never_denied_the_same_is_bounded(cluster):
+    """Each time by another program: a few a second are told apart, the rest is counted."""
+    needs_audit(cluster)
+    launch(cluster, "loud", "security.syscalls.log=true", "security.syscalls.deny=bpf")
+    programs = 300
+    script = f"cd /root; i=0; while [ $i -lt {programs} ]; do ln -s confined n$i; ./n$i bpf >/dev/null; i=$((i+1)); done"
+    assert cluster.exec("loud", "sh", "-c", script, timeout=100).returncode == 0
+    wait_for(lambda: sum(counts(cluster, "loud").values()) >= programs, 20)
+    assert counts(cluster, "loud")["omitted"] > 0
+    assert sum(counts(cluster, "loud").values()) == programs
+    assert len(denials(cluster, "loud", "syscall")) <= 128
+
+
+def test_a_name_that_looks_like_more(cluster):
+    """What a guest calls its program is its name and nothing else."""
+    needs_audit(cluster)
+    launch(cluster, "loud", "security.syscalls.log=true", "security.syscalls.deny=bpf")
+    name = 'a" uid=0 pid=1'
+    cluster.exec("loud", "ln", "-s", HERE, f"/root/{name}")
+    assert cluster.exec("loud", f"/root/{name}", "bpf").returncode == 0
+    wait_for(lambda: denials(cluster, "loud", "syscall"), 20)
+    assert [d["program"] for d in denials(cluster, "loud", "syscall")] == [name]
+
+
 def cpu_seconds(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as f:
         fields = f.read().rsplit(")", 1)[1].split()
