@@ -52,7 +52,7 @@ static void note(struct lx_agent *a, const struct lx_audit_record *r)
 	const char *const of_call[] = { "architecture", lx_audit_arch(r->arch), NULL };
 	const char *const of_apparmor[] = {
 		"capability", r->capability, "family",  r->family, "sock_type",
-		r->sock_type, "peer",        r->peer,   "profile", r->profile,
+		r->sock_type, "peer",        r->peer,   "profile", *r->peer ? r->profile : NULL,
 		"fstype",     r->fstype,     "source",  r->source, "flags",
 		r->flags,     "signal",      r->signal, "cut",     r->cut ? "true" : NULL,
 		NULL,

@@ -147,7 +147,8 @@ static void make_room(struct lx_manager *m)
 		    (worth(w->pb) == worth(least->pb) && w->pb->last_seen_ns < least->pb->last_seen_ns))
 			least = w;
 	}
-	lx_warning_remove(m, least);
+	if (least)
+		lx_warning_remove(m, least);
 }
 
 static struct lx_warning *new_warning(struct lx_manager *m, const struct lx_warning_of *of)
