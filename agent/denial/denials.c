@@ -106,8 +106,8 @@ static int put_key(struct lx_buf *key, const struct lx_denial *d)
 	int r = lx_buf_printf(key, "%s\1%s\1%d\1%s\1%s\1%s\1%s", text(d->instance), d->kind, d->allowed,
 			      text(d->operation), text(d->path), text(d->mask), text(d->program));
 
-	for (size_t i = 0; d->details && d->details[i] && r == 0; i++)
-		r = lx_buf_printf(key, "\1%s", text(d->details[i]));
+	for (size_t i = 0; d->details && d->details[i] && r == 0; i += 2)
+		r = lx_buf_printf(key, "\1%s", text(d->details[i + 1]));
 	return r;
 }
 

@@ -32,7 +32,7 @@ struct lx_denial {
 	const char *operation, *path, *mask, *program;
 	bool allowed;
 	uint64_t count;
-	const char *const *details; /* key, value, key, value ... NULL; or NULL */
+	const char *const *details; /* key, value (NULL: none), ... NULL; or NULL */
 };
 
 int lx_denials_open(struct lx_agent *a, struct lx_err *err);
