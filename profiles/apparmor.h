@@ -26,6 +26,10 @@ enum lx_apparmor_mode lx_apparmor_mode(const struct lx_map *config);
 /* Whether a node without AppArmor must refuse it. */
 bool lx_apparmor_demanded(enum lx_apparmor_mode mode);
 
+/* What a refusal to start says that is for want of confinement: in its error's text. */
+#define LX_REFUSAL_APPARMOR "is to be confined by AppArmor"
+#define LX_REFUSAL_SELINUX  "is to run in an SELinux context"
+
 #define LX_APPARMOR_NAME_MAX 128
 
 /*

@@ -28,7 +28,7 @@ struct lx_instance;
 /* NULL and "" are alike. */
 struct lx_denial {
 	const char *instance; /* "": the node's */
-	const char *kind;     /* "apparmor", "syscall", "network", "memory", "processes" */
+	const char *kind;     /* "apparmor", "syscall", "network", "memory", "processes", "start" */
 	const char *operation, *path, *mask, *program;
 	bool allowed;
 	uint64_t count;

@@ -37,6 +37,7 @@ static const struct kind {
 	  "its memory was used up and a process killed:", LX_SEVERITY_MODERATE },
 	{ "processes", false, "process-limit",
 	  "it has as many processes as it may (limits.processes):", LX_SEVERITY_MODERATE },
+	{ "start", false, "start-refused", "it cannot be confined as it is to be:", LX_SEVERITY_HIGH },
 };
 
 static const struct kind *kind_of(const Lxmgr__V1__Denial *d)
@@ -58,7 +59,7 @@ static void tell(struct lx_manager *m, const struct kind *k, const char *subject
 		 const Lxmgr__V1__Denial *d)
 {
 	char count[24];
-	const char *what = detail(d, "capability");
+	const char *what = detail(d, "capability"), *source = detail(d, "source");
 
 	snprintf(count, sizeof(count), "%" PRIu64, d->count);
 	const char *fields[] = { "operation",
@@ -75,8 +76,8 @@ static void tell(struct lx_manager *m, const struct kind *k, const char *subject
 				 what ? what : detail(d, "family"),
 				 "peer",
 				 detail(d, "peer"),
-				 "source",
-				 detail(d, "source"),
+				 source ? "source" : "reason",
+				 source ? source : detail(d, "reason"),
 				 NULL };
 
 	lx_event(m, "security", k->type, subject, node, fields);
@@ -86,7 +87,8 @@ static void warn_of(struct lx_manager *m, const struct kind *k, const struct lx_
 		    const Lxmgr__V1__Denial *d)
 {
 	const struct lx_warning_of of = { k->type, "instance", inst->pb->name, inst->pb->node, k->severity };
-	const char *words[] = { d->operation, detail(d, "capability"), d->path, d->mask };
+	const char *words[] = { d->operation, detail(d, "capability"), d->path, d->mask,
+				detail(d, "reason") };
 	lx_autobuf struct lx_buf text = { 0 };
 	int r = lx_buf_puts(&text, k->said);
 

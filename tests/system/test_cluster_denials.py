@@ -180,6 +180,18 @@ def test_frames_that_are_not_its_own(cluster, watch):
     assert watch.of("frames-dropped", "mallory")
 
 
+@pytest.mark.skipif(os.path.exists("/sys/module/apparmor"), reason="this kernel has AppArmor")
+def test_a_start_that_is_refused_for_want_of_confinement(cluster, watch):
+    cluster.ok("launch", "busybox", "c1")
+    cluster.ok("stop", "--force", "c1")
+    cluster.ok("config", "set", "c1", "security.apparmor=enforce")
+    assert "confined by AppArmor" in cluster.cli("start", "c1").stderr
+    wait_for(lambda: counts(cluster, "c1").get("start-refused") == 1, 20)
+    warning = warnings(cluster, "c1")["start-refused"]
+    assert warning["severity"] == "high" and "has a kernel without it" in warning["message"]
+    assert "has a kernel without it" in watch.of("start-refused", "c1")[0]["fields"]["reason"]
+
+
 def test_what_is_remembered_lasts(cluster):
     """Over a restart of both daemons and of the instance."""
     launch(cluster, "c1", "limits.memory=48MiB", "limits.memory.swap=false")
