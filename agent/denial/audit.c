@@ -25,6 +25,7 @@
 #include "agent/loop.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
 
@@ -165,13 +166,18 @@ static void on_readable(void *arg, int events)
 
 /* ------------------------------------------------------------------ life */
 
-/* False also where it cannot be told. */
+/*
+ * Whether we are in another network namespace than the machine's own, in which the kernel's
+ * threads are. False also where it cannot be told.
+ */
 static bool is_elsewhere(void)
 {
-	struct stat own, init;
+	struct stat own, kernel;
+	char comm[32];
 
-	return stat("/proc/self/ns/net", &own) == 0 && stat("/proc/1/ns/net", &init) == 0 &&
-	       own.st_ino != init.st_ino;
+	return lx_read_line("/proc/2/comm", comm, sizeof(comm)) == 0 && lx_streq(comm, "kthreadd") &&
+	       stat("/proc/self/ns/net", &own) == 0 && stat("/proc/2/ns/net", &kernel) == 0 &&
+	       own.st_ino != kernel.st_ino;
 }
 
 static int open_netlink(void)
