@@ -17,25 +17,25 @@ static uint64_t grown(uint64_t *seen, uint64_t now)
 }
 
 /* Where groups below the payload's count for themselves (v2, before 6.11) only the level tells. */
-static bool is_full(const struct lx_instance *inst)
+static bool is_full(const struct lx_instance *inst, uint32_t processes)
 {
 	uint64_t limit = 0;
 
 	return lx_cgroup_number(&inst->agent->cgroups, LX_CG_PIDS, inst->name, "pids.max", &limit) == 0 &&
-	       limit != 0 && inst->usage.processes >= limit;
+	       limit != 0 && processes >= limit;
 }
 
-void lx_denials_look(struct lx_instance *inst)
+void lx_denials_look(struct lx_instance *inst, uint32_t processes)
 {
 	const struct lx_cgroups *cg = &inst->agent->cgroups;
 	struct lx_instance_seen *seen = &inst->seen;
 	uint64_t kills = 0, forks = 0;
 	bool silent = false;
 
-	if (seen->init != inst->init) {
+	/* A reboot inside leaves them as they are: its group may be the same. */
+	if (!seen->looked)
 		silent = inst->started_at_ns < inst->agent->looking_since_ns;
-		*seen = (struct lx_instance_seen){ .init = inst->init };
-	}
+	seen->looked = true;
 	(void)lx_cgroup_keyed(cg, LX_CG_MEMORY, inst->name,
 			      cg->at[LX_CG_MEMORY].v2 ? "memory.events" : "memory.oom_control", "oom_kill",
 			      &kills);
@@ -43,7 +43,7 @@ void lx_denials_look(struct lx_instance *inst)
 	kills = grown(&seen->kills, kills);
 	forks = grown(&seen->forks, forks);
 
-	bool full = is_full(inst);
+	bool full = is_full(inst, processes);
 
 	if (forks == 0 && full && !seen->full)
 		forks = 1;

@@ -62,8 +62,8 @@ enum lx_audit_of lx_audit_attribute(struct lx_agent *a, const struct lx_audit_re
 
 /* ------------------------------------------------------------------ cgroups.c, cards.c */
 
-/* Compares an instance's counters with those of the last look, while it runs. */
-void lx_denials_look(struct lx_instance *inst);
+/* Compares an instance's counters with those of the last look, while it runs. `processes`: it has now. */
+void lx_denials_look(struct lx_instance *inst, uint32_t processes);
 
 struct lx_card_watch;
 int lx_card_watch_open(struct lx_agent *a, struct lx_card_watch **ret, struct lx_err *err);

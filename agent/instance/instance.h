@@ -73,7 +73,7 @@ struct lx_instance {
 
 	/* What its cgroups had counted when they were last looked at (denial/cgroups.c). */
 	struct lx_instance_seen {
-		pid_t init; /* that it was counted for */
+		bool looked; /* since it was started */
 		uint64_t kills, forks;
 		bool full; /* of processes */
 	} seen;

@@ -44,6 +44,7 @@ void lx_task_boot(struct lx_task *t)
 
 	/* Wanted running from now on; the worker stores it. */
 	inst->spec->started = true;
+	inst->seen = (struct lx_instance_seen){ 0 };
 	if (lx_cards_guard(inst, &err) < 0 ||
 	    lx_task_job(t, LX_JOB_WORK, lx_job_message(inst->spec, LXMGR__V1__WORKER_JOB__JOB_START, NULL),
 			on_started, &err) < 0)

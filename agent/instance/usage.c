@@ -206,7 +206,7 @@ static void take_turn(void *arg)
 		if (!inst || !lx_instance_is_up(inst))
 			continue;
 		sample(u, inst, &now);
-		lx_denials_look(inst);
+		lx_denials_look(inst, now.processes);
 		if (inst->has_usage && !differs(&inst->usage, &now))
 			continue;
 		inst->usage = now;
