@@ -11,7 +11,7 @@ static int parse(unsigned type, const char *text, struct lx_audit_record *r)
 {
 	/* Not terminated, as in a socket's buffer. */
 	size_t n = strlen(text);
-	char *copy = malloc(n + 1);
+	char *copy = malloc(n ? n : 1);
 
 	assert_non_null(copy);
 	memcpy(copy, text, n);
