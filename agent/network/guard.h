@@ -58,5 +58,7 @@ const char *lx_guard_limit_name(const struct lx_guard *g, char out[LX_GUARD_OBJE
  */
 int lx_guard_change(struct nl_sock *netfilter, const struct lx_guard *was, const struct lx_guard *now,
 		    struct lx_err *err);
+/* What was counted of a card that is gone; there may be nothing. A transaction of its own. */
+void lx_guard_forget_refused(struct nl_sock *netfilter, const struct lx_guard *g);
 
 #endif

@@ -2,8 +2,8 @@
  * How many frames of a card its guard has dropped: elements of the set `refused`, which the
  * packet filter adds by itself (guard_table.c). One dump a network; the kernel answers at once.
  *
- * A card's number goes on from one start of its instance to the next, and is remembered for as
- * long as the agent runs. What there is at the first look was counted before the agent began.
+ * A card's number is remembered until the card is gone, and goes then. What there is at the first
+ * look was counted before the agent began.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -461,7 +461,7 @@ int main(int argc, char **argv)
 		for (first = 3; access(argv[2], F_OK) < 0;)
 			usleep(POLL_US);
 	if (argc > 3 && strcmp(argv[1], "often") == 0) {
-		times = atol(argv[2]);
+		times = strtol(argv[2], NULL, 10);
 		first = 3;
 	}
 	for (int i = first; i < argc; i++) {
