@@ -66,8 +66,8 @@ SRC_profiles := $(call src,profiles)
 SRC_images   := $(call src,images)
 SRC_migration := $(call src,migration)
 SRC_tar      := $(call src,migration/tar)
-SRC_agent    := $(call src,agent agent/instance agent/network agent/storage agent/image agent/move)
-SRC_manager  := $(call src,lxmgr lxmgr/api lxmgr/operations lxmgr/cluster lxmgr/auth lxmgr/scheduler)
+SRC_agent    := $(call src,agent agent/instance agent/network agent/storage agent/image agent/move agent/denial)
+SRC_manager  := $(call src,lxmgr lxmgr/api lxmgr/operations lxmgr/cluster lxmgr/auth lxmgr/scheduler lxmgr/warnings)
 SRC_cli      := $(call src,cli)
 # The command line is linked twice (cli/remote.h): each program leaves the other's files out.
 ONLY_LXMGR   := cli/remote_exec.c

@@ -18,6 +18,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "agent/denial/denials.h"
 #include "agent/identity.h"
 #include "agent/image/images.h"
 #include "agent/instance/autostart.h"
@@ -207,8 +208,9 @@ int lx_agent_open(struct lx_agent *a, uv_loop_t *loop, const struct lx_agent_opt
 	a->rebooted = lx_autostart_due(a);
 	if ((r = lx_peers_load(a, err)) < 0 || (r = lx_images_load(a, err)) < 0 ||
 	    (r = open_networks(a, err)) < 0 || (r = open_jobs(a, err)) < 0 ||
-	    (r = lx_usage_open(a, err)) < 0 || (r = lx_moves_load(a, err)) < 0 ||
-	    (r = lx_instances_load(a, err)) < 0 || (r = lx_agent_serve(a, err)) < 0)
+	    (r = lx_usage_open(a, err)) < 0 || (r = lx_denials_open(a, err)) < 0 ||
+	    (r = lx_moves_load(a, err)) < 0 || (r = lx_instances_load(a, err)) < 0 ||
+	    (r = lx_agent_serve(a, err)) < 0)
 		return r;
 	lx_autostart_run(a);
 	return 0;
@@ -223,6 +225,7 @@ static void server_closed(void *arg)
 	lx_jobs_close(a->jobs);
 	a->jobs = NULL;
 	lx_usage_close(a);
+	lx_denials_close(a);
 	lx_network_close(a->network, NULL, NULL);
 	a->network = NULL;
 	lx_facts_close(a->facts);

@@ -7,6 +7,7 @@
  *   jobs.c       work done by workers      pump.c      bytes to and from them
  *   instance/    one file a verb           image/      the same for images
  *   network/     bridges and leases            move/      instances between nodes
+ *   denial/      what was kept from instances
  *
  * The agent never blocks its loop on liblxc, mounts, archives or CRIU: that is what workers
  * are for. What it knows is on disk before it answers, so it may be killed at any moment;
@@ -29,6 +30,7 @@
 #include "rpc/rpc.h"
 
 struct lx_usage;
+struct lx_denials;
 
 struct lx_agent_options {
 	const char *state_dir;
@@ -61,6 +63,8 @@ struct lx_agent {
 	struct lx_watch watch;
 	Lxmgr__V1__SetPeersRequest *peers; /* peers.h; NULL: never told */
 	struct lx_usage *usage;
+	struct lx_denials *denials;
+	int64_t looking_since_ns;                  /* for denials; since the epoch */
 	struct lx_map instances;                   /* name -> struct lx_instance * */
 	struct lx_map images;                      /* fingerprint -> Lxmgr__V1__Image * */
 	struct lx_map moves;                       /* operation -> struct lx_agent_move * (move/) */

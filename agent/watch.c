@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "agent/agent.h"
+#include "agent/denial/denials.h"
 #include "agent/instance/instance.h"
 #include "agent/instance/usage.h"
 #include "agent/loop.h"
@@ -162,6 +163,7 @@ static void on_writable(struct lx_call *call, void *arg)
 	w->full = false;
 	if (w->behind)
 		send_snapshot(w);
+	lx_denials_wake(w->agent);
 }
 
 static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
@@ -201,6 +203,7 @@ void lx_watch_serve(struct lx_call *call, const ProtobufCMessage *msg, void *arg
 	lx_info("watcher came", "peer=%s", lx_call_peer(call)->address);
 	send_snapshot(w);
 	lx_usage_retime(a);
+	lx_denials_wake(a);
 }
 
 void lx_watch_init(struct lx_watch *w)
@@ -217,6 +220,16 @@ uint32_t lx_watch_usage_interval(const struct lx_agent *a)
 		if (least == 0 || w->usage_ms < least)
 			least = w->usage_ms;
 	return least;
+}
+
+bool lx_watch_ready(const struct lx_agent *a)
+{
+	const struct lx_watcher *w;
+
+	TAILQ_FOREACH (w, &a->watch.watchers, link)
+		if (!w->full)
+			return true;
+	return false;
 }
 
 /* ------------------------------------------------------------------ events */

@@ -30,6 +30,8 @@ void lx_watch_image_added(struct lx_agent *a, Lxmgr__V1__Image *image);
 void lx_watch_image_removed(struct lx_agent *a, const char *fingerprint);
 void lx_watch_facts(struct lx_agent *a);
 
+/* Whether somebody watches who can take an event now; then none is lost but with the connection. */
+bool lx_watch_ready(const struct lx_agent *a);
 /* How often somebody wants to hear of usage, in ms; 0: nobody watches. */
 uint32_t lx_watch_usage_interval(const struct lx_agent *a);
 

@@ -189,6 +189,7 @@ extern const struct cli_verb cli_launch_verbs[], cli_power_verbs[], cli_delete_v
 	cli_config_verbs[], cli_config_device_verbs[], cli_network_verbs[], cli_node_verbs[],
 	cli_node_evacuate_verbs[], cli_operation_verbs[], cli_event_verbs[], cli_version_verbs[],
 	cli_dev_verbs[], cli_completion_verbs[], cli_help_verbs[], cli_identity_verbs[],
-	cli_identity_token_verbs[], cli_remote_verbs[], cli_audit_verbs[];
+	cli_identity_token_verbs[], cli_remote_verbs[], cli_audit_verbs[], cli_warning_verbs[],
+	cli_profile_suggest_verbs[];
 
 #endif

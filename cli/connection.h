@@ -45,6 +45,8 @@ void cli_explain(const struct cli *cli, struct lx_err *err);
 #define CLI_EVENTS     (&lxmgr__v1__event_service__descriptor)
 #define CLI_IDENTITIES (&lxmgr__v1__identity_service__descriptor)
 #define CLI_AUDIT      (&lxmgr__v1__audit_service__descriptor)
+#define CLI_WARNINGS   (&lxmgr__v1__warning_service__descriptor)
+#define CLI_DENIALS    (&lxmgr__v1__denial_service__descriptor)
 #define CLI_SYSTEM     (&lxmgr__v1__system_service__descriptor)
 
 /* An empty message on the heap, for lx_pb_set() and friends; NULL when out of memory. */

@@ -106,7 +106,7 @@ static int events_run(struct cli *cli, struct lx_err *err)
 }
 
 static const struct cli_option options[] = {
-	{ "type", 't', "TYPE", "only lifecycle, operation or node events; may be repeated", 0 },
+	{ "type", 't', "TYPE", "only lifecycle, operation, node or security events; may be repeated", 0 },
 	{ "format", 'f', "FORMAT", "text (default) or json, one object a line", 0 },
 	{ .name = NULL },
 };
@@ -115,7 +115,12 @@ const struct cli_verb cli_event_verbs[] = {
 	{ .name = "events",
 	  .aliases = "monitor",
 	  .summary = "Show what happens, as it happens",
-	  .examples = "lxmgr events\nlxmgr events --type lifecycle --format json | jq .action",
+	  .details =
+		  "Security events tell what was kept from an instance: by AppArmor, by its filter of system "
+		  "calls (with security.syscalls.log), by the guard of its network cards, by its limits. "
+		  "What is alike is one event a second, with its count.",
+	  .examples = "lxmgr events\nlxmgr events --type lifecycle --format json | jq .action\n"
+		      "lxmgr events --type security",
 	  .options = options,
 	  .run = events_run },
 	{ .name = NULL },

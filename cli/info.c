@@ -168,6 +168,19 @@ static void print_ids(const instance *i)
 		       i->idmap_base + (i->idmap_size ? i->idmap_size - 1 : 0));
 }
 
+static void print_denials(const instance *i)
+{
+	if (i->n_denials)
+		puts("Kept from it:");
+	for (size_t n = 0; n < i->n_denials; n++) {
+		const Lxmgr__V1__DenialCount *c = i->denials[n];
+		char when[LX_TIME_TEXT];
+
+		printf("  %s: %llu, last at %s\n", c->kind, (unsigned long long)c->count,
+		       lx_time_rfc3339((uint64_t)c->last_ns, when));
+	}
+}
+
 static void print_text(instance *i)
 {
 	field(0, "Name", i->name);
@@ -190,6 +203,7 @@ static void print_text(instance *i)
 	print_ids(i);
 	print_profiles(i);
 	print_usage(i);
+	print_denials(i);
 	print_last_move(i);
 	print_nics(i);
 	print_config(i);
@@ -219,6 +233,9 @@ static int print_doc(const instance *i, const struct cli_format *f, struct lx_er
 	cli_doc_devices(&d, root, "expanded_devices", i->n_expanded_devices, i->expanded_devices);
 	cli_doc_map(&d, root, "origin", i->n_origin, i->origin);
 	cli_doc_str(&d, root, "evacuated_from", i->evacuated_from);
+	json_t *denials = cli_doc_object(&d, root, "denials");
+	for (size_t n = 0; n < i->n_denials; n++)
+		cli_doc_int(&d, denials, i->denials[n]->kind, i->denials[n]->count);
 	if (i->last_move)
 		cli_move_doc(&d, root, "last_move", i->last_move);
 	return cli_doc_print(&d, f, stdout, err);

@@ -11,6 +11,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/warnings/warnings.h"
 #include "profiles/profiles.h"
 #include "proto/pb.h"
 
@@ -55,6 +56,7 @@ void lx_inst_free(void *p)
 		return;
 	lx_pb_free(inst->pb);
 	lx_pb_free(inst->arrived);
+	lx_pb_free(inst->denials);
 	free(inst->arriving_at);
 	free(inst);
 }
@@ -62,6 +64,7 @@ void lx_inst_free(void *p)
 void lx_inst_remove(struct lx_manager *m, struct lx_inst *inst)
 {
 	lx_inst_tell_gone(inst);
+	lx_warnings_remove_of(m, "instance", inst->pb->name);
 	lx_leases_give_back(m, inst->pb);
 	lx_map_del(&m->instances_by_uuid, inst->pb->uuid);
 	lx_map_del(&m->instances, inst->pb->name);

@@ -27,6 +27,7 @@
 #include "lxmgr/auth/auth.h"
 #include "lxmgr/keys_manual.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/warnings/warnings.h"
 #include "proto/descriptors.h"
 #include "proto/pb.h"
 
@@ -214,8 +215,9 @@ static int lock_state(const char *dir, int *ret, struct lx_err *err)
 static int add_services(struct lx_manager *m, struct lx_err *err)
 {
 	static const struct lx_service *const services[] = {
-		&lx_api_instances,  &lx_api_images, &lx_api_profiles, &lx_api_networks,   &lx_api_nodes,
-		&lx_api_operations, &lx_api_events, &lx_api_system,   &lx_api_identities, &lx_api_audit,
+		&lx_api_instances,  &lx_api_images,     &lx_api_profiles, &lx_api_networks,
+		&lx_api_nodes,      &lx_api_operations, &lx_api_events,   &lx_api_system,
+		&lx_api_identities, &lx_api_audit,      &lx_api_warnings, &lx_api_denials,
 	};
 	size_t len;
 	const uint8_t *fds = lx_proto_descriptors(&len);
@@ -359,7 +361,8 @@ static int start(struct lx_manager *m, int *lock, struct lx_err *err)
 	    (r = lx_store_open(m->loop, db, &lx_manager_schema, &m->store, err)) < 0 ||
 	    (r = lx_auditor_create(m, &m->auditor, err)) < 0 || (r = lx_leases_init(m, err)) < 0 ||
 	    (r = lx_ca_init(m, err)) < 0 || (r = lx_manager_load(m, err)) < 0 ||
-	    (r = add_services(m, err)) < 0 || (r = listen_all(m, err)) < 0)
+	    (r = lx_warnings_open(m, err)) < 0 || (r = add_services(m, err)) < 0 ||
+	    (r = listen_all(m, err)) < 0)
 		return r;
 	for (struct lx_map_entry *e = lx_map_first(&m->nodes); e; e = lx_map_next(e))
 		lx_link_start(lx_map_value(e));
@@ -422,6 +425,7 @@ int main(int argc, char **argv)
 	m->stopping = true;
 	while (m->readers)
 		uv_run(&loop, UV_RUN_ONCE);
+	lx_warnings_close(m);
 	lx_store_close(m->store);
 	if (m->server && r < 0)
 		lx_server_close(m->server, on_server_gone, m);
@@ -431,6 +435,7 @@ int main(int argc, char **argv)
 	uv_walk(&loop, close_any, NULL);
 	while (uv_run(&loop, UV_RUN_ONCE))
 		;
+	lx_warnings_free(m);
 	uv_loop_close(&loop);
 	if (lock >= 0)
 		close(lock);

@@ -41,6 +41,7 @@ struct lx_subscriber;
 struct lx_tell;
 struct lx_identities;
 struct lx_auditor;
+struct lx_warnings;
 
 struct lx_manager_options {
 	const char *state_dir;
@@ -64,6 +65,9 @@ struct lx_inst {
 	/* A move: the node that has committed to be its home, or NULL; what that one says of it. */
 	char *arriving_at;
 	Lxmgr__V1__InstanceReport *arrived;
+
+	Lxmgr__V1__Denials *denials; /* what was kept from it (warnings/denials.c), or NULL */
+	bool denials_dirty;          /* the store has others */
 
 	/* tell.c */
 	bool telling; /* its agent is being given its specification */
@@ -114,6 +118,7 @@ struct lx_manager {
 	struct lx_leases *leases;
 	struct lx_identities *identities; /* auth/auth.h */
 	struct lx_auditor *auditor;       /* auth/audit.h */
+	struct lx_warnings *warnings;     /* warnings/warnings.h */
 	unsigned readers;                 /* of the store, on other threads */
 	struct lx_turns turns;            /* changes of the above, one after another */
 
@@ -298,6 +303,7 @@ void lx_gate_user(const struct lx_manager *m, const struct lx_peer *peer, char *
 /* ------------------------------------------------------------------ api/ */
 
 extern const struct lx_service lx_api_instances, lx_api_images, lx_api_profiles, lx_api_networks,
-	lx_api_nodes, lx_api_operations, lx_api_events, lx_api_system, lx_api_identities, lx_api_audit;
+	lx_api_nodes, lx_api_operations, lx_api_events, lx_api_system, lx_api_identities, lx_api_audit,
+	lx_api_warnings, lx_api_denials;
 
 #endif

@@ -49,6 +49,12 @@ static const char step_2[] =
 	" - CASE OLD.ok WHEN 1 THEN 100000 ELSE 10000 END BEGIN"
 	" SELECT RAISE(ABORT, 'the audit log is kept'); END;";
 
-static const char *const steps[] = { step_1, step_2 };
+/* Warnings and what was kept from instances (warnings/save.c). An id of a warning is never used twice. */
+static const char step_3[] =
+	"CREATE TABLE warnings (id INTEGER PRIMARY KEY AUTOINCREMENT, spec BLOB NOT NULL);" /* Warning */
+	"CREATE TABLE denials (instance TEXT PRIMARY KEY REFERENCES instances(uuid) ON DELETE CASCADE,"
+	" spec BLOB NOT NULL) WITHOUT ROWID;"; /* Denials */
+
+static const char *const steps[] = { step_1, step_2, step_3 };
 
 const struct lx_schema lx_manager_schema = { steps, LX_ARRAY_SIZE(steps) };

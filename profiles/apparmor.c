@@ -6,6 +6,9 @@
  * and /sys that speak for the whole machine cannot be written whatever the kernel would let
  * pass; file systems are mounted from a list, so that no other driver of the kernel's is in the
  * guest's reach; signals and tracing end at the instance.
+ *
+ * What a rule denies the kernel tells of only if the rule says so ("audit deny"), and in complain
+ * mode only then lets pass: so there it does not say so.
  */
 #include "profiles/apparmor.h"
 
@@ -102,8 +105,8 @@ static bool seen(const char *const *allowed, size_t i, size_t n)
 	return false;
 }
 
-static int deny_at(struct lx_buf *out, const char *dir, const char *const *allowed, const char *prefix,
-		   size_t n, const char *perms)
+static int deny_at(struct lx_buf *out, const char *verb, const char *dir, const char *const *allowed,
+		   const char *prefix, size_t n, const char *perms)
 {
 	char next[64];
 	bool any;
@@ -113,11 +116,11 @@ static int deny_at(struct lx_buf *out, const char *dir, const char *const *allow
 		return 0;
 	next_characters(allowed, prefix, n, next);
 	/* Behind a whole name only "/" goes on: below it is allowed, beside it is not. */
-	return lx_buf_printf(out, "  deny %s/%.*s[^%s%s]{,**} %s,\n", dir, (int)n, prefix, next,
+	return lx_buf_printf(out, "  %s %s/%.*s[^%s%s]{,**} %s,\n", verb, dir, (int)n, prefix, next,
 			     ends ? "/" : "", perms);
 }
 
-int lx_apparmor_deny_others(struct lx_buf *out, const char *dir, const char *const *allowed,
+int lx_apparmor_deny_others(struct lx_buf *out, const char *verb, const char *dir, const char *const *allowed,
 			    const char *perms)
 {
 	int r = 0;
@@ -126,7 +129,7 @@ int lx_apparmor_deny_others(struct lx_buf *out, const char *dir, const char *con
 		for (size_t n = 0; n <= strlen(allowed[i]) && r == 0; n++)
 			if (allowed[i][n] != '*' && (n == 0 || allowed[i][n - 1] != '*') &&
 			    !seen(allowed, i, n))
-				r = deny_at(out, dir, allowed, allowed[i], n, perms);
+				r = deny_at(out, verb, dir, allowed, allowed[i], n, perms);
 			else if (allowed[i][n] == '*')
 				break;
 	return r;
@@ -140,12 +143,18 @@ static const char basics[] = "  # Files by the ids they belong to, the network b
 			     "  network,\n"
 			     "  capability,\n"
 			     "  unix,\n"
-			     "  dbus,\n"
-			     "  deny capability mac_admin,\n"
-			     "  deny capability mac_override,\n"
-			     "  deny capability sys_module,\n"
-			     "  deny capability sys_rawio,\n"
-			     "  deny capability sys_time,\n";
+			     "  dbus,\n";
+
+static int put_capabilities(struct lx_buf *out, const char *verb)
+{
+	static const char *const denied[] = { "mac_admin", "mac_override", "sys_module", "sys_rawio",
+					      "sys_time" };
+	int r = 0;
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(denied) && r == 0; i++)
+		r = lx_buf_printf(out, "  %s capability %s,\n", verb, denied[i]);
+	return r;
+}
 
 /* The node's own programs are unconfined: they stop it, look at it and dump it. */
 static int put_peers(struct lx_buf *out, const char *name)
@@ -191,23 +200,25 @@ static const char nested_mounts[] =
 	"  mount options in (bind,rbind," MOUNT_FLAGS ") /{proc,sys}/{,**} -> /**,\n"
 	"  deny /dev/.lxmgr/{proc,sys}/** rwklx,\n";
 
-static int put_proc(struct lx_buf *out)
+static int put_proc(struct lx_buf *out, const char *verb)
 {
 	static const char *const sys[] = { "net", "kernel", "user", "fs", NULL };
 	static const char *const kernel[] = { "hostname", "domainname", "shm*", "sem*", "msg*", NULL };
 	static const char *const fs[] = { "binfmt_misc", NULL };
-	int r = lx_buf_puts(out, "\n  # What speaks for the whole machine.\n"
-				 "  deny /proc/{kcore,sysrq-trigger} rwklx,\n"
-				 "  deny /proc/{acpi,bus}/** rwklx,\n");
+	int r = lx_buf_printf(out,
+			      "\n  # What speaks for the whole machine.\n"
+			      "  %s /proc/{kcore,sysrq-trigger} rwklx,\n"
+			      "  %s /proc/{acpi,bus}/** rwklx,\n",
+			      verb, verb);
 
 	if (r == 0)
-		r = lx_apparmor_deny_others(out, "/proc/sys", sys, "wklx");
+		r = lx_apparmor_deny_others(out, verb, "/proc/sys", sys, "wklx");
 	if (r == 0)
-		r = lx_apparmor_deny_others(out, "/proc/sys/kernel", kernel, "wklx");
-	return r == 0 ? lx_apparmor_deny_others(out, "/proc/sys/fs", fs, "wklx") : r;
+		r = lx_apparmor_deny_others(out, verb, "/proc/sys/kernel", kernel, "wklx");
+	return r == 0 ? lx_apparmor_deny_others(out, verb, "/proc/sys/fs", fs, "wklx") : r;
 }
 
-static int put_sys(struct lx_buf *out)
+static int put_sys(struct lx_buf *out, const char *verb)
 {
 	static const struct {
 		const char *dir;
@@ -219,11 +230,13 @@ static int put_sys(struct lx_buf *out)
 		{ "/sys/devices/virtual", { "net" } },
 		{ "/sys/fs", { "cgroup" } },
 	};
-	int r = lx_buf_puts(out, "  deny /sys/kernel/{debug,tracing,config,security}/** rwklx,\n"
-				 "  deny /sys/firmware/efi/efivars/** rwklx,\n");
+	int r = lx_buf_printf(out,
+			      "  %s /sys/kernel/{debug,tracing,config,security}/** rwklx,\n"
+			      "  %s /sys/firmware/efi/efivars/** rwklx,\n",
+			      verb, verb);
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(dirs) && r == 0; i++)
-		r = lx_apparmor_deny_others(out, dirs[i].dir, dirs[i].allowed, "wklx");
+		r = lx_apparmor_deny_others(out, verb, dirs[i].dir, dirs[i].allowed, "wklx");
 	return r;
 }
 
@@ -236,13 +249,19 @@ static int put_raw(struct lx_buf *out, const char *rules)
 
 static int put_all(const struct lx_apparmor_input *in, bool nesting, const char *raw, struct lx_buf *out)
 {
+	const char *verb = in->complain ? "deny" : "audit deny";
 	int r = lx_buf_printf(out,
 			      "abi <abi/3.0>,\n\n"
+			      "# For rules of users.\n"
+			      "@{pid}=[1-9]*\n"
+			      "@{tid}=[1-9]*\n\n"
 			      "profile \"%s\" flags=(attach_disconnected,mediate_deleted%s) {\n",
 			      in->name, in->complain ? ",complain" : "");
 
 	if (r == 0)
 		r = lx_buf_puts(out, basics);
+	if (r == 0)
+		r = put_capabilities(out, verb);
 	if (r == 0)
 		r = put_peers(out, in->name);
 	if (r == 0)
@@ -250,9 +269,9 @@ static int put_all(const struct lx_apparmor_input *in, bool nesting, const char 
 	if (r == 0 && nesting)
 		r = lx_buf_puts(out, nested_mounts);
 	if (r == 0)
-		r = put_proc(out);
+		r = put_proc(out, verb);
 	if (r == 0)
-		r = put_sys(out);
+		r = put_sys(out, verb);
 	if (r == 0)
 		r = put_raw(out, raw);
 	return r == 0 ? lx_buf_puts(out, "}\n") : r;

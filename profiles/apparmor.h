@@ -26,6 +26,10 @@ enum lx_apparmor_mode lx_apparmor_mode(const struct lx_map *config);
 /* Whether a node without AppArmor must refuse it. */
 bool lx_apparmor_demanded(enum lx_apparmor_mode mode);
 
+/* What a refusal to start says that is for want of confinement: in its error's text. */
+#define LX_REFUSAL_APPARMOR "is to be confined by AppArmor"
+#define LX_REFUSAL_SELINUX  "is to run in an SELinux context"
+
 #define LX_APPARMOR_NAME_MAX 128
 
 /*
@@ -45,9 +49,10 @@ int lx_apparmor_policy(const struct lx_apparmor_input *in, struct lx_buf *out, s
 /*
  * Rules that deny `perms` on everything below `dir` but the entries `allowed` and what is below
  * them ("net", "kernel"; "shm*" stands for all that begin so). AppArmor has no "all but": each
- * name that leaves the allowed ones somewhere gets a pattern. 0 or -ENOMEM.
+ * name that leaves the allowed ones somewhere gets a pattern. `verb`: "deny" or "audit deny".
+ * 0 or -ENOMEM.
  */
-int lx_apparmor_deny_others(struct lx_buf *out, const char *dir, const char *const *allowed,
+int lx_apparmor_deny_others(struct lx_buf *out, const char *verb, const char *dir, const char *const *allowed,
 			    const char *perms);
 
 #endif

@@ -71,6 +71,13 @@ struct lx_instance {
 	bool monitor_gone, init_gone; /* not acted upon yet */
 	bool wants_restart;           /* the last init that has gone asked for it */
 
+	/* What its cgroups had counted when they were last looked at (denial/cgroups.c). */
+	struct lx_instance_seen {
+		bool looked; /* since it was started */
+		uint64_t kills, forks;
+		bool full; /* of processes */
+	} seen;
+
 	bool has_usage;
 	bool knows_limit; /* usage.memory_limit_bytes is good until the limits change */
 	Lxmgr__V1__InstanceUsage usage;

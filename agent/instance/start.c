@@ -3,15 +3,32 @@
  * instance first when it is new. What a start that failed has left, its worker has removed;
  * when the worker died as well, settle.c does.
  */
+#include <string.h>
+
+#include "agent/denial/denials.h"
 #include "agent/instance/cards.h"
 #include "agent/instance/monitor.h"
 #include "agent/instance/task.h"
+#include "profiles/apparmor.h"
+
+/* Nobody may be waiting for it: an instance that starts by itself. */
+static void note_refusal(const struct lx_instance *inst, const struct lx_err *err)
+{
+	const char *const details[] = { "reason", err->msg, NULL };
+	const struct lx_denial d = {
+		.instance = inst->name, .kind = "start", .operation = "start", .count = 1, .details = details
+	};
+
+	if (strstr(err->msg, LX_REFUSAL_APPARMOR) || strstr(err->msg, LX_REFUSAL_SELINUX))
+		lx_denials_note(inst->agent, &d);
+}
 
 static void on_started(struct lx_task *t, const struct lx_job_end *end)
 {
 	struct lx_instance *inst = t->inst;
 
 	if (end->err->code != LX_OK) {
+		note_refusal(inst, end->err);
 		lx_task_settle(t, end->err);
 		return;
 	}
@@ -27,6 +44,7 @@ void lx_task_boot(struct lx_task *t)
 
 	/* Wanted running from now on; the worker stores it. */
 	inst->spec->started = true;
+	inst->seen = (struct lx_instance_seen){ 0 };
 	if (lx_cards_guard(inst, &err) < 0 ||
 	    lx_task_job(t, LX_JOB_WORK, lx_job_message(inst->spec, LXMGR__V1__WORKER_JOB__JOB_START, NULL),
 			on_started, &err) < 0)

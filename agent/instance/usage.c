@@ -1,9 +1,9 @@
 /*
  * Sampling. At each interval a round goes over all running instances, a few of them in each
- * turn of the loop so that hundreds do not delay a request. An instance costs four short
- * reads of cgroup files, and asking for its account of the disk; the network's counters come from one read of
- * /proc/net/dev a round (it shows our own network namespace, which /sys need not). Only what has changed is
- * sent.
+ * turn of the loop so that hundreds do not delay a request. An instance costs seven short
+ * reads of cgroup files (three of them for what its limits kept from it, denial/cgroups.c), and asking for
+ * its account of the disk; the network's counters come from one read of /proc/net/dev a round (it shows our
+ * own network namespace, which /sys need not). Only what has changed is sent.
  */
 #include "agent/instance/usage.h"
 
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/denial/denials.h"
 #include "agent/instance/disk.h"
 #include "agent/instance/instance.h"
 #include "agent/loop.h"
@@ -208,6 +209,7 @@ static void take_turn(void *arg)
 		if (!inst || !lx_instance_is_up(inst))
 			continue;
 		sample(u, inst, &now);
+		lx_denials_look(inst, now.processes);
 		if (inst->has_usage && !differs(&inst->usage, &now))
 			continue;
 		inst->usage = now;

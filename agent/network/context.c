@@ -251,6 +251,7 @@ static void context_free(struct lx_network_ctx *ctx)
 	nl_socket_free(ctx->nl);
 	nl_socket_free(ctx->netfilter);
 	lx_map_release(&ctx->guards);
+	lx_map_release(&ctx->refused);
 	if (ctx->announce_fd >= 0)
 		close(ctx->announce_fd);
 	free(ctx->state_dir);
@@ -273,6 +274,7 @@ int lx_network_open(uv_loop_t *loop, const char *state_dir, const char *run_dir,
 	ctx->state_dir = strdup(state_dir);
 	ctx->run_dir = lx_path_join(run_dir, "network");
 	lx_map_init(&ctx->guards, free);
+	lx_map_init(&ctx->refused, free);
 	r = ctx->state_dir && ctx->run_dir ? 0 : lx_err_oom(err);
 	if (r == 0)
 		r = lx_mkdir_p(ctx->state_dir, 0711, err);

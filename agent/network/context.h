@@ -76,8 +76,10 @@ struct lx_network_ctx {
 	char *run_dir; /* the networks' own: <run_dir>/network */
 	struct nl_sock *nl;
 	struct nl_sock *netfilter;
-	struct lx_map guards; /* host end -> struct lx_guard * (guard.c) */
-	int announce_fd;      /* -1: not needed yet */
+	struct lx_map guards;  /* host end -> struct lx_guard * (guard.c) */
+	struct lx_map refused; /* host end -> uint64_t *, frames dropped so far (guard_refused.c) */
+	bool refused_known;    /* those from before we began are in there */
+	int announce_fd;       /* -1: not needed yet */
 	struct lx_watch *watch;
 
 	Lxmgr__V1__ApplyNetworksRequest *wanted;  /* NULL: nothing was asked for yet */

@@ -188,6 +188,8 @@ void lx_network_unguard(struct lx_network_ctx *ctx, const char *instance)
 		if (lx_guard_change(ctx->netfilter, g, NULL, &err) < 0)
 			lx_debug("a card was not in the packet filter", "instance=%s card=%s error=\"%s\"",
 				 instance, g->host_name, err.msg);
+		lx_guard_forget_refused(ctx->netfilter, g);
+		lx_map_del(&ctx->refused, g->host_name);
 		lx_map_del(&ctx->guards, g->host_name);
 	}
 }

@@ -17,6 +17,7 @@
 #include "lib/buf.h"
 
 #define LX_GUARD_TABLE_PREFIX "lxguard_"
+#define LX_GUARD_REFUSED      "refused" /* the set that counts what was dropped, a card an element */
 #define LX_GUARD_OBJECT_MAX   48
 
 struct lx_guard {
@@ -57,5 +58,7 @@ const char *lx_guard_limit_name(const struct lx_guard *g, char out[LX_GUARD_OBJE
  */
 int lx_guard_change(struct nl_sock *netfilter, const struct lx_guard *was, const struct lx_guard *now,
 		    struct lx_err *err);
+/* What was counted of a card that is gone; there may be nothing. A transaction of its own. */
+void lx_guard_forget_refused(struct nl_sock *netfilter, const struct lx_guard *g);
 
 #endif

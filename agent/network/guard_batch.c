@@ -265,3 +265,12 @@ int lx_guard_change(struct nl_sock *netfilter, const struct lx_guard *was, const
 		put_card(&b, now);
 	return end(netfilter, &b, now ? now->network : was->network, err);
 }
+
+void lx_guard_forget_refused(struct nl_sock *netfilter, const struct lx_guard *g)
+{
+	struct batch b;
+
+	begin(&b);
+	element(&b, NFT_MSG_DELSETELEM, g, LX_GUARD_REFUSED, NULL, 0, NULL);
+	(void)end(netfilter, &b, g->network, NULL);
+}

@@ -7,6 +7,8 @@
  *   v4_from   from its own address, or asks for one by DHCP
  *   v6_from   the same
  *   v6_icmp   and neighbour discovery: advertises itself alone (RFC 4861), routes nobody
+ *   refuse    what is dropped for what it says (not for its rate), counted for each card: frames that
+ *             pass never come here
  *
  * What is none of these protocols is dropped: it could carry any of them (802.1Q, PPPoE, 802.3).
  * A card that is freed of a check is in a set that says so.
@@ -36,6 +38,8 @@ static const char declarations[] =
 	"\tset free_v4 { type ifname; }\n"
 	"\tset free_v6 { type ifname; }\n"
 	"\tmap egress { type ifname : limit; }\n"
+	"\tset " LX_GUARD_REFUSED " { type ifname; size 65536; flags dynamic; }\n"
+	"\tchain refuse { }\n"
 	"\tchain arp_from { }\n"
 	"\tchain v4_from { }\n"
 	"\tchain v6_icmp { }\n"
@@ -47,41 +51,45 @@ static const char declarations[] =
 static const struct {
 	const char *chain, *rule;
 } rules[] = {
-	{ "arp_from", "iifname . arp saddr ether != @macs iifname != @free_mac counter drop" },
+	/* A rule of its own: a set that is full lets no frame pass. */
+	{ "refuse", "update @" LX_GUARD_REFUSED " { iifname counter }" },
+	{ "refuse", "counter drop" },
+
+	{ "arp_from", "iifname . arp saddr ether != @macs iifname != @free_mac goto refuse" },
 	{ "arp_from", "iifname @free_v4 accept" },
 	{ "arp_from", "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 iifname . arp saddr ip @v4 accept" },
 	{ "arp_from", "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation request "
 		      "arp saddr ip 0.0.0.0 iifname . arp daddr ip @v4 accept" },
-	{ "arp_from", "counter drop" },
+	{ "arp_from", "goto refuse" },
 
 	{ "v4_from", "iifname @free_v4 accept" },
-	{ "v4_from", "udp sport 67 counter drop" },
-	{ "v4_from", "udp dport 68 counter drop" },
+	{ "v4_from", "udp sport 67 goto refuse" },
+	{ "v4_from", "udp dport 68 goto refuse" },
 	{ "v4_from", "iifname . ip saddr @v4 accept" },
 	{ "v4_from", "ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept" },
-	{ "v4_from", "counter drop" },
+	{ "v4_from", "goto refuse" },
 
-	{ "v6_icmp", "icmpv6 type { nd-router-advert, nd-redirect } counter drop" },
-	{ "v6_icmp", "icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @nd counter drop" },
+	{ "v6_icmp", "icmpv6 type { nd-router-advert, nd-redirect } goto refuse" },
+	{ "v6_icmp", "icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @nd goto refuse" },
 	{ "v6_icmp", "iifname . ip6 saddr @v6 accept" },
 	/* Before it has an address: is it free (RFC 4862)? And who listens to it (RFC 3810). */
 	{ "v6_icmp", "ip6 saddr :: icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @nd accept" },
 	{ "v6_icmp", "ip6 saddr :: ip6 daddr ff02::16 icmpv6 type mld2-listener-report accept" },
-	{ "v6_icmp", "counter drop" },
+	{ "v6_icmp", "goto refuse" },
 
 	{ "v6_from", "iifname @free_v6 accept" },
 	{ "v6_from", "meta l4proto icmpv6 goto v6_icmp" },
-	{ "v6_from", "udp sport 547 counter drop" },
-	{ "v6_from", "udp dport 546 counter drop" },
+	{ "v6_from", "udp sport 547 goto refuse" },
+	{ "v6_from", "udp dport 546 goto refuse" },
 	{ "v6_from", "iifname . ip6 saddr @v6 accept" },
-	{ "v6_from", "counter drop" },
+	{ "v6_from", "goto refuse" },
 
 	{ "from", "iifname != @ports accept" },
 	{ "from", "limit name iifname map @egress counter drop" },
-	{ "from", "iifname . ether saddr != @macs iifname != @free_mac counter drop" },
+	{ "from", "iifname . ether saddr != @macs iifname != @free_mac goto refuse" },
 	{ "from", "ether type vmap { arp : goto arp_from, ip : goto v4_from, ip6 : goto v6_from }" },
 	{ "from", "iifname @free_v4 iifname @free_v6 accept" },
-	{ "from", "counter drop" },
+	{ "from", "goto refuse" },
 };
 
 int lx_guard_table(struct lx_buf *out, const char *network)

@@ -126,6 +126,10 @@ int lx_network_guard(struct lx_network_ctx *ctx, const struct lx_network_port *p
 int lx_network_plugged(struct lx_network_ctx *ctx, const char *host_name, struct lx_err *err);
 /* Whether the card is one of lx_network_guard(). */
 bool lx_network_guards(const struct lx_network_ctx *ctx, const char *host_name);
+/* Calls `cb` for each guarded card that had frames dropped since the last time, with how many. */
+typedef void (*lx_network_refused_cb)(const char *instance, const char *host_name, uint64_t frames,
+				      void *arg);
+void lx_network_refused(struct lx_network_ctx *ctx, lx_network_refused_cb cb, void *arg);
 /* None of the instance's cards is there any more. NULL for ctx is fine. */
 void lx_network_unguard(struct lx_network_ctx *ctx, const char *instance);
 

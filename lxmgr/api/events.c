@@ -48,7 +48,7 @@ static const struct lx_call_events watch_events = { .writable = on_writable, .cl
 
 static void api_watch(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
-	static const char *const known[] = { "lifecycle", "operation", "node" };
+	static const char *const known[] = { "lifecycle", "operation", "node", "security" };
 	const Lxmgr__V1__WatchEventsRequest *req = (const void *)msg;
 	struct lx_manager *m = arg;
 
@@ -62,7 +62,7 @@ static void api_watch(struct lx_call *call, const ProtobufCMessage *msg, void *a
 			ok |= lx_streq(known[k], req->types[i]);
 		if (!ok) {
 			lx_call_failf(call, LX_INVALID_ARGUMENT,
-				      "there is no event type \"%s\" (lifecycle, operation, node)",
+				      "there is no event type \"%s\" (lifecycle, operation, node, security)",
 				      req->types[i]);
 			return;
 		}

@@ -8,10 +8,18 @@ static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg
 	const Lxmgr__V1__GetInstanceRequest *req = (const void *)msg;
 	struct lx_err err = LX_ERR_INIT;
 	struct lx_inst *inst = lx_inst_find(arg, req->name, &err);
-	if (inst)
-		lx_call_reply(call, &inst->pb->base);
-	else
+
+	if (!inst) {
 		lx_call_fail(call, &err);
+		return;
+	}
+	Lxmgr__V1__Instance view = *inst->pb; /* shallow */
+
+	if (inst->denials) {
+		view.n_denials = inst->denials->n_counts;
+		view.denials = inst->denials->counts;
+	}
+	lx_call_reply(call, &view.base);
 }
 
 static const struct lx_method methods[] = {

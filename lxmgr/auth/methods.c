@@ -24,6 +24,10 @@
 static const struct lx_access table[] = {
 	SEES("AuditService/List", ADMIN),
 
+	DOES("DenialService/Forget", OPERATOR),
+	SEES("DenialService/List", VIEWER),
+	SEES("DenialService/Suggest", VIEWER),
+
 	SEES("EventService/Watch", VIEWER),
 
 	DOES("IdentityService/Create", ADMIN),
@@ -96,6 +100,11 @@ static const struct lx_access table[] = {
 	DOES("ProfileService/Update", OPERATOR),
 
 	SEES("SystemService/Info", VIEWER),
+
+	DOES("WarningService/Acknowledge", OPERATOR),
+	DOES("WarningService/Delete", OPERATOR),
+	SEES("WarningService/Get", VIEWER),
+	SEES("WarningService/List", VIEWER),
 };
 
 const struct lx_access *lx_access_rows(size_t *n)

@@ -19,6 +19,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/warnings/warnings.h"
 #include "proto/pb.h"
 
 #define HEARTBEAT_MS    1000u
@@ -127,6 +128,9 @@ static void on_message(struct lx_call *call, const ProtobufCMessage *msg, void *
 		break;
 	case LXMGR__V1__AGENT_EVENT__WHAT_USAGE:
 		lx_inst_usage(n->m, e->usage);
+		break;
+	case LXMGR__V1__AGENT_EVENT__WHAT_DENIALS:
+		lx_denials_report(n->m, n, e->denials);
 		break;
 	default: /* heartbeat, or something a newer agent says */
 		break;

@@ -14,6 +14,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/leases.h"
+#include "lxmgr/warnings/warnings.h"
 #include "proto/pb.h"
 
 #define ADDRESS_TEXT 64
@@ -174,6 +175,24 @@ static int add_peers(const struct lx_node *n, Lxmgr__V1__ApplyNetworksRequest *r
 
 /* ------------------------------------------------------------------ sending */
 
+/* The first that is not up stands for the others. */
+static void warn_of(struct lx_manager *m, const char *node, const Lxmgr__V1__ApplyNetworksResponse *r)
+{
+	const struct lx_warning_of of = { "network-down", "node", node, node, LX_SEVERITY_HIGH };
+
+	for (size_t i = 0; i < r->n_status; i++) {
+		char text[512];
+
+		if (lx_str_empty(r->status[i]->value))
+			continue;
+		snprintf(text, sizeof(text), "network %s is not up there: %s", r->status[i]->key,
+			 r->status[i]->value);
+		lx_warning_hold(m, &of, text);
+		return;
+	}
+	lx_warning_resolve(m, &of);
+}
+
 static void take_status(struct lx_manager *m, const char *node, const Lxmgr__V1__ApplyNetworksResponse *r)
 {
 	for (size_t i = 0; r && i < r->n_status; i++) {
@@ -203,6 +222,8 @@ static void on_applied(const ProtobufCMessage *resp, const struct lx_err *err, v
 		if (err->code != LX_OK && err->code != LX_UNAVAILABLE)
 			lx_error("networks not applied", "node=%s error=\"%s\"", name, err->msg);
 		take_status(m, name, (const void *)resp);
+		if (resp)
+			warn_of(m, name, (const void *)resp);
 		if (n->apply_pending)
 			lx_node_send_networks(n);
 	}

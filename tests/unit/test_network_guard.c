@@ -31,6 +31,14 @@ static void table(void **state)
 	assert_true(strstr(text, "set macs") < flush);
 	assert_true(strstr(text, "add rule") > flush);
 	assert_null(strstr(text, "flush set"));
+	/* What is dropped is counted before, by a rule of its own; a frame that passes meets neither. */
+	const char *count = strstr(text, "refuse update @refused { iifname counter }\n");
+
+	assert_non_null(count);
+	assert_true(strstr(text, "refuse counter drop\n") > count);
+	assert_non_null(
+		strstr(text, "from iifname . ether saddr != @macs iifname != @free_mac goto refuse\n"));
+	assert_non_null(strstr(text, "from limit name iifname map @egress counter drop\n"));
 }
 
 static void elements(void **state)

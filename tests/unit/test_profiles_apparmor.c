@@ -63,7 +63,7 @@ static void denies_all_but(void **state)
 	static const char *const near[] = { "shm*", "sem", "a", NULL };
 	lx_autobuf struct lx_buf out = { 0 };
 
-	assert_int_equal(lx_apparmor_deny_others(&out, "/d", two, "w"), 0);
+	assert_int_equal(lx_apparmor_deny_others(&out, "deny", "/d", two, "w"), 0);
 	assert_string_equal(lx_buf_str(&out), "  deny /d/[^nu]{,**} w,\n"
 					      "  deny /d/n[^e]{,**} w,\n"
 					      "  deny /d/ne[^t]{,**} w,\n"
@@ -74,7 +74,7 @@ static void denies_all_but(void **state)
 					      "  deny /d/user[^/]{,**} w,\n");
 	lx_buf_release(&out);
 	out = (struct lx_buf){ 0 };
-	assert_int_equal(lx_apparmor_deny_others(&out, "/d", near, "w"), 0);
+	assert_int_equal(lx_apparmor_deny_others(&out, "deny", "/d", near, "w"), 0);
 	assert_string_equal(lx_buf_str(&out), "  deny /d/[^sa]{,**} w,\n"
 					      "  deny /d/s[^he]{,**} w,\n"
 					      "  deny /d/sh[^m]{,**} w,\n"
@@ -91,12 +91,17 @@ static void writes_what_is_asked(void **state)
 	assert_true(has(&plain, "profile \"lxmgr-web1\" flags=(attach_disconnected,mediate_deleted) {\n"));
 	assert_true(has(&plain, "  signal peer=\"lxmgr-web1\",\n"));
 	assert_true(has(&plain, "  mount fstype=proc -> /proc/,\n"));
-	assert_true(has(&plain, "  deny /proc/{kcore,sysrq-trigger} rwklx,\n"));
+	assert_true(has(&plain, "  audit deny /proc/{kcore,sysrq-trigger} rwklx,\n"));
+	assert_true(has(&plain, "  audit deny capability sys_module,\n"));
+	assert_false(has(&plain, "\n  deny /proc"));
 	assert_false(has(&plain, "  mount,\n"));
 	assert_false(has(&plain, "(proc, sysfs, cgroup2) -> /**"));
 	assert_false(has(&plain, "raw.apparmor"));
 	policy(map_of("security.nesting", "true", "raw.apparmor", "deny /etc/shadow w,", NULL), true, &more);
 	assert_true(has(&more, "mediate_deleted,complain) {\n"));
+	/* In complain mode the kernel would let pass what it tells of. */
+	assert_true(has(&more, "\n  deny /proc/{kcore,sysrq-trigger} rwklx,\n"));
+	assert_false(has(&more, "audit deny"));
 	assert_true(has(&more, "(proc, sysfs, cgroup2) -> /**"));
 	assert_true(has(&more, "\n  # raw.apparmor\ndeny /etc/shadow w,\n}\n"));
 }

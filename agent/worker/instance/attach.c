@@ -93,6 +93,8 @@ static int confine(const struct lx_job *job, struct lx_err *err)
 
 	if (r == 0 && lx_spec_is_privileged(spec))
 		r = lx_shield_check(job->name, err);
+	if (r == 0)
+		r = lx_seccomp_log(spec, err);
 	return r < 0 ? r : lx_compat_deny(spec, err);
 }
 

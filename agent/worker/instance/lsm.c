@@ -42,7 +42,7 @@ static int lacks(const struct lx_job *job, const struct lx_map *config, const ch
 		 struct lx_err *err)
 {
 	int r = lx_err_set(err, LX_FAILED_PRECONDITION,
-			   "%s is to be confined by AppArmor (" KEY "=%s), but this node %s", job->name,
+			   "%s " LX_REFUSAL_APPARMOR " (" KEY "=%s), but this node %s", job->name,
 			   lx_config_get(config, KEY), what);
 
 	lx_err_hint(err,
@@ -186,7 +186,7 @@ static int prepare_selinux(const struct lx_job *job, const struct lx_map *config
 		return 0;
 	}
 	int r = lx_err_set(err, LX_FAILED_PRECONDITION,
-			   "%s is to run in an SELinux context (" KEY_SELINUX
+			   "%s " LX_REFUSAL_SELINUX " (" KEY_SELINUX
 			   "), but this node's kernel has no SELinux",
 			   job->name);
 

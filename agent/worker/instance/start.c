@@ -263,7 +263,9 @@ static int start(struct lx_job *job, struct lx_run *run, struct lx_err *err)
 		return r;
 	r = lx_cgroups_find(&cg, err);
 	if (r == 0)
-		r = copy_veths(spec, &veths) < 0 ? lx_err_oom(err) : lx_compat_deny(spec, err);
+		r = copy_veths(spec, &veths) < 0 ? lx_err_oom(err) : lx_seccomp_log(spec, err);
+	if (r == 0)
+		r = lx_compat_deny(spec, err);
 	if (r == 0)
 		r = make_ready(job, spec, &cg, &init, err);
 	if (r == 0) {

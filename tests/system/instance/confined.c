@@ -3,7 +3,8 @@
  * arguments that do no harm, in a process of its own, and prints "NAME RESULT", the result
  * being "ok", an errno's name, or the signal that ended the process.
  *
- * With "when FILE" before them it waits until there is such a file: to be moved meanwhile.
+ * With "when FILE" before them it waits until there is such a file: to be moved meanwhile. With
+ * "often N" it makes each N times, all but the last in its own process.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -454,10 +455,15 @@ static void attempt(const char *name, long (*call)(void))
 int main(int argc, char **argv)
 {
 	int first = 1;
+	long times = 1;
 
 	if (argc > 2 && strcmp(argv[1], "when") == 0)
 		for (first = 3; access(argv[2], F_OK) < 0;)
 			usleep(POLL_US);
+	if (argc > 3 && strcmp(argv[1], "often") == 0) {
+		times = strtol(argv[2], NULL, 10);
+		first = 3;
+	}
 	for (int i = first; i < argc; i++) {
 		size_t n = sizeof(calls) / sizeof(calls[0]), c = 0;
 
@@ -467,6 +473,8 @@ int main(int argc, char **argv)
 			fprintf(stderr, "confined: nothing is called %s\n", argv[i]);
 			return 2;
 		}
+		for (long t = 1; t < times; t++)
+			(void)calls[c].call();
 		attempt(calls[c].name, calls[c].call);
 	}
 	return 0;

@@ -8,7 +8,7 @@ SUBJECTS: in this order they run, and in a file from top to bottom.
 
 import importlib
 
-SUBJECTS = ["cluster", "limits", "disk", "moves", "apparmor", "daemons", "debian"]
+SUBJECTS = ["cluster", "limits", "disk", "moves", "apparmor", "denials", "daemons", "debian"]
 
 
 class Skip(Exception):
