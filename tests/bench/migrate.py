@@ -53,10 +53,12 @@ CASES = {
     "busybox": ("busybox", ""),
     "debian": ("Debian 12, systemd, redis", "stall 250 ms"),
     "heap": (f"the same, 512 MiB heap, {REWRITTEN} % of it rewritten every second", "stall 350 ms"),
+    "postcopy": ("the same heap, half of it rewritten every second, --postcopy", ""),
     "idle": ("the same, 2 GiB heap, idle", "1.5x of the small one"),
     "stopped": ("Debian 12, stopped, its image on the target", "150 ms"),
 }
-HEAPS = {"heap": (512, REWRITTEN), "idle": (2048, 0)}  # MiB, percent
+HEAPS = {"heap": (512, REWRITTEN), "postcopy": (512, 50), "idle": (2048, 0)}  # MiB, percent
+OPTIONS = {"postcopy": ("--postcopy",)}
 SAMPLES = ("downtime", "stall", "total", "dump", "restore", "floor", "frozen_bytes")
 FAILURES = (RuntimeError, TimeoutError, subprocess.SubprocessError)
 
@@ -252,7 +254,7 @@ def note_report(out, report, took):
     out["memory"] = report["memory"]
 
 
-def measure_live(cluster, name, floor, rounds, out):
+def measure_live(cluster, name, floor, rounds, out, options=()):
     address = cluster.list()[name]["ipv4"]
     peer = Peer(cluster, address)
     try:
@@ -260,7 +262,7 @@ def measure_live(cluster, name, floor, rounds, out):
         for i in range(rounds):
             try:
                 peer.ask("r")
-                note_report(out, *move(cluster, name, "--live=required"))
+                note_report(out, *move(cluster, name, "--live=required", *options))
                 out["stall"].append(ms(peer.stall()))
                 measure_floor(name, peer, floor, out)
             except Broken as e:
@@ -315,7 +317,7 @@ def measure(cluster, case, floor, rounds, out):
     else:
         name = prepare_debian(cluster)
         with with_heap(cluster, name, *HEAPS[case]) if case in HEAPS else contextlib.nullcontext():
-            measure_live(cluster, name, floor, rounds, out)
+            measure_live(cluster, name, floor, rounds, out, OPTIONS.get(case, ()))
         check_debian(cluster, name, out)
 
 
