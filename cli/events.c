@@ -92,7 +92,8 @@ static int events_run(struct cli *cli, struct lx_err *err)
 			return lx_err_oom(err);
 	int r = req ? cli_connect(cli, err) : lx_err_oom(err);
 	if (r == 0)
-		r = lx_channel_stream(cli->channel, CLI_EVENTS, "Watch", NULL, &events, &s, &call, err);
+		r = lx_channel_stream(cli->channel, CLI_EVENTS, "Watch", cli_options(cli), &events, &s, &call,
+				      err);
 	if (r != 0)
 		return r;
 	if (lx_call_send(call, &req->base) >= 0)

@@ -49,6 +49,13 @@ static const char step_2[] =
 	" - CASE OLD.ok WHEN 1 THEN 100000 ELSE 10000 END BEGIN"
 	" SELECT RAISE(ABORT, 'the audit log is kept'); END;";
 
-static const char *const steps[] = { step_1, step_2 };
+/*
+ * Projects. What they own is in the tables above, under keys that hold the project's name
+ * (project.h); all that was there before is the default one's as it is.
+ */
+static const char step_3[] =
+	"CREATE TABLE projects (name TEXT PRIMARY KEY, spec BLOB NOT NULL) WITHOUT ROWID;"; /* Project */
+
+static const char *const steps[] = { step_1, step_2, step_3 };
 
 const struct lx_schema lx_manager_schema = { steps, LX_ARRAY_SIZE(steps) };

@@ -17,6 +17,7 @@
 #include <netinet/ether.h>
 
 #include "lib/cleanup.h"
+#include "lib/qname.h"
 #include "proto/pb.h"
 
 /* Prefix lengths: room for at least the bridge and one guest. */
@@ -290,16 +291,35 @@ static int check_not_host(const struct lx_network_config *network, const struct 
 	return 0;
 }
 
+/* "web1", or "web1.shop" below the domain: a name in a part of it that is a project's. */
+static int lease_name(const struct lx_network_config *network, const Lxmgr__V1__LeaseSpec *spec,
+		      char out[LX_LEASE_NAME_MAX + 1], struct lx_err *err)
+{
+	const char *name = lx_str_empty(spec->name) ? lx_qname_leaf(spec->instance) : spec->name;
+	const char *dot = strchr(name, '.');
+	char first[LX_NAME_MAX + 1];
+	int r;
+
+	snprintf(first, sizeof(first), "%.*s", (int)(dot ? dot - name : LX_NAME_MAX), name);
+	r = lx_name_check("host", first, err);
+	if (r == 0 && dot)
+		r = lx_name_check("host", dot + 1, err);
+	if (r == 0)
+		snprintf(out, LX_LEASE_NAME_MAX + 1, dot ? "%s.%s" : "%s", name, network->domain);
+	return r;
+}
+
 int lx_lease_parse(const struct lx_network_config *network, const Lxmgr__V1__LeaseSpec *spec,
 		   struct lx_lease *out, struct lx_err *err)
 {
 	struct lx_lease l = { 0 };
-	int r = lx_name_check("instance", spec->instance, err);
+	int r = lx_qname_check("instance", spec->instance, err);
 
 	if (r < 0)
 		return r;
 	snprintf(l.instance, sizeof(l.instance), "%s", spec->instance);
-	if ((r = parse_hwaddr(spec->hwaddr, l.hwaddr, err)) < 0 ||
+	if ((r = lease_name(network, spec, l.name, err)) < 0 ||
+	    (r = parse_hwaddr(spec->hwaddr, l.hwaddr, err)) < 0 ||
 	    (r = parse_address("ipv4", AF_INET, &network->v4, spec->ipv4, &l.v4, err)) < 0 ||
 	    (r = parse_address("ipv6", AF_INET6, &network->v6, spec->ipv6, &l.v6, err)) < 0 ||
 	    (r = check_not_host(network, &l, err)) < 0) {

@@ -44,9 +44,14 @@ struct lx_network_config {
 	char domain[LX_DOMAIN_MAX + 1];
 };
 
+/* Two names and the domain. */
+#define LX_LEASE_NAME_MAX (LX_DOMAIN_MAX + 2 * (LX_NAME_MAX + 1))
+
 struct lx_lease {
 	char hwaddr[LX_HWADDR_TEXT]; /* lower case */
 	char instance[LX_NAME_MAX + 1];
+	/* In the network's DNS; one with a dot is complete, the domain is to follow other ones. */
+	char name[LX_LEASE_NAME_MAX + 1];
 	struct lx_subnet v4; /* family 0: none */
 	struct lx_subnet v6;
 };

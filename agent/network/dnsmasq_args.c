@@ -68,6 +68,7 @@ static void add_dhcp(struct args *a, const struct lx_network_config *c, unsigned
 	add(a, "--leasefile-ro");
 	add(a, "--dhcp-authoritative"); /* answers guests it does not remember, or that remember another
 					   network */
+	add(a, "--dhcp-ignore-names=tag:" LX_DNSMASQ_UNNAMED);
 	add(a, "--no-ping");
 	add(a, "--quiet-dhcp");
 }

@@ -10,7 +10,9 @@
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/audit.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/quota.h"
 #include "proto/pb.h"
 
 struct update {
@@ -90,10 +92,11 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct lx_err err = LX_ERR_INIT;
 	struct update *u = NULL;
 	Lxmgr__V1__Instance *copy = NULL;
-	struct lx_inst *inst = lx_inst_find(m, req->name, &err);
+	const char *project = lx_call_project(call);
+	struct lx_inst *inst = lx_inst_find(m, project, req->name, &err);
 
 	if (!inst || lx_api_check_config(req->n_set_config, req->set_config, &err) < 0 ||
-	    lx_api_check_devices(m, req->n_set_devices, req->set_devices, &err) < 0 ||
+	    lx_api_check_devices(m, project, req->n_set_devices, req->set_devices, &err) < 0 ||
 	    lx_api_check_device_role(m, call, req->n_set_devices, req->set_devices, inst->pb->n_devices,
 				     inst->pb->devices, &err) < 0)
 		goto fail;
@@ -114,7 +117,8 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		goto fail;
 	}
 	if (change(copy, req, &err) < 0 || lx_inst_expand(m, copy, &err) < 0 ||
-	    lx_api_check_expanded(copy, &err) < 0 || lx_api_check_change(inst->pb, copy, &err) < 0)
+	    lx_api_check_expanded(copy, &err) < 0 || lx_api_check_change(inst->pb, copy, &err) < 0 ||
+	    lx_project_check(m, project, &copy, 1, &err) < 0)
 		goto fail;
 	u->call = call;
 	lx_call_set_events(call, &update_events, u);

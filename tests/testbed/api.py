@@ -20,7 +20,7 @@ import grpc  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROTOS = ["agent", "audit", "event", "identity", "image", "instance", "migration", "network", "node", "operation",
-          "profile", "stream"]
+          "profile", "project", "stream"]
 SERVICES = {
     "instances": "InstanceService",
     "images": "ImageService",
@@ -32,6 +32,7 @@ SERVICES = {
     "system": "SystemService",
     "identities": "IdentityService",
     "audit": "AuditService",
+    "projects": "ProjectService",
 }
 
 

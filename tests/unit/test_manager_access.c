@@ -17,8 +17,9 @@
 #include "proto/pb.h"
 
 static const struct lx_service *const services[] = {
-	&lx_api_instances,  &lx_api_images, &lx_api_profiles, &lx_api_networks,   &lx_api_nodes,
-	&lx_api_operations, &lx_api_events, &lx_api_system,   &lx_api_identities, &lx_api_audit,
+	&lx_api_instances,  &lx_api_images,     &lx_api_profiles, &lx_api_networks,
+	&lx_api_nodes,      &lx_api_operations, &lx_api_events,   &lx_api_system,
+	&lx_api_identities, &lx_api_audit,      &lx_api_projects,
 };
 
 static void rows_are_in_order(void **state)
@@ -225,23 +226,23 @@ static void users_come_before_groups(void **state)
 	struct lx_identities ids = { 0 };
 
 	lx_identities_init(&ids);
-	assert_null(lx_identity_of_user(&ids, 4000001, 4000002));
+	assert_null(lx_identity_of_user(&ids, 4000001, 4000002, NULL));
 	assert_int_equal(lx_identity_put(&ids, identity("g", GROUP, "4000002", LXMGR__V1__ROLE__ROLE_VIEWER)),
 			 0);
 	assert_int_equal(lx_identity_put(&ids, identity("h", GROUP, "4000003", LXMGR__V1__ROLE__ROLE_ADMIN)),
 			 0);
-	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002)->name, "g");
-	assert_null(lx_identity_of_user(&ids, 4000001, 4000004));
+	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002, NULL)->name, "g");
+	assert_null(lx_identity_of_user(&ids, 4000001, 4000004, NULL));
 	assert_int_equal(
 		lx_identity_put(&ids, identity("j", GROUP, "4000002", LXMGR__V1__ROLE__ROLE_OPERATOR)), 0);
-	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002)->name, "j");
+	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002, NULL)->name, "j");
 	assert_int_equal(lx_identity_put(&ids, identity("u", USER, "4000001", LXMGR__V1__ROLE__ROLE_VIEWER)),
 			 0);
-	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002)->name, "u");
-	assert_null(lx_identity_of_user(&ids, 4000005, 4000006));
+	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002, NULL)->name, "u");
+	assert_null(lx_identity_of_user(&ids, 4000005, 4000006, NULL));
 	lx_identity_drop(&ids, "u");
 	lx_identity_drop(&ids, "j");
-	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002)->name, "g");
+	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002, NULL)->name, "g");
 	lx_identities_release(&ids);
 }
 
