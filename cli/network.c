@@ -24,6 +24,7 @@ static int get_network(struct cli *cli, const char *name, network **ret, struct 
 static void network_doc(struct cli_doc *d, json_t *to, const network *n)
 {
 	cli_doc_str(d, to, "name", n->name);
+	cli_doc_str(d, to, "project", n->project);
 	cli_doc_str(d, to, "description", n->description);
 	cli_doc_str(d, to, "status", n->status);
 	cli_doc_map(d, to, "config", n->n_config, n->config);
@@ -201,7 +202,8 @@ static int get_run(struct cli *cli, struct lx_err *err)
 
 static int apply_edit(struct cli *cli, const json_t *doc, void *arg, struct lx_err *err)
 {
-	static const char *const known[] = { "name", "description", "status", "config", "used_by", NULL };
+	static const char *const known[] = { "name",   "project", "description", "status",
+					     "config", "used_by", NULL };
 	const network *before = arg;
 	cli_automap struct lx_map config;
 	lx_autofree char *description = NULL;

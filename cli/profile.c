@@ -63,6 +63,7 @@ int cli_profile_change(struct cli *cli, const char *name,
 static void profile_doc(struct cli_doc *d, json_t *to, const profile *p)
 {
 	cli_doc_str(d, to, "name", p->name);
+	cli_doc_str(d, to, "project", p->project);
 	cli_doc_str(d, to, "description", p->description);
 	cli_doc_map(d, to, "config", p->n_config, p->config);
 	cli_doc_devices(d, to, "devices", p->n_devices, p->devices);
@@ -121,8 +122,8 @@ static int show_run(struct cli *cli, struct lx_err *err)
 /* Puts what a document says in place of what the profile has. */
 static int from_document(const json_t *doc, profile *p, struct lx_err *err)
 {
-	static const char *const known[] = { "name",    "description", "config", "devices",
-					     "builtin", "used_by",     NULL };
+	static const char *const known[] = { "name",    "project", "description", "config",
+					     "devices", "builtin", "used_by",     NULL };
 	cli_automap struct lx_map config, devices;
 	lx_autofree char *description = NULL;
 	int r;
