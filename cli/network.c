@@ -244,7 +244,8 @@ static int edit_run(struct cli *cli, struct lx_err *err)
 #define KEYS                                                                                                 \
 	"Keys: ipv4.address (10.88.0.1/16 or none), ipv4.nat, ipv4.dhcp, ipv6.address (fd42::1/64 or "       \
 	"none), "                                                                                            \
-	"ipv6.nat, dns.domain, bridge.mtu."
+	"ipv6.nat, dns.domain, bridge.mtu, security.projects.isolation (true: instances of different "       \
+	"projects do not reach each other)."
 
 static const struct cli_option list_options[] = { CLI_FORMAT_OPTION, { .name = NULL } };
 static const struct cli_option description_options[] = {

@@ -190,6 +190,47 @@ static int check_networks(struct lx_manager *m, const struct lx_project *p, cons
 	return 0;
 }
 
+static bool is_off(const Lxmgr__V1__Device *d, const char *key)
+{
+	const char *text = lx_pb_map_get(d->n_options, d->options, key);
+	bool on;
+
+	return text && lx_parse_bool(text, &on) == 0 && !on;
+}
+
+/*
+ * Who may say to be somebody else on a bridge can keep from others what is for them. In a network
+ * of all projects that is left to the default one.
+ */
+static int check_filters(struct lx_manager *m, const struct lx_project *p, const Lxmgr__V1__Instance *pb,
+			 struct lx_err *err)
+{
+	static const char *const filters[] = { "security.mac_filtering", "security.ipv4_filtering",
+					       "security.ipv6_filtering" };
+
+	for (size_t i = 0; i < pb->n_expanded_devices; i++) {
+		const Lxmgr__V1__Device *d = pb->expanded_devices[i]->value;
+		const char *name = d ? lx_pb_map_get(d->n_options, d->options, "network") : NULL;
+		const Lxmgr__V1__Network *n = name ? lx_network_find(m, p->pb->name, name, NULL) : NULL;
+
+		for (size_t k = 0;
+		     n && !lx_same_project(n->project, p->pb->name) && k < LX_ARRAY_SIZE(filters); k++) {
+			if (!is_off(d, filters[k]))
+				continue;
+			int r = lx_err_set(err, LX_PERMISSION_DENIED,
+					   "device %s of %s: %s=false is not for network %s, which other "
+					   "projects use",
+					   pb->expanded_devices[i]->key, pb->name, filters[k], n->name);
+			lx_err_hint(err,
+				    "Have an administrator make a network of the project's own: lxmgr "
+				    "--project %s network create",
+				    p->pb->name);
+			return r;
+		}
+	}
+	return 0;
+}
+
 static bool is_lowlevel(const Lxmgr__V1__Instance *pb)
 {
 	const char *value = expanded(pb, "security.apparmor");
@@ -216,7 +257,8 @@ int lx_restriction_check(struct lx_manager *m, const struct lx_project *p, const
 		return restricted(p, pb, "security.nesting", "restricted.nesting", err);
 	if (lx_project_is_on(p, "restricted.lowlevel") && is_lowlevel(pb))
 		return restricted(p, pb, "rules of its own", "restricted.lowlevel", err);
-	return check_networks(m, p, pb, err);
+	int r = lx_project_is_default(p->pb->name) ? 0 : check_filters(m, p, pb, err);
+	return r < 0 ? r : check_networks(m, p, pb, err);
 }
 
 /* ------------------------------------------------------------------ projects in memory */

@@ -23,8 +23,10 @@
 /* Prefix lengths: room for at least the bridge and one guest. */
 enum { V4_PREFIX_MIN = 8, V4_PREFIX_MAX = 30, V6_PREFIX_MIN = 32, V6_PREFIX_MAX = 126 };
 
-static const char *const keys[] = { "ipv4.address", "ipv4.nat",   "ipv4.dhcp", "ipv6.address",
-				    "ipv6.nat",     "dns.domain", "bridge.mtu" };
+static const char *const keys[] = {
+	"ipv4.address", "ipv4.nat",   "ipv4.dhcp",  "ipv6.address",
+	"ipv6.nat",     "dns.domain", "bridge.mtu", "security.projects.isolation"
+};
 
 /* FNV-1a, 64 bits. */
 void lx_network_hwaddr(const char *network, uint8_t out[LX_HWADDR_BYTES])
@@ -213,6 +215,7 @@ int lx_network_config_parse(const Lxmgr__V1__NetworkSpec *spec, struct lx_networ
 	    (r = get_bool(spec, "ipv4.nat", true, &c.v4_nat, err)) < 0 ||
 	    (r = get_bool(spec, "ipv4.dhcp", true, &c.v4_dhcp, err)) < 0 ||
 	    (r = get_bool(spec, "ipv6.nat", true, &c.v6_nat, err)) < 0 ||
+	    (r = get_bool(spec, "security.projects.isolation", true, &c.isolation, err)) < 0 ||
 	    (r = get_mtu(spec, c.v6.family != 0, &c.mtu, err)) < 0 ||
 	    (r = get_domain(spec, c.domain, err)) < 0 || (r = get_overlay(spec, &c, err)) < 0)
 		return r;
@@ -224,9 +227,9 @@ bool lx_network_config_equal(const struct lx_network_config *a, const struct lx_
 {
 	return lx_streq(a->name, b->name) && lx_subnet_equal(&a->v4, &b->v4) &&
 	       lx_subnet_equal(&a->v6, &b->v6) && a->v4_nat == b->v4_nat && a->v4_dhcp == b->v4_dhcp &&
-	       a->v6_nat == b->v6_nat && a->mtu == b->mtu && a->vxlan_id == b->vxlan_id &&
-	       lx_subnet_equal(&a->host4, &b->host4) && lx_subnet_equal(&a->host6, &b->host6) &&
-	       lx_streq(a->domain, b->domain);
+	       a->v6_nat == b->v6_nat && a->isolation == b->isolation && a->mtu == b->mtu &&
+	       a->vxlan_id == b->vxlan_id && lx_subnet_equal(&a->host4, &b->host4) &&
+	       lx_subnet_equal(&a->host6, &b->host6) && lx_streq(a->domain, b->domain);
 }
 
 /* ------------------------------------------------------------------ leases */

@@ -36,6 +36,7 @@ struct lx_network_config {
 	bool v4_nat;
 	bool v4_dhcp;
 	bool v6_nat;
+	bool isolation;    /* of projects (isolation.h) */
 	uint32_t mtu;      /* 0: the uplink's, less what the overlay takes */
 	uint32_t vxlan_id; /* 0: the network is this machine's alone */
 	/* This machine's own addresses, a subnet of one each; family 0: it has but the gateway's. */

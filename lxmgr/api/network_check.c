@@ -17,8 +17,10 @@
 #define MAX_DOMAIN      253u
 #define IFNAME_LEN_MAX  15u
 
-static const char *const key_names[] = { "ipv4.address", "ipv4.nat",   "ipv4.dhcp", "ipv6.address",
-					 "ipv6.nat",     "dns.domain", "bridge.mtu" };
+static const char *const key_names[] = { "ipv4.address", "ipv4.nat",
+					 "ipv4.dhcp",    "ipv6.address",
+					 "ipv6.nat",     "dns.domain",
+					 "bridge.mtu",   "security.projects.isolation" };
 
 /* ------------------------------------------------------------------ addresses */
 
@@ -202,7 +204,7 @@ static int check_key(const char *network, const char *key, const char *value, st
 		int r = lx_err_set(err, LX_INVALID_ARGUMENT, "network %s: there is no key %s", network, key);
 		lx_err_hint(err,
 			    "%s%s%sKeys: ipv4.address, ipv4.nat, ipv4.dhcp, ipv6.address, ipv6.nat, "
-			    "dns.domain, bridge.mtu.",
+			    "dns.domain, bridge.mtu, security.projects.isolation.",
 			    near ? "Did you mean " : "", near ? near : "", near ? "? " : "");
 		return r;
 	}
