@@ -192,21 +192,19 @@ static int project_rules(struct lx_buf *out, const struct cards *c, const struct
 	snprintf(across, sizeof(across), "p%zu", project);
 	snprintf(gate, sizeof(gate), "g%zu", project);
 	/* A card that is freed of the check of its address may say that it is another project's. */
-	r = rule(out, c, config->name, across, "ether saddr ", word_mac, project, true, NULL,
-		 " counter drop");
+	r = rule(out, c, config->name, across, "ether saddr", word_mac, project, true, NULL, " counter drop");
 	if (r == 0)
-		r = rule(out, c, config->name, across, "oifname ", word_port, project, false, NULL,
-			 " accept");
+		r = rule(out, c, config->name, across, "oifname", word_port, project, false, NULL, " accept");
 	if (r == 0 && config->vxlan_id != 0)
 		r = lx_buf_printf(out, "add rule " TABLE " %s oifname \"%s\" accept\n", config->name, across,
 				  lx_tunnel_guests_name(config->vxlan_id, tunnel));
 	if (r == 0)
 		r = lx_buf_printf(out, "add rule " TABLE " %s counter drop\n", config->name, across);
 	if (r == 0)
-		r = rule(out, c, config->name, gate, "ip daddr ", word_v4, project, true, NULL,
+		r = rule(out, c, config->name, gate, "ip daddr", word_v4, project, true, NULL,
 			 " counter drop");
 	if (r == 0)
-		r = rule(out, c, config->name, gate, "ip6 daddr ", word_v6, project, true, NULL,
+		r = rule(out, c, config->name, gate, "ip6 daddr", word_v6, project, true, NULL,
 			 " counter drop");
 	return r;
 }
@@ -220,9 +218,9 @@ static int rules(struct lx_buf *out, const struct cards *c, const struct lx_netw
 		if (c->on_bridge[i])
 			r = project_rules(out, c, config, i);
 	if (r == 0)
-		r = rule(out, c, config->name, "across", "iifname vmap ", word_port, 0, false, "p", "");
+		r = rule(out, c, config->name, "across", "iifname vmap", word_port, 0, false, "p", "");
 	if (r == 0 && config->vxlan_id != 0) {
-		snprintf(from, sizeof(from), "iifname \"%s\" ether saddr vmap ",
+		snprintf(from, sizeof(from), "iifname \"%s\" ether saddr vmap",
 			 lx_tunnel_guests_name(config->vxlan_id, tunnel));
 		r = rule(out, c, config->name, "across", from, word_mac, 0, false, "p", "");
 	}
@@ -231,9 +229,9 @@ static int rules(struct lx_buf *out, const struct cards *c, const struct lx_netw
 				  config->name, lx_tunnel_guests_name(config->vxlan_id, tunnel));
 	/* From a port nobody knows. What is on other bridges goes its way. */
 	if (r == 0)
-		r = rule(out, c, config->name, "across", "oifname ", word_port, NOBODY, true, NULL,
+		r = rule(out, c, config->name, "across", "oifname", word_port, NOBODY, true, NULL,
 			 " counter drop");
-	return r < 0 ? r : rule(out, c, config->name, "gate", "iifname vmap ", word_port, 0, false, "g", "");
+	return r < 0 ? r : rule(out, c, config->name, "gate", "iifname vmap", word_port, 0, false, "g", "");
 }
 
 int lx_isolation_table(struct lx_buf *out, const struct lx_network_config *config,

@@ -246,6 +246,54 @@ static void users_come_before_groups(void **state)
 	lx_identities_release(&ids);
 }
 
+/* A role in all projects, and more in one of them. */
+static void roles_in_projects(void **state)
+{
+	Lxmgr__V1__ProjectRole shop = LXMGR__V1__PROJECT_ROLE__INIT, bank = shop, *both[] = { &shop, &bank };
+	Lxmgr__V1__Identity pb = LXMGR__V1__IDENTITY__INIT;
+
+	shop.project = (char *)(uintptr_t) "shop";
+	shop.role = LXMGR__V1__ROLE__ROLE_OPERATOR;
+	bank.project = (char *)(uintptr_t) "bank";
+	bank.role = LXMGR__V1__ROLE__ROLE_VIEWER;
+	pb.n_projects = 2;
+	pb.projects = both;
+	assert_int_equal(lx_identity_role(&pb, NULL), LX_ROLE_NONE);
+	assert_int_equal(lx_identity_role(&pb, "shop"), LX_ROLE_OPERATOR);
+	assert_int_equal(lx_identity_role(&pb, "bank"), LX_ROLE_VIEWER);
+	assert_int_equal(lx_identity_role(&pb, "shops"), LX_ROLE_NONE);
+	assert_int_equal(lx_identity_role(&pb, "default"), LX_ROLE_NONE);
+	assert_int_equal(lx_identity_role(&pb, LX_PROJECTS_ALL), LX_ROLE_OPERATOR);
+	/* The greater one counts. */
+	pb.role = LXMGR__V1__ROLE__ROLE_VIEWER;
+	assert_int_equal(lx_identity_role(&pb, NULL), LX_ROLE_VIEWER);
+	assert_int_equal(lx_identity_role(&pb, "shop"), LX_ROLE_OPERATOR);
+	assert_int_equal(lx_identity_role(&pb, "default"), LX_ROLE_VIEWER);
+	pb.role = LXMGR__V1__ROLE__ROLE_ADMIN;
+	assert_int_equal(lx_identity_role(&pb, "bank"), LX_ROLE_ADMIN);
+}
+
+/* What is done to machines is for roles in all projects; what shows the cluster as well. */
+static void methods_of_the_cluster(void **state)
+{
+	size_t n;
+	const struct lx_access *rows = lx_access_rows(&n);
+
+	for (size_t i = 0; i < n; i++) {
+		bool cluster = lx_starts_with(rows[i].method, "NodeService/") ||
+			       (lx_starts_with(rows[i].method, "IdentityService/") &&
+				!lx_ends_with(rows[i].method, "WhoAmI")) ||
+			       (lx_starts_with(rows[i].method, "ProjectService/") && rows[i].changes);
+		bool machines = lx_starts_with(rows[i].method, "NetworkService/") && rows[i].changes;
+
+		assert_int_equal(rows[i].where == LX_IN_CLUSTER, cluster);
+		assert_int_equal(rows[i].where == LX_FOR_PROJECT, machines);
+		if (rows[i].where == LX_IN_LISTS)
+			assert_false(rows[i].changes);
+	}
+	assert_int_equal(lx_access_find("/lxmgr.v1.X/Y")->where, LX_IN_CLUSTER);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,6 +308,8 @@ int main(void)
 		cmocka_unit_test(empty_requests),
 		cmocka_unit_test(certificates_are_found),
 		cmocka_unit_test(users_come_before_groups),
+		cmocka_unit_test(roles_in_projects),
+		cmocka_unit_test(methods_of_the_cluster),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

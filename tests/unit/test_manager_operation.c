@@ -15,6 +15,7 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/project.h"
 #include "proto/pb.h"
 
 struct fixture {
@@ -43,6 +44,7 @@ static void manager_open(struct fixture *f)
 	m->opt.idmap_base = 1000000000u;
 	m->opt.idmap_count = 16;
 	lx_map_init(&m->nodes, lx_node_free);
+	lx_map_init(&m->projects, lx_project_free);
 	lx_map_init(&m->instances, lx_inst_free);
 	lx_map_init(&m->images, free_message);
 	lx_map_init(&m->profiles, free_message);
@@ -67,9 +69,9 @@ static void manager_close(struct fixture *f)
 	struct lx_manager *m = &f->m;
 	m->stopping = true;
 	lx_store_close(m->store);
-	struct lx_map *maps[] = { &m->ops_by_request, &m->ops,    &m->instances_by_uuid, &m->instances,
-				  &m->aliases,        &m->images, &m->profiles,          &m->networks,
-				  &m->nodes,          &m->hwaddrs };
+	struct lx_map *maps[] = { &m->ops_by_request, &m->ops,     &m->instances_by_uuid, &m->instances,
+				  &m->aliases,        &m->images,  &m->profiles,          &m->networks,
+				  &m->nodes,          &m->hwaddrs, &m->projects };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(*maps); i++)
 		lx_map_release(maps[i]);
 	lx_leases_free(m->leases);
