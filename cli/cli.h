@@ -173,6 +173,12 @@ static inline const char *cli_project(const struct cli *cli)
 	return cli->project ? cli->project : "default";
 }
 
+/* Whether they are about all of them. */
+static inline bool cli_all_projects(const struct cli *cli)
+{
+	return strcmp(cli_project(cli), "*") == 0;
+}
+
 /* A usage error: exit code 2, and a hint at --help unless `err` has one. */
 int cli_usage(struct cli *cli, struct lx_err *err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -331,8 +331,7 @@ static int list_run(struct cli *cli, struct lx_err *err)
 
 	if (r == 0) {
 		if (!text)
-			text = strcmp(cli_project(cli), "*") == 0 ? ALL_PROJECTS DEFAULT_COLUMNS
-								  : DEFAULT_COLUMNS;
+			text = cli_all_projects(cli) ? ALL_PROJECTS DEFAULT_COLUMNS : DEFAULT_COLUMNS;
 		r = cli_list_columns(text, columns, &n, &full, err);
 		if (r < 0) {
 			cli->misused = true;

@@ -53,6 +53,8 @@ static int list_run(struct cli *cli, struct lx_err *err)
 	}
 	cli_autotable struct cli_table t;
 	cli_table_init(&t, headings);
+	if (cli_all_projects(cli))
+		cli_table_column(&t, "PROJECT");
 	for (size_t i = 0; i < resp->n_networks; i++) {
 		const network *n = resp->networks[i];
 		cli_table_row(&t);
@@ -62,6 +64,8 @@ static int list_run(struct cli *cli, struct lx_err *err)
 		cli_table_set(&t, 3, n->description);
 		cli_table_setf(&t, 4, "%zu", n->n_used_by);
 		cli_table_set(&t, 5, n->status);
+		if (cli_all_projects(cli))
+			cli_table_set(&t, LX_ARRAY_SIZE(headings) - 1, n->project);
 	}
 	cli_table_sort(&t, 0);
 	return cli_table_print(&t, &f, stdout, err);
@@ -248,6 +252,9 @@ static int edit_run(struct cli *cli, struct lx_err *err)
 	"projects do not reach each other)."
 
 static const struct cli_option list_options[] = { CLI_FORMAT_OPTION, { .name = NULL } };
+static const struct cli_option list_all_options[] = { CLI_ALL_PROJECTS_OPTION,
+						      CLI_FORMAT_OPTION,
+						      { .name = NULL } };
 static const struct cli_option description_options[] = {
 	{ "description", 0, "TEXT", "what it is for", 0 },
 	{ .name = NULL },
@@ -260,7 +267,7 @@ const struct cli_verb cli_network_verbs[] = {
 	  .aliases = "ls",
 	  .summary = "List networks",
 	  .examples = "lxmgr network list",
-	  .options = list_options,
+	  .options = list_all_options,
 	  .run = list_run },
 	{ .name = "network show",
 	  .aliases = "info",

@@ -324,8 +324,10 @@ int lx_project_check(struct lx_manager *m, const char *project, Lxmgr__V1__Insta
 {
 	struct lx_project *p = lx_project_for_new(m, project, err);
 	struct lx_use use;
-	int r = p ? 0 : lx_code_errno(err->code);
+	int r = 0;
 
+	if (!p)
+		return lx_code_errno(err->code);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = lx_restriction_check(m, p, next[i], err);
 	if (r < 0 || !p->pb->n_config) /* without quotas nothing need be counted */
