@@ -4,9 +4,6 @@
 
 #include "agent/network/config.h"
 
-/* The tag of leases whose names DHCP has nothing to say about. */
-#define LX_DNSMASQ_UNNAMED "unnamed"
-
 /*
  * A NULL-terminated vector, malloc'ed; NULL when out of memory. `dir` is the network's run
  * directory. `ifindex` is the bridge's: dnsmasq binds to that very interface, so one that was

@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/network/dnsmasq_args.h"
 #include "agent/network/paths.h"
 #include "agent/network/release.h"
 #include "lib/cleanup.h"
@@ -125,12 +124,12 @@ static int want_lease(struct lx_map *files, const struct lx_lease *lease)
 
 	lx_subnet_format_host(&lease->v4, v4);
 	lx_subnet_format_host(&lease->v6, v6);
-	/* dnsmasq takes no names in parts of its domain with DHCP, and shall not take the guest's for it. */
+	/* DHCP takes no names in parts of its domain. */
 	bool whole = strchr(lease->name, '.') != NULL;
 
 	if (r == 0 && lease->v4.family != 0) {
-		r = lx_buf_printf(&host, "%s,%s,%s\n", lease->hwaddr, v4,
-				  whole ? "set:" LX_DNSMASQ_UNNAMED : lease->name);
+		r = lx_buf_printf(&host, "%s,%s%s%s\n", lease->hwaddr, v4, whole ? "" : ",",
+				  whole ? "" : lease->name);
 		if (r == 0)
 			r = lx_buf_printf(&names, "%s %s\n", v4, lease->name);
 		if (r == 0)

@@ -245,7 +245,10 @@ def test_images_are_shared_or_a_projects_own(two, tmp_path):
 def test_networks_of_a_project(two):
     """Its own network: two nodes, its own names, seen by nobody else."""
     two.ok("--project", "shop", "network", "create", "lan", "ipv4.address=10.224.8.1/24", "ipv6.address=none")
+    bridge = two.api.networks.Get(two.api.pb.NetworkRequest(name="lan"), metadata=within("shop")).bridge
     try:
+        for i in range(2):
+            wait_for(lambda n=i: two.ns_exec(n, "ip", "link", "show", bridge).returncode == 0, 10, 0.1, "its bridge")
         for i, node in enumerate(two.node_names):
             two.ok("--project", "shop", "launch", "busybox", f"c{i}", "-n", "lan", "--target", node)
         other = one(two, "shop", "c1")["ipv4"]
