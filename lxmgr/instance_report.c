@@ -121,7 +121,7 @@ static void on_adopted(const struct lx_store_result *res, const struct lx_err *e
 
 	if (err->code == LX_OK && inst && inst->pb->generation < a->generation) {
 		lx_warn("an instance has moved while nobody could tell", "instance=%s from=%s to=%s",
-			inst->pb->name, inst->pb->node, a->node);
+			inst->key, inst->pb->node, a->node);
 		lx_inst_rehome(a->m, inst, a->node, a->generation);
 	}
 }

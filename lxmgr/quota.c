@@ -22,7 +22,8 @@ static const char *expanded(const Lxmgr__V1__Instance *pb, const char *key)
 
 /* ------------------------------------------------------------------ the quotas there are */
 
-/* What one instance is bounded to; false: it is not. */
+/* What one instance is bounded to; false: it is not. A quota is such a function, a row below and a key of
+ * projects. */
 static bool of_memory(const Lxmgr__V1__Instance *pb, uint64_t *ret)
 {
 	struct lx_amount a;

@@ -275,7 +275,7 @@ static void on_updated(struct lx_manager *m, struct lx_call *call, const struct 
 					&ie);
 		if (r < 0)
 			lx_warn("profile not applied", "profile=%s instance=%s error=\"%s\"", c->p->name,
-				inst->pb->name, ie.msg);
+				inst->key, ie.msg);
 		else if (inst->op)
 			lx_err_set(&ie, LX_FAILED_PRECONDITION, "it is busy");
 		if (ie.code != LX_OK)
