@@ -64,6 +64,7 @@ static void add(struct output *o, const entry *e)
 		cli_doc_str(&o->doc, to, "peer", e->peer);
 		cli_doc_str(&o->doc, to, "method", e->method);
 		cli_doc_str(&o->doc, to, "subject", e->subject);
+		cli_doc_str(&o->doc, to, "project", e->project);
 		cli_doc_str(&o->doc, to, "result", result_of(e));
 		cli_doc_str(&o->doc, to, "error", e->error);
 		cli_doc_str(&o->doc, to, "request", e->request);
@@ -74,9 +75,10 @@ static void add(struct output *o, const entry *e)
 	cli_table_set(&o->table, 1, e->identity);
 	cli_table_set(&o->table, 2, e->peer);
 	cli_table_set(&o->table, 3, e->method);
-	cli_table_set(&o->table, 4, e->subject);
-	cli_table_set(&o->table, 5, result_of(e));
-	cli_table_set(&o->table, 6, *e->error ? e->error : e->request);
+	cli_table_set(&o->table, 4, e->project);
+	cli_table_set(&o->table, 5, e->subject);
+	cli_table_set(&o->table, 6, result_of(e));
+	cli_table_set(&o->table, 7, *e->error ? e->error : e->request);
 }
 
 /* Page by page, until there are enough or no more. */
@@ -105,7 +107,7 @@ static int fetch(struct cli *cli, Lxmgr__V1__ListAuditRequest *req, uint32_t lim
 
 static int audit_run(struct cli *cli, struct lx_err *err)
 {
-	static const char *const headings[] = { "TIME",    "IDENTITY", "FROM",    "METHOD",
+	static const char *const headings[] = { "TIME",    "IDENTITY", "FROM",    "METHOD", "PROJECT",
 						"SUBJECT", "RESULT",   "REQUEST", NULL };
 	Lxmgr__V1__ListAuditRequest req = LXMGR__V1__LIST_AUDIT_REQUEST__INIT;
 	struct output o = { 0 };
@@ -120,6 +122,8 @@ static int audit_run(struct cli *cli, struct lx_err *err)
 		req.identity = (char *)cli_opt(cli, "identity");
 	if (cli_opt(cli, "method"))
 		req.method = (char *)cli_opt(cli, "method");
+	if (cli_opt(cli, "project"))
+		req.project = (char *)cli_opt(cli, "project");
 	req.refused = cli_flag(cli, "refused");
 	cli_table_init(&o.table, headings);
 	o.array = cli_doc_init(&o.doc, true);
@@ -145,12 +149,15 @@ static const struct cli_option options[] = {
 
 const struct cli_verb cli_audit_verbs[] = {
 	{ .name = "audit",
+	  .names_projects = true,
 	  .summary = "Show who changed what, and who was not let",
 	  .details = "Every call that changes something, let in or refused, newest first. Tokens, "
 		     "environment values and "
 		     "the content of files are left out. Kept are the newest 100000 calls that were let in "
 		     "and the "
-		     "newest 10000 others; rows are never changed.",
+		     "newest 10000 others; rows are never changed. An admin of a project alone sees, with "
+		     "--project, what "
+		     "was done in it.",
 	  .examples = "lxmgr audit\nlxmgr audit --since 1d --identity alice\n"
 		      "lxmgr audit --method InstanceService --refused --format json",
 	  .options = options,

@@ -55,6 +55,7 @@ enum cli_kind {
 	CLI_IDENTITY,
 	CLI_ROLE,
 	CLI_REMOTE,
+	CLI_PROJECT,
 };
 
 struct cli_option {
@@ -79,8 +80,14 @@ struct cli_verb {
 	int min, max;                     /* number of operands; max CLI_MANY: no limit */
 	enum cli_kind kinds[CLI_KINDS];   /* of the operands; the last one set repeats */
 	bool hidden;
+	bool names_projects; /* --project is about what it says of them, not where it is done */
 	int (*run)(struct cli *cli, struct lx_err *err);
 };
+
+#define CLI_ALL_PROJECTS_OPTION                                                                              \
+	{                                                                                                    \
+		"all-projects", 0, NULL, "of all projects that you may see", 0                               \
+	}
 
 /* Verbs that belong together. `noun` NULL: they stand at the top level. */
 struct cli_group {
@@ -135,9 +142,11 @@ struct cli {
 	bool misused;  /* the error is the caller's spelling: exit 2 */
 	int exit_code; /* for a verb that succeeded: exec returns the command's */
 
-	const char *socket; /* manager's unix socket, or NULL when remote is set */
-	const char *remote; /* host:port over TLS, or the name of one in remotes.h */
-	char *own_remote;   /* it, when it is the default one: owned */
+	const char *socket;  /* manager's unix socket, or NULL when remote is set */
+	const char *remote;  /* host:port over TLS, or the name of one in remotes.h */
+	char *own_remote;    /* it, when it is the default one: owned */
+	const char *project; /* that calls are about, "*": all; NULL: the default one */
+	char *own_project;   /* it, when it is the one switched to: owned */
 	int (*dial_remote)(struct cli *cli, struct lx_err *err); /* NULL: calls go to `socket` */
 	char **argv;                                             /* as it was typed */
 
@@ -156,6 +165,18 @@ int cli_opt_u32(struct cli *cli, const char *name, uint32_t *ret, struct lx_err 
 static inline const char *cli_operand(const struct cli *cli, int i)
 {
 	return i < cli->args.n_operands ? cli->args.operands[i] : NULL;
+}
+
+/* The project that calls are about, by its name. */
+static inline const char *cli_project(const struct cli *cli)
+{
+	return cli->project ? cli->project : "default";
+}
+
+/* Whether they are about all of them. */
+static inline bool cli_all_projects(const struct cli *cli)
+{
+	return strcmp(cli_project(cli), "*") == 0;
 }
 
 /* A usage error: exit code 2, and a hint at --help unless `err` has one. */
@@ -190,6 +211,6 @@ extern const struct cli_verb cli_launch_verbs[], cli_power_verbs[], cli_delete_v
 	cli_node_evacuate_verbs[], cli_operation_verbs[], cli_event_verbs[], cli_version_verbs[],
 	cli_dev_verbs[], cli_completion_verbs[], cli_help_verbs[], cli_identity_verbs[],
 	cli_identity_token_verbs[], cli_remote_verbs[], cli_audit_verbs[], cli_warning_verbs[],
-	cli_profile_suggest_verbs[];
+	cli_profile_suggest_verbs[], cli_project_verbs[];
 
 #endif

@@ -14,6 +14,7 @@
 #include "lxmgr/v1/node.pb-c.h"
 #include "lxmgr/v1/operation.pb-c.h"
 #include "lxmgr/v1/profile.pb-c.h"
+#include "lxmgr/v1/project.pb-c.h"
 
 #define MAX_NAME 128
 
@@ -122,6 +123,10 @@ static void offer_kind(struct cli *cli, enum cli_kind kind, const char *word)
 	case CLI_REMOTE:
 		offer(word, CLI_REMOTE_LOCAL);
 		(void)cli_remote_each(offer_remote, (void *)(uintptr_t)word, &err);
+		break;
+	case CLI_PROJECT:
+		OFFER("List", ListProjectsRequest, LIST_PROJECTS_REQUEST, ListProjectsResponse, CLI_PROJECTS,
+		      projects, name);
 		break;
 	case CLI_ROLE:
 		offer_words(word, roles, LX_ARRAY_SIZE(roles));

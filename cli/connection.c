@@ -136,6 +136,15 @@ int cli_run_call(struct cli *cli, struct lx_call *call, const bool *closed, stru
 	return i.signum ? lx_err_set(err, LX_CANCELLED, "interrupted") : r;
 }
 
+const struct lx_call_options *cli_options(const struct cli *cli)
+{
+	static const char *metadata[1][2] = { { "lxmgr-project", NULL } };
+	static const struct lx_call_options in_project = { .metadata = metadata, .n_metadata = 1 };
+
+	metadata[0][1] = cli->project;
+	return cli->project ? &in_project : NULL;
+}
+
 struct answer {
 	bool done;
 	ProtobufCMessage *resp;
@@ -163,7 +172,8 @@ int cli_call(struct cli *cli, const ProtobufCServiceDescriptor *service, const c
 	int r = cli_connect(cli, err);
 
 	if (r == 0)
-		r = lx_channel_unary(cli->channel, service, method, req, NULL, on_answer, &a, NULL, err);
+		r = lx_channel_unary(cli->channel, service, method, req, cli_options(cli), on_answer, &a,
+				     NULL, err);
 	if (r == 0)
 		r = cli_run(cli, &a.done, err);
 	if (r < 0)

@@ -33,6 +33,9 @@ int cli_run_call(struct cli *cli, struct lx_call *call, const bool *closed, stru
 int cli_call(struct cli *cli, const ProtobufCServiceDescriptor *service, const char *method, const void *req,
 	     void *ret_resp, struct lx_err *err);
 
+/* What every call goes with: the project it is about. Borrowed until the next call of this. */
+const struct lx_call_options *cli_options(const struct cli *cli);
+
 /* When `err` says the manager cannot be reached: finds out why and what to do about it. */
 void cli_explain(const struct cli *cli, struct lx_err *err);
 
@@ -47,6 +50,7 @@ void cli_explain(const struct cli *cli, struct lx_err *err);
 #define CLI_AUDIT      (&lxmgr__v1__audit_service__descriptor)
 #define CLI_WARNINGS   (&lxmgr__v1__warning_service__descriptor)
 #define CLI_DENIALS    (&lxmgr__v1__denial_service__descriptor)
+#define CLI_PROJECTS   (&lxmgr__v1__project_service__descriptor)
 #define CLI_SYSTEM     (&lxmgr__v1__system_service__descriptor)
 
 /* An empty message on the heap, for lx_pb_set() and friends; NULL when out of memory. */

@@ -23,6 +23,7 @@ static int print_json(const event *e, struct lx_err *err)
 	cli_doc_str(&d, root, "type", e->type);
 	cli_doc_str(&d, root, "action", e->action);
 	cli_doc_str(&d, root, "subject", e->subject);
+	cli_doc_str(&d, root, "project", e->project);
 	cli_doc_str(&d, root, "node", e->node);
 	cli_doc_map(&d, root, "fields", e->n_fields, e->fields);
 	return cli_doc_print_line(&d, stdout, err);
@@ -38,6 +39,10 @@ static void print_text(const event *e)
 	for (size_t i = 0; i < LX_ARRAY_SIZE(words); i++) {
 		putchar(' ');
 		cli_put_safe(stdout, words[i]);
+	}
+	if (*e->project && strcmp(e->project, "default") != 0) {
+		fputs(" project=", stdout);
+		cli_put_safe(stdout, e->project);
 	}
 	if (*e->node) {
 		fputs(" node=", stdout);
@@ -92,7 +97,8 @@ static int events_run(struct cli *cli, struct lx_err *err)
 			return lx_err_oom(err);
 	int r = req ? cli_connect(cli, err) : lx_err_oom(err);
 	if (r == 0)
-		r = lx_channel_stream(cli->channel, CLI_EVENTS, "Watch", NULL, &events, &s, &call, err);
+		r = lx_channel_stream(cli->channel, CLI_EVENTS, "Watch", cli_options(cli), &events, &s, &call,
+				      err);
 	if (r != 0)
 		return r;
 	if (lx_call_send(call, &req->base) >= 0)
@@ -106,6 +112,7 @@ static int events_run(struct cli *cli, struct lx_err *err)
 }
 
 static const struct cli_option options[] = {
+	CLI_ALL_PROJECTS_OPTION,
 	{ "type", 't', "TYPE", "only lifecycle, operation, node or security events; may be repeated", 0 },
 	{ "format", 'f', "FORMAT", "text (default) or json, one object a line", 0 },
 	{ .name = NULL },

@@ -121,8 +121,8 @@ static int show_log(struct cli *cli, struct lx_err *err)
 	if (r == 0)
 		r = cli_connect(cli, err);
 	if (r == 0)
-		r = lx_channel_stream(cli->channel, CLI_INSTANCES, "ConsoleLog", NULL, &events, &s, &call,
-				      err);
+		r = lx_channel_stream(cli->channel, CLI_INSTANCES, "ConsoleLog", cli_options(cli), &events,
+				      &s, &call, err);
 	if (r != 0)
 		return r;
 	if (lx_call_send(call, &req.base) >= 0)

@@ -107,8 +107,8 @@ static int run(struct pull *p, const struct cli_guest_path *from, bool recursive
 	int r = cli_connect(p->cli, err);
 
 	if (r == 0)
-		r = lx_channel_stream(p->cli->channel, CLI_INSTANCES, "PullFile", NULL, &events, p, &p->call,
-				      err);
+		r = lx_channel_stream(p->cli->channel, CLI_INSTANCES, "PullFile", cli_options(p->cli),
+				      &events, p, &p->call, err);
 	if (r < 0)
 		return r;
 	snprintf(p->label, sizeof(p->label), "Pulling %s%s", from->instance, from->path);

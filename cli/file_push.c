@@ -344,8 +344,8 @@ int cli_push_run(struct cli *cli, const struct cli_guest_path *to, struct cli_pu
 	int r = cli_connect(cli, err);
 
 	if (r == 0)
-		r = lx_channel_stream(cli->channel, CLI_INSTANCES, "PushFile", NULL, &events, &p, &p.call,
-				      err);
+		r = lx_channel_stream(cli->channel, CLI_INSTANCES, "PushFile", cli_options(cli), &events, &p,
+				      &p.call, err);
 	if (r < 0)
 		return r;
 	snprintf(p.label, sizeof(p.label), "Pushing to %s%s", to->instance, to->path);

@@ -31,6 +31,59 @@ int cli_role(struct cli *cli, const char *text, Lxmgr__V1__Role *ret, struct lx_
 		    : cli_usage(cli, err, "a role is needed: --role viewer, operator or admin");
 }
 
+static int add_right(struct cli *cli, const char *text, const char *role, bool none, struct cli_rights *to,
+		     struct lx_err *err)
+{
+	const char *colon = strchr(text, ':');
+	size_t len = colon ? (size_t)(colon - text) : strlen(text), i = to->n;
+
+	if (i == CLI_PROJECT_ROLES_MAX || len > LX_NAME_MAX)
+		return cli_usage(cli, err, "--project: %s",
+				 i == CLI_PROJECT_ROLES_MAX ? "too many of them" : "a name is too long");
+	lxmgr__v1__project_role__init(&to->roles[i]);
+	snprintf(to->names[i], sizeof(to->names[i]), "%.*s", (int)len, text);
+	to->roles[i].project = to->names[i];
+	to->list[i] = &to->roles[i];
+	to->n++;
+	if (colon)
+		role = colon + 1;
+	if (none && role && strcmp(role, roles[0]) == 0)
+		return 0;
+	return cli_role(cli, role, &to->roles[i].role, err);
+}
+
+int cli_rights(struct cli *cli, const char *role, bool none, struct cli_rights *ret, struct lx_err *err)
+{
+	const char *project;
+	bool plain = false;
+	size_t at = 0;
+	int r = 0;
+
+	ret->role = LXMGR__V1__ROLE__ROLE_UNSPECIFIED;
+	ret->n = 0;
+	while (r == 0 && (project = cli_opt_next(cli, "project", &at))) {
+		plain = plain || !strchr(project, ':');
+		r = add_right(cli, project, role, none, ret, err);
+	}
+	/* A role that stands beside projects that all have their own is one in all. */
+	if (r == 0 && !plain && !(none && role && strcmp(role, roles[0]) == 0) && (role || !ret->n))
+		r = cli_role(cli, role, &ret->role, err);
+	return r;
+}
+
+char *cli_rights_text(Lxmgr__V1__Role role, size_t n, Lxmgr__V1__ProjectRole *const *projects)
+{
+	char *text = strdup(role || !n ? cli_role_name(role) : "");
+
+	for (size_t i = 0; i < n && text; i++) {
+		char *longer = lx_asprintf("%s%s%s:%s", text, *text ? ", " : "", projects[i]->project,
+					   cli_role_name(projects[i]->role));
+		free(text);
+		text = longer;
+	}
+	return text;
+}
+
 static const char *type_name(Lxmgr__V1__IdentityType type)
 {
 	switch (type) {
@@ -50,6 +103,9 @@ static void identity_doc(struct cli_doc *d, json_t *to, const identity *i)
 	cli_doc_str(d, to, "name", i->name);
 	cli_doc_str(d, to, "type", type_name(i->type));
 	cli_doc_str(d, to, "role", cli_role_name(i->role));
+	json_t *projects = cli_doc_object(d, to, "projects");
+	for (size_t n = 0; n < i->n_projects; n++)
+		cli_doc_str(d, projects, i->projects[n]->project, cli_role_name(i->projects[n]->role));
 	cli_doc_str(d, to, "subject", i->subject);
 	cli_doc_str(d, to, "description", i->description);
 	cli_doc_time(d, to, "created_at", i->created_at_ns);
@@ -83,10 +139,12 @@ static int list_run(struct cli *cli, struct lx_err *err)
 		const identity *id = resp->identities[i];
 		bool certificate = id->type == LXMGR__V1__IDENTITY_TYPE__IDENTITY_TYPE_CERTIFICATE;
 
+		lx_autofree char *rights = cli_rights_text(id->role, id->n_projects, id->projects);
+
 		cli_table_row(&t);
 		cli_table_set(&t, 0, id->name);
 		cli_table_set(&t, 1, type_name(id->type));
-		cli_table_set(&t, 2, cli_role_name(id->role));
+		cli_table_set(&t, 2, rights);
 		cli_table_setf(&t, 3, "%.*s", certificate ? 12 : 256, id->subject);
 		cli_table_set(&t, 4, id->description);
 		cli_table_set(&t, 5, lx_time_rfc3339((uint64_t)id->created_at_ns, when));
@@ -136,8 +194,13 @@ static int create_run(struct cli *cli, struct lx_err *err)
 
 	if (!user + !group + !file != 2)
 		return cli_usage(cli, err, "one of --user, --group and --csr is needed, and one only");
-	if ((r = cli_role(cli, cli_opt(cli, "role"), &req.role, err)) < 0)
+	struct cli_rights rights;
+
+	if ((r = cli_rights(cli, cli_opt(cli, "role"), false, &rights, err)) < 0)
 		return r;
+	req.role = rights.role;
+	req.n_projects = rights.n;
+	req.projects = rights.list;
 	if (file && (r = lx_read_file(file, CSR_MAX, &csr, err)) < 0)
 		return r;
 	req.name = cli->args.operands[0];
@@ -155,9 +218,14 @@ static int create_run(struct cli *cli, struct lx_err *err)
 static int set_role_run(struct cli *cli, struct lx_err *err)
 {
 	Lxmgr__V1__UpdateIdentityRequest req = LXMGR__V1__UPDATE_IDENTITY_REQUEST__INIT;
-	int r = cli_role(cli, cli_operand(cli, 1), &req.role, err);
+	struct cli_rights rights;
+	int r = cli_rights(cli, cli_operand(cli, 1), true, &rights, err);
 
 	req.name = cli->args.operands[0];
+	req.role = rights.role;
+	req.drop_role = rights.n == 0 && !rights.role;
+	req.n_set_projects = rights.n;
+	req.set_projects = rights.list;
 	return r < 0 ? r : cli_call(cli, CLI_IDENTITIES, "Update", &req, NULL, err);
 }
 
@@ -209,16 +277,23 @@ const struct cli_verb cli_identity_verbs[] = {
 	  .options = list_options,
 	  .run = whoami_run },
 	{ .name = "identity create",
+	  .names_projects = true,
 	  .aliases = "add",
 	  .operands = "NAME",
 	  .summary = "Let a user, a group or a certificate in",
 	  .details =
 		  "Roles: viewer sees; operator also works with instances, images and profiles; admin also "
 		  "with "
-		  "nodes, networks and identities. A user has the role of its own identity, else the best of "
+		  "nodes, networks, projects and identities. With --project the role is held there only: "
+		  "NAME "
+		  "alone means --role, NAME:ROLE another one. A user has the role of its own identity, else "
+		  "the best of "
 		  "its groups. To reach the socket at all it must be in the socket's group. For a client "
 		  "elsewhere a token is simpler: lxmgr identity token.",
 	  .examples = "lxmgr identity create alice --user alice --role operator\n"
+		      "lxmgr identity create bob --user bob --role operator --project shop\n"
+		      "lxmgr identity create eve --user eve --role viewer --project shop:operator  # "
+		      "elsewhere viewer\n"
 		      "lxmgr identity create helpdesk --group helpdesk --role viewer\n"
 		      "lxmgr identity create ci --csr ci.csr --role operator > ci.crt",
 	  .options = create_options,
@@ -227,10 +302,14 @@ const struct cli_verb cli_identity_verbs[] = {
 	  .kinds = { CLI_TEXT },
 	  .run = create_run },
 	{ .name = "identity set-role",
+	  .names_projects = true,
 	  .operands = "NAME ROLE",
 	  .summary = "Change what an identity may do",
-	  .details = "Acts at once: calls that are open and not allowed any more end.",
-	  .examples = "lxmgr identity set-role alice viewer",
+	  .details = "Acts at once: calls that are open and not allowed any more end. With --project it is "
+		     "about "
+		     "these alone; the role none takes one back.",
+	  .examples = "lxmgr identity set-role alice viewer\nlxmgr identity set-role bob operator --project "
+		      "shop\nlxmgr identity set-role bob none --project shop",
 	  .min = 2,
 	  .max = 2,
 	  .kinds = { CLI_IDENTITY, CLI_ROLE },

@@ -14,10 +14,14 @@ static int token_run(struct cli *cli, struct lx_err *err)
 	const char *ttl = cli_opt(cli, "ttl");
 	char until[LX_TIME_TEXT];
 	uint64_t seconds = 0;
-	int r = cli_role(cli, cli_opt(cli, "role"), &req.role, err);
+	struct cli_rights rights;
+	int r = cli_rights(cli, cli_opt(cli, "role"), false, &rights, err);
 
 	if (r < 0)
 		return r;
+	req.role = rights.role;
+	req.n_projects = rights.n;
+	req.projects = rights.list;
 	if (ttl && (lx_parse_duration(ttl, &seconds) < 0 || !seconds || seconds > UINT32_MAX))
 		return cli_usage(cli, err, "--ttl needs a duration (30m, 2h), not \"%s\"", ttl);
 	req.name = cli->args.operands[0];
@@ -55,6 +59,10 @@ static int list_tokens_run(struct cli *cli, struct lx_err *err)
 
 			cli_doc_str(&d, to, "name", resp->tokens[i]->name);
 			cli_doc_str(&d, to, "role", cli_role_name(resp->tokens[i]->role));
+			json_t *projects = cli_doc_object(&d, to, "projects");
+			for (size_t n = 0; n < resp->tokens[i]->n_projects; n++)
+				cli_doc_str(&d, projects, resp->tokens[i]->projects[n]->project,
+					    cli_role_name(resp->tokens[i]->projects[n]->role));
 			cli_doc_time(&d, to, "expires_at", resp->tokens[i]->expires_at_ns);
 			cli_doc_str(&d, to, "description", resp->tokens[i]->description);
 		}
@@ -63,9 +71,12 @@ static int list_tokens_run(struct cli *cli, struct lx_err *err)
 	cli_autotable struct cli_table t;
 	cli_table_init(&t, headings);
 	for (size_t i = 0; i < resp->n_tokens; i++) {
+		lx_autofree char *rights = cli_rights_text(resp->tokens[i]->role, resp->tokens[i]->n_projects,
+							   resp->tokens[i]->projects);
+
 		cli_table_row(&t);
 		cli_table_set(&t, 0, resp->tokens[i]->name);
-		cli_table_set(&t, 1, cli_role_name(resp->tokens[i]->role));
+		cli_table_set(&t, 1, rights);
 		cli_table_set(&t, 2, lx_time_rfc3339((uint64_t)resp->tokens[i]->expires_at_ns, when));
 		cli_table_set(&t, 3, resp->tokens[i]->description);
 	}
@@ -91,6 +102,7 @@ static const struct cli_option list_options[] = { CLI_FORMAT_OPTION, { .name = N
 
 const struct cli_verb cli_identity_token_verbs[] = {
 	{ .name = "identity token",
+	  .names_projects = true,
 	  .operands = "NAME",
 	  .summary = "Make a token with which one client may enrol",
 	  .details = "Only the token goes to stdout. Whoever uses it first becomes the identity NAME: its "
@@ -98,6 +110,7 @@ const struct cli_verb cli_identity_token_verbs[] = {
 		     "there and stays there, its certificate is known by its fingerprint from then on.",
 	  .examples = "lxmgr identity token alice --role operator\n"
 		      "lxmgr identity token ci --role viewer --ttl 10m\n"
+		      "lxmgr identity token bob --role operator --project shop\n"
 		      "lxmgr remote add prod \"$TOKEN\"  # on alice's machine",
 	  .options = token_options,
 	  .min = 1,

@@ -25,6 +25,7 @@ static void image_doc(struct cli_doc *d, json_t *to, const image *i)
 {
 	cli_doc_str(d, to, "fingerprint", i->fingerprint);
 	cli_doc_strv(d, to, "aliases", i->n_aliases, i->aliases);
+	cli_doc_str(d, to, "project", i->project);
 	cli_doc_str(d, to, "description", i->description);
 	cli_doc_str(d, to, "architecture", i->architecture);
 	cli_doc_str(d, to, "os", i->os);
@@ -89,8 +90,13 @@ static int list_run(struct cli *cli, struct lx_err *err)
 	}
 	cli_autotable struct cli_table t;
 	cli_table_init(&t, headings);
-	for (size_t i = 0; i < resp->n_images; i++)
+	if (cli_all_projects(cli))
+		cli_table_column(&t, "PROJECT");
+	for (size_t i = 0; i < resp->n_images; i++) {
 		image_row(&t, resp->images[i]);
+		if (cli_all_projects(cli))
+			cli_table_set(&t, LX_ARRAY_SIZE(headings) - 1, resp->images[i]->project);
+	}
 	cli_table_sort(&t, 0);
 	return cli_table_print(&t, &f, stdout, err);
 }
@@ -201,6 +207,9 @@ static int fetch_run(struct cli *cli, struct lx_err *err)
 /* ------------------------------------------------------------------ the table */
 
 static const struct cli_option list_options[] = { CLI_FORMAT_OPTION, { .name = NULL } };
+static const struct cli_option list_all_options[] = { CLI_ALL_PROJECTS_OPTION,
+						      CLI_FORMAT_OPTION,
+						      { .name = NULL } };
 
 static const struct cli_option build_options[] = {
 	{ "alias", 0, "NAME", "an alias instead of the template's name; may be repeated", 0 },
@@ -232,7 +241,7 @@ const struct cli_verb cli_image_verbs[] = {
 	  .details = "FILTER is a pattern of an alias or fingerprint ('debian/*'), or KEY=VALUE of the "
 		     "properties.",
 	  .examples = "lxmgr image list\nlxmgr image list 'debian/*' --format json",
-	  .options = list_options,
+	  .options = list_all_options,
 	  .max = CLI_MANY,
 	  .kinds = { CLI_IMAGE },
 	  .run = list_run },

@@ -180,7 +180,8 @@ static int upload(struct upload *u, Lxmgr__V1__ImportImageStart *start, struct l
 	int r = cli_connect(u->cli, err);
 
 	if (r == 0)
-		r = lx_channel_stream(u->cli->channel, CLI_IMAGES, "Import", NULL, &events, u, &u->call, err);
+		r = lx_channel_stream(u->cli->channel, CLI_IMAGES, "Import", cli_options(u->cli), &events, u,
+				      &u->call, err);
 	if (r != 0)
 		return r;
 	cli_progress_init(&u->progress, u->cli->quiet);
@@ -300,7 +301,8 @@ static int download(struct download *d, const Lxmgr__V1__ExportImageRequest *req
 	int r = cli_connect(d->cli, err);
 
 	if (r == 0)
-		r = lx_channel_stream(d->cli->channel, CLI_IMAGES, "Export", NULL, &events, d, &call, err);
+		r = lx_channel_stream(d->cli->channel, CLI_IMAGES, "Export", cli_options(d->cli), &events, d,
+				      &call, err);
 	if (r != 0)
 		return r;
 	cli_progress_init(&d->progress, d->cli->quiet);

@@ -57,6 +57,7 @@ void cli_instance_doc(struct cli_doc *d, json_t *to, const Lxmgr__V1__Instance *
 	const Lxmgr__V1__InstanceUsage *u = i->usage ? i->usage : &none;
 
 	cli_doc_str(d, to, "name", i->name);
+	cli_doc_str(d, to, "project", i->project);
 	cli_doc_str(d, to, "status", cli_instance_status(i->status));
 	cli_doc_str(d, to, "status_reason", i->status_reason);
 	cli_doc_str(d, to, "node", i->node);

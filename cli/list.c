@@ -11,6 +11,7 @@
 typedef Lxmgr__V1__Instance instance;
 
 #define DEFAULT_COLUMNS "ns46Li"
+#define ALL_PROJECTS    "e" /* before them, with --all-projects */
 
 struct cli_list_field {
 	char letter;
@@ -156,7 +157,13 @@ static void fill_reason(struct cli_table *t, size_t c, const instance *i)
 	cli_table_set(t, c, *i->status_reason ? i->status_reason : i->last_error);
 }
 
+static void fill_project(struct cli_table *t, size_t c, const instance *i)
+{
+	cli_table_set(t, c, i->project);
+}
+
 static const struct cli_list_field fields[] = {
+	{ 'e', "project", "PROJECT", fill_project },
 	{ 'n', "name", "NAME", fill_name },
 	{ 's', "status", "STATUS", fill_status },
 	{ '4', "ipv4", "IPV4", fill_ipv4 },
@@ -247,7 +254,10 @@ void cli_list_columns_release(struct cli_list_column *c, size_t n)
 
 static int by_name(const void *a, const void *b)
 {
-	return strcmp((*(instance *const *)a)->name, (*(instance *const *)b)->name);
+	const instance *x = *(instance *const *)a, *y = *(instance *const *)b;
+	int r = strcmp(x->project, y->project);
+
+	return r ? r : strcmp(x->name, y->name);
 }
 
 static void add_row(struct cli_table *t, const struct cli_list_column *columns, size_t n, const instance *i)
@@ -320,7 +330,9 @@ static int list_run(struct cli *cli, struct lx_err *err)
 	int r = cli_format(cli, CLI_OUT_TABLE, &f, err);
 
 	if (r == 0) {
-		r = cli_list_columns(text ? text : DEFAULT_COLUMNS, columns, &n, &full, err);
+		if (!text)
+			text = cli_all_projects(cli) ? ALL_PROJECTS DEFAULT_COLUMNS : DEFAULT_COLUMNS;
+		r = cli_list_columns(text, columns, &n, &full, err);
 		if (r < 0) {
 			cli->misused = true;
 			lx_err_hint(err, "See lxmgr list --help for the columns there are.");
@@ -334,6 +346,7 @@ static int list_run(struct cli *cli, struct lx_err *err)
 
 static const struct cli_option options[] = {
 	{ "columns", 'c', "COLUMNS", "what to show (default " DEFAULT_COLUMNS ")", 0 },
+	CLI_ALL_PROJECTS_OPTION,
 	CLI_FORMAT_OPTION,
 	{ .name = NULL },
 };
@@ -346,11 +359,13 @@ const struct cli_verb cli_list_verbs[] = {
 	  .details =
 		  "FILTER is the beginning of a name, a pattern of names ('web*'), or KEY=VALUE where KEY is "
 		  "status, "
-		  "node, image, profile or a configuration key. An instance is shown when any of them "
+		  "node, image, project, profile or a configuration key. An instance is shown when any of "
+		  "them "
 		  "matches.\n"
 		  "COLUMNS are letters or names separated by commas: n name, s status, 4 ipv4, 6 ipv6, L "
 		  "node, "
-		  "i image, d description (of the image), a architecture, c created, U started, p pid, m "
+		  "e project, i image, d description (of the image), a architecture, c created, U started, p "
+		  "pid, m "
 		  "memory, "
 		  "M memory% (of the limit), N processes, u cpu (seconds), D disk, P profiles, f "
 		  "fingerprint, "

@@ -24,6 +24,25 @@ static const char *or_env(const char *value, const char *name)
 	return lx_str_empty(value) ? NULL : value;
 }
 
+static int take_project(struct cli *cli, struct lx_err *err)
+{
+	if (cli->verb->names_projects)
+		return 0;
+	if (cli_flag(cli, "all-projects")) {
+		cli->project = "*";
+		return 0;
+	}
+	cli->project = or_env(cli_opt(cli, "project"), "LXMGR_PROJECT");
+	if (!cli->project)
+		cli->project = cli->own_project = cli_project_default(cli->remote);
+	/* It goes into a header. */
+	int r = cli->project && strcmp(cli->project, "*") != 0 ? lx_name_check("project", cli->project, err)
+							       : 0;
+
+	cli->misused = r < 0;
+	return r;
+}
+
 static void take_globals(struct cli *cli)
 {
 	cli->quiet = cli_flag(cli, "quiet");
@@ -103,6 +122,9 @@ static int run_verb(struct cli *cli, int argc, char **argv, struct lx_err *err)
 	cli->args.operands = argv + rest;
 	cli->args.n_operands = argc - rest;
 	take_globals(cli);
+	r = take_project(cli, err);
+	if (r < 0)
+		return r;
 	/* What brings a cluster up on this machine has nothing to ask elsewhere. */
 	if (cli->remote && !is_local(v)) {
 		r = cli_remote_begin(cli, err);
@@ -157,5 +179,6 @@ int main(int argc, char **argv)
 	cli_args_release(&cli.args);
 	free(cli.argv);
 	free(cli.own_remote);
+	free(cli.own_project);
 	return code;
 }

@@ -24,6 +24,7 @@ static int get_network(struct cli *cli, const char *name, network **ret, struct 
 static void network_doc(struct cli_doc *d, json_t *to, const network *n)
 {
 	cli_doc_str(d, to, "name", n->name);
+	cli_doc_str(d, to, "project", n->project);
 	cli_doc_str(d, to, "description", n->description);
 	cli_doc_str(d, to, "status", n->status);
 	cli_doc_map(d, to, "config", n->n_config, n->config);
@@ -52,6 +53,8 @@ static int list_run(struct cli *cli, struct lx_err *err)
 	}
 	cli_autotable struct cli_table t;
 	cli_table_init(&t, headings);
+	if (cli_all_projects(cli))
+		cli_table_column(&t, "PROJECT");
 	for (size_t i = 0; i < resp->n_networks; i++) {
 		const network *n = resp->networks[i];
 		cli_table_row(&t);
@@ -61,6 +64,8 @@ static int list_run(struct cli *cli, struct lx_err *err)
 		cli_table_set(&t, 3, n->description);
 		cli_table_setf(&t, 4, "%zu", n->n_used_by);
 		cli_table_set(&t, 5, n->status);
+		if (cli_all_projects(cli))
+			cli_table_set(&t, LX_ARRAY_SIZE(headings) - 1, n->project);
 	}
 	cli_table_sort(&t, 0);
 	return cli_table_print(&t, &f, stdout, err);
@@ -201,7 +206,8 @@ static int get_run(struct cli *cli, struct lx_err *err)
 
 static int apply_edit(struct cli *cli, const json_t *doc, void *arg, struct lx_err *err)
 {
-	static const char *const known[] = { "name", "description", "status", "config", "used_by", NULL };
+	static const char *const known[] = { "name",   "project", "description", "status",
+					     "config", "used_by", NULL };
 	const network *before = arg;
 	cli_automap struct lx_map config;
 	lx_autofree char *description = NULL;
@@ -242,9 +248,13 @@ static int edit_run(struct cli *cli, struct lx_err *err)
 #define KEYS                                                                                                 \
 	"Keys: ipv4.address (10.88.0.1/16 or none), ipv4.nat, ipv4.dhcp, ipv6.address (fd42::1/64 or "       \
 	"none), "                                                                                            \
-	"ipv6.nat, dns.domain, bridge.mtu."
+	"ipv6.nat, dns.domain, bridge.mtu, security.projects.isolation (true: instances of different "       \
+	"projects do not reach each other)."
 
 static const struct cli_option list_options[] = { CLI_FORMAT_OPTION, { .name = NULL } };
+static const struct cli_option list_all_options[] = { CLI_ALL_PROJECTS_OPTION,
+						      CLI_FORMAT_OPTION,
+						      { .name = NULL } };
 static const struct cli_option description_options[] = {
 	{ "description", 0, "TEXT", "what it is for", 0 },
 	{ .name = NULL },
@@ -257,7 +267,7 @@ const struct cli_verb cli_network_verbs[] = {
 	  .aliases = "ls",
 	  .summary = "List networks",
 	  .examples = "lxmgr network list",
-	  .options = list_options,
+	  .options = list_all_options,
 	  .run = list_run },
 	{ .name = "network show",
 	  .aliases = "info",

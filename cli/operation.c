@@ -16,6 +16,7 @@ static void operation_doc(struct cli_doc *d, json_t *to, const operation *o)
 	cli_doc_str(d, to, "id", o->id);
 	cli_doc_str(d, to, "kind", o->kind);
 	cli_doc_str(d, to, "subject", o->subject);
+	cli_doc_str(d, to, "project", o->project);
 	cli_doc_str(d, to, "status", cli_operation_status(o->status));
 	cli_doc_str(d, to, "phase", o->phase);
 	cli_doc_int(d, to, "progress_done", o->progress_done);
@@ -70,6 +71,8 @@ static int list_run(struct cli *cli, struct lx_err *err)
 	}
 	cli_autotable struct cli_table t;
 	cli_table_init(&t, headings);
+	if (cli_all_projects(cli))
+		cli_table_column(&t, "PROJECT");
 	for (size_t i = 0; i < resp->n_operations; i++) {
 		const operation *o = resp->operations[i];
 		char text[LX_TIME_TEXT];
@@ -81,6 +84,8 @@ static int list_run(struct cli *cli, struct lx_err *err)
 		progress_cell(&t, 4, o);
 		cli_table_set(&t, 5, o->node);
 		cli_table_set(&t, 6, lx_time_rfc3339((uint64_t)o->created_at_ns, text));
+		if (cli_all_projects(cli))
+			cli_table_set(&t, LX_ARRAY_SIZE(headings) - 1, o->project);
 	}
 	return cli_table_print(&t, &f, stdout, err);
 }
@@ -130,6 +135,7 @@ static int wait_run(struct cli *cli, struct lx_err *err)
 }
 
 static const struct cli_option list_options[] = {
+	CLI_ALL_PROJECTS_OPTION,
 	{ "all", 'a', NULL, "also those that have ended", 0 },
 	{ "limit", 0, "N", "at most N ended ones, the newest (100)", 0 },
 	CLI_FORMAT_OPTION,

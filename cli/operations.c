@@ -218,8 +218,8 @@ static void watch(struct waiter *w)
 
 	w->retry_at = 0;
 	req.id = (char *)operation_id(w->op);
-	if (lx_channel_stream(w->run->cli->channel, CLI_OPERATIONS, "Watch", NULL, &events, w, &w->call,
-			      &err) < 0) {
+	if (lx_channel_stream(w->run->cli->channel, CLI_OPERATIONS, "Watch", cli_options(w->run->cli),
+			      &events, w, &w->call, &err) < 0) {
 		finish(w, &err);
 		return;
 	}
@@ -266,8 +266,8 @@ static void start(struct waiter *w)
 		run->shown = w;
 	if (!w->op->req)
 		watch(w);
-	else if (lx_channel_unary(run->cli->channel, run->ops->service, run->ops->method, w->op->req, NULL,
-				  on_accepted, w, &w->call, &err) < 0)
+	else if (lx_channel_unary(run->cli->channel, run->ops->service, run->ops->method, w->op->req,
+				  cli_options(run->cli), on_accepted, w, &w->call, &err) < 0)
 		finish(w, &err);
 }
 

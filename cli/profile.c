@@ -63,6 +63,7 @@ int cli_profile_change(struct cli *cli, const char *name,
 static void profile_doc(struct cli_doc *d, json_t *to, const profile *p)
 {
 	cli_doc_str(d, to, "name", p->name);
+	cli_doc_str(d, to, "project", p->project);
 	cli_doc_str(d, to, "description", p->description);
 	cli_doc_map(d, to, "config", p->n_config, p->config);
 	cli_doc_devices(d, to, "devices", p->n_devices, p->devices);
@@ -91,11 +92,15 @@ static int list_run(struct cli *cli, struct lx_err *err)
 	}
 	cli_autotable struct cli_table t;
 	cli_table_init(&t, headings);
+	if (cli_all_projects(cli))
+		cli_table_column(&t, "PROJECT");
 	for (size_t i = 0; i < resp->n_profiles; i++) {
 		cli_table_row(&t);
 		cli_table_set(&t, 0, resp->profiles[i]->name);
 		cli_table_set(&t, 1, resp->profiles[i]->description);
 		cli_table_setf(&t, 2, "%zu", resp->profiles[i]->n_used_by);
+		if (cli_all_projects(cli))
+			cli_table_set(&t, LX_ARRAY_SIZE(headings) - 1, resp->profiles[i]->project);
 	}
 	cli_table_sort(&t, 0);
 	return cli_table_print(&t, &f, stdout, err);
@@ -121,8 +126,8 @@ static int show_run(struct cli *cli, struct lx_err *err)
 /* Puts what a document says in place of what the profile has. */
 static int from_document(const json_t *doc, profile *p, struct lx_err *err)
 {
-	static const char *const known[] = { "name",    "description", "config", "devices",
-					     "builtin", "used_by",     NULL };
+	static const char *const known[] = { "name",    "project", "description", "config",
+					     "devices", "builtin", "used_by",     NULL };
 	cli_automap struct lx_map config, devices;
 	lx_autofree char *description = NULL;
 	int r;
@@ -299,6 +304,9 @@ static int unset_run(struct cli *cli, struct lx_err *err)
 /* ------------------------------------------------------------------ the table */
 
 static const struct cli_option list_options[] = { CLI_FORMAT_OPTION, { .name = NULL } };
+static const struct cli_option list_all_options[] = { CLI_ALL_PROJECTS_OPTION,
+						      CLI_FORMAT_OPTION,
+						      { .name = NULL } };
 static const struct cli_option create_options[] = {
 	{ "description", 0, "TEXT", "what it is for", 0 },
 	{ "file", 0, "FILE", "take configuration and devices from this YAML file (\"-\": stdin)",
@@ -313,7 +321,7 @@ const struct cli_verb cli_profile_verbs[] = {
 	  .aliases = "ls",
 	  .summary = "List profiles",
 	  .examples = "lxmgr profile list",
-	  .options = list_options,
+	  .options = list_all_options,
 	  .run = list_run },
 	{ .name = "profile show",
 	  .operands = "PROFILE",

@@ -161,3 +161,38 @@ int cli_remote_set_default(const char *name, struct lx_err *err)
 	r = lx_mkdir_p(dir, 0700, err);
 	return r < 0 ? r : lx_write_file_atomic(path, line, strlen(line), 0600, err);
 }
+
+/* One that is given as HOST:PORT has none: it has no name to keep it under. */
+static char *project_path(const char *remote)
+{
+	lx_autofree char *dir = config_path("projects");
+
+	if (!dir || (remote && lx_name_check("remote", remote, NULL) < 0))
+		return NULL;
+	return lx_path_join(dir, remote ? remote : CLI_REMOTE_LOCAL);
+}
+
+char *cli_project_default(const char *remote)
+{
+	lx_autofree char *path = project_path(remote);
+	char name[LX_NAME_MAX + 2];
+
+	if (!path || lx_read_line(path, name, sizeof(name)) < 0 || lx_name_check("project", name, NULL) < 0)
+		return NULL;
+	return strdup(name);
+}
+
+int cli_project_set_default(const char *remote, const char *project, struct lx_err *err)
+{
+	lx_autofree char *dir = config_path("projects"), *path = project_path(remote);
+	lx_autofree char *line = lx_asprintf("%s\n", project);
+	int r;
+
+	if (remote && lx_name_check("remote", remote, NULL) < 0)
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "%s has no name to remember a project for",
+				  remote);
+	if (!dir || !path || !line)
+		return lx_err_oom(err);
+	r = lx_mkdir_p(dir, 0700, err);
+	return r < 0 ? r : lx_write_file_atomic(path, line, strlen(line), 0600, err);
+}

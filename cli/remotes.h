@@ -3,7 +3,8 @@
  *
  *   <configuration>/remotes/NAME/{address,client.key,client.crt,ca.crt}
  *
- * and <configuration>/remote, the name of the one that is meant when none is given. The
+ * and <configuration>/remote, the name of the one that is meant when none is given; and
+ * <configuration>/projects/NAME, the project that is meant there ("local": this machine's socket). The
  * configuration is LXMGR_CONFIG_DIR, else lxmgr below XDG_CONFIG_HOME or ~/.config.
  */
 #ifndef LX_CLI_REMOTES_H
@@ -28,6 +29,9 @@ int cli_remote_store(const char *name, const struct cli_remote *r, struct lx_err
 int cli_remote_remove(const char *name, struct lx_err *err);
 /* Calls `each` with every name, in order. */
 int cli_remote_each(void (*each)(const char *name, void *arg), void *arg, struct lx_err *err);
+/* The project switched to on a remote (NULL: this machine's socket), malloc'ed; NULL: none. */
+char *cli_project_default(const char *remote);
+int cli_project_set_default(const char *remote, const char *project, struct lx_err *err);
 /* The name of the default one, malloc'ed; NULL: this machine's socket. */
 char *cli_remote_default(void);
 int cli_remote_set_default(const char *name, struct lx_err *err);

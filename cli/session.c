@@ -269,7 +269,8 @@ static int open_call(struct session *s, Lxmgr__V1__ExecStart *start, struct lx_e
 						      .closed = on_closed };
 	Lxmgr__V1__ExecRequest req = LXMGR__V1__EXEC_REQUEST__INIT;
 	Lxmgr__V1__WindowSize size = LXMGR__V1__WINDOW_SIZE__INIT;
-	int r = lx_channel_stream(s->cli->channel, CLI_INSTANCES, "Exec", NULL, &events, s, &s->call, err);
+	int r = lx_channel_stream(s->cli->channel, CLI_INSTANCES, "Exec", cli_options(s->cli), &events, s,
+				  &s->call, err);
 
 	if (r < 0) {
 		s->closed = true;

@@ -21,8 +21,8 @@ static bool wants(const struct lx_subscriber *s, const char *type)
 	return false;
 }
 
-void lx_event(struct lx_manager *m, const char *type, const char *action, const char *subject,
-	      const char *node, const char *const *fields)
+void lx_event(struct lx_manager *m, const char *type, const char *action, const char *project,
+	      const char *subject, const char *node, const char *const *fields)
 {
 	struct lx_pb_entry entries[8], *list[8];
 	Lxmgr__V1__Event e = LXMGR__V1__EVENT__INIT;
@@ -33,6 +33,7 @@ void lx_event(struct lx_manager *m, const char *type, const char *action, const 
 	e.time_ns = (int64_t)lx_now_realtime_ns();
 	e.type = (char *)(uintptr_t)type;
 	e.action = (char *)(uintptr_t)action;
+	e.project = (char *)(uintptr_t)(project ? project : "");
 	e.subject = (char *)(uintptr_t)(subject ? subject : "");
 	e.node = (char *)(uintptr_t)(node ? node : "");
 	for (size_t i = 0; fields && fields[2 * i] && i < LX_ARRAY_SIZE(entries); i++) {

@@ -1,32 +1,23 @@
 /*
- * Instances in memory: finding, adding, expanding, what the agents are told and what they
+ * Instances in memory: adding, expanding, what the agents are told and what they
  * report. A report counts only when it comes from the instance's own node and speaks of the
  * same uuid: a stale agent cannot change what another one runs.
  */
 #include "lxmgr/manager.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/project.h"
 #include "lxmgr/warnings/warnings.h"
 #include "profiles/profiles.h"
 #include "proto/pb.h"
 
 #define STATUS(s) LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_##s
-
-struct lx_inst *lx_inst_find(struct lx_manager *m, const char *name, struct lx_err *err)
-{
-	struct lx_inst *inst = lx_map_get(&m->instances, name);
-	if (!inst) {
-		lx_err_set(err, LX_NOT_FOUND, "there is no instance %s",
-			   lx_str_empty(name) ? "without a name" : name);
-		lx_err_hint(err, "lxmgr list shows the instances there are.");
-	}
-	return inst;
-}
 
 struct lx_inst *lx_inst_add(struct lx_manager *m, Lxmgr__V1__Instance *pb)
 {
@@ -35,10 +26,14 @@ struct lx_inst *lx_inst_add(struct lx_manager *m, Lxmgr__V1__Instance *pb)
 		goto oom;
 	inst->pb = pb;
 	TAILQ_INIT(&inst->tells);
-	if (lx_map_set(&m->instances, pb->name, inst) < 0)
+	if (lx_str_empty(pb->project) && lx_pb_set(&pb->project, LX_PROJECT_DEFAULT) < 0)
+		goto oom;
+	/* Fits: checked when it was made. */
+	(void)lx_qname_make(pb->project, pb->name, inst->key);
+	if (lx_map_set(&m->instances, inst->key, inst) < 0)
 		goto oom;
 	if (lx_map_set(&m->instances_by_uuid, pb->uuid, inst) < 0) {
-		lx_map_take(&m->instances, pb->name);
+		lx_map_take(&m->instances, inst->key);
 		goto oom;
 	}
 	lx_inst_touch(m, inst);
@@ -64,10 +59,10 @@ void lx_inst_free(void *p)
 void lx_inst_remove(struct lx_manager *m, struct lx_inst *inst)
 {
 	lx_inst_tell_gone(inst);
-	lx_warnings_remove_of(m, "instance", inst->pb->name);
+	lx_warnings_remove_of(m, "instance", inst->key);
 	lx_leases_give_back(m, inst->pb);
 	lx_map_del(&m->instances_by_uuid, inst->pb->uuid);
-	lx_map_del(&m->instances, inst->pb->name);
+	lx_map_del(&m->instances, inst->key);
 	m->revision++;
 	lx_link_apply_networks(m);
 }
@@ -112,7 +107,7 @@ void lx_inst_set_status(struct lx_manager *m, struct lx_inst *inst, Lxmgr__V1__I
 					 "was",    lx_inst_status_name(old),
 					 "reason", inst->pb->status_reason,
 					 NULL };
-		lx_event(m, "lifecycle", action, inst->pb->name, inst->pb->node, fields);
+		lx_event(m, "lifecycle", action, inst->pb->project, inst->pb->name, inst->pb->node, fields);
 	}
 }
 
@@ -149,10 +144,9 @@ int lx_inst_expand(struct lx_manager *m, Lxmgr__V1__Instance *pb, struct lx_err 
 			r = lx_pb_map_to(pb->n_config, pb->config, config);
 			r = r ? r : lx_pb_devices_to(pb->n_devices, pb->devices, devices);
 		} else {
-			const Lxmgr__V1__Profile *p = lx_map_get(&m->profiles, pb->profiles[i]);
+			const Lxmgr__V1__Profile *p = lx_profile_find(m, pb->project, pb->profiles[i], err);
 			if (!p) {
-				r = lx_err_set(err, LX_NOT_FOUND, "there is no profile %s", pb->profiles[i]);
-				lx_err_hint(err, "lxmgr profile list shows the profiles there are.");
+				r = -ENOENT;
 				goto out;
 			}
 			snprintf(origins[i], sizeof(origins[i]), "profile %s", p->name);
@@ -217,7 +211,7 @@ Lxmgr__V1__InstanceSpec *lx_inst_spec(const struct lx_inst *inst, bool started)
 	const Lxmgr__V1__Instance *pb = inst->pb;
 	/* Borrow everything into a spec on the stack, then let a copy own its own. */
 	Lxmgr__V1__InstanceSpec s = LXMGR__V1__INSTANCE_SPEC__INIT;
-	s.name = pb->name;
+	s.name = (char *)(uintptr_t)inst->key;
 	s.uuid = pb->uuid;
 	s.generation = pb->generation;
 	s.image_fingerprint = pb->image_fingerprint;

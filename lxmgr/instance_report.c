@@ -16,6 +16,7 @@
 #include "lib/str.h"
 #include "lxmgr/operations/engine.h"
 #include "lxmgr/operations/evacuate.h"
+#include "lxmgr/project.h"
 #include "proto/pb.h"
 
 #define STATUS(s) LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_##s
@@ -90,7 +91,7 @@ void lx_inst_rehome(struct lx_manager *m, struct lx_inst *inst, const char *node
 	Lxmgr__V1__InstanceReport *arrived = lx_move_ptr(inst->arrived);
 	struct lx_node *n = lx_map_get(&m->nodes, node);
 
-	lx_event(m, "lifecycle", "instance-moved", inst->pb->name, node, fields);
+	lx_event(m, "lifecycle", "instance-moved", inst->pb->project, inst->pb->name, node, fields);
 	(void)set_home(inst->pb, inst->op, inst->pb->node,
 		       node); /* short of memory: from the next start on */
 	if (node != inst->pb->node)
@@ -120,7 +121,7 @@ static void on_adopted(const struct lx_store_result *res, const struct lx_err *e
 
 	if (err->code == LX_OK && inst && inst->pb->generation < a->generation) {
 		lx_warn("an instance has moved while nobody could tell", "instance=%s from=%s to=%s",
-			inst->pb->name, inst->pb->node, a->node);
+			inst->key, inst->pb->node, a->node);
 		lx_inst_rehome(a->m, inst, a->node, a->generation);
 	}
 }
@@ -166,7 +167,7 @@ static void report_elsewhere(struct lx_manager *m, struct lx_inst *inst, struct 
 
 void lx_inst_report(struct lx_manager *m, struct lx_node *node, const Lxmgr__V1__InstanceReport *r)
 {
-	struct lx_inst *inst = lx_map_get(&m->instances, r->name);
+	struct lx_inst *inst = lx_inst_by_key(m, r->name);
 
 	if (!inst || !lx_streq(inst->pb->uuid, r->uuid)) {
 		if (!r->removed)
@@ -195,13 +196,14 @@ void lx_inst_report(struct lx_manager *m, struct lx_node *node, const Lxmgr__V1_
 		set_usage(inst->pb, runs ? r->usage : NULL);
 	lx_inst_set_status(m, inst, r->status, r->status_reason);
 	if (rebooted)
-		lx_event(m, "lifecycle", "instance-restarted", inst->pb->name, inst->pb->node, NULL);
+		lx_event(m, "lifecycle", "instance-restarted", inst->pb->project, inst->pb->name,
+			 inst->pb->node, NULL);
 }
 
 void lx_inst_usage(struct lx_manager *m, const Lxmgr__V1__UsageReports *u)
 {
 	for (size_t i = 0; i < u->n_reports; i++) {
-		struct lx_inst *inst = lx_map_get(&m->instances, u->reports[i]->name);
+		struct lx_inst *inst = lx_inst_by_key(m, u->reports[i]->name);
 		if (inst && u->reports[i]->usage)
 			set_usage(inst->pb, u->reports[i]->usage);
 	}

@@ -57,7 +57,7 @@ int64_t lx_bitmap_take(struct lx_bitmap *b)
 
 struct lx_leases {
 	struct lx_bitmap ids;
-	struct lx_map pools; /* network -> struct lx_pool * */
+	struct lx_map pools; /* bridge -> struct lx_pool * */
 };
 
 static void pool_free(void *p)
@@ -183,16 +183,16 @@ bool lx_pool_index(const struct lx_pool *p, const char *ipv4, const char *ipv6, 
 	return false;
 }
 
-struct lx_pool *lx_pool_find(struct lx_manager *m, const char *network)
+struct lx_pool *lx_pool_find(struct lx_manager *m, const char *bridge)
 {
-	return lx_map_get(&m->leases->pools, network);
+	return lx_map_get(&m->leases->pools, bridge);
 }
 
 static void mark_nics(struct lx_manager *m, const Lxmgr__V1__Instance *pb, bool on)
 {
 	for (size_t i = 0; i < pb->n_nics; i++) {
 		const Lxmgr__V1__Nic *nic = pb->nics[i];
-		struct lx_pool *p = lx_pool_find(m, nic->network);
+		struct lx_pool *p = lx_pool_find(m, nic->bridge);
 		uint32_t index;
 		if (p && lx_pool_index(p, nic->ipv4_address, nic->ipv6_address, &index))
 			lx_bitmap_set(&p->used, index, on);
@@ -203,19 +203,19 @@ static void mark_nics(struct lx_manager *m, const Lxmgr__V1__Instance *pb, bool 
 	}
 }
 
-int lx_leases_network(struct lx_manager *m, const char *network, struct lx_err *err)
+int lx_leases_network(struct lx_manager *m, const char *bridge, struct lx_err *err)
 {
-	const Lxmgr__V1__Network *n = lx_map_get(&m->networks, network);
+	const Lxmgr__V1__Network *n = lx_map_get(&m->networks, bridge);
 	struct lx_pool *p = NULL;
 
 	if (!n) {
-		lx_map_del(&m->leases->pools, network);
+		lx_map_del(&m->leases->pools, bridge);
 		return 0;
 	}
 	int r = pool_make(n, &p, err);
 	if (r < 0)
 		return r;
-	if (lx_map_set(&m->leases->pools, network, p) < 0) {
+	if (lx_map_set(&m->leases->pools, bridge, p) < 0) {
 		pool_free(p);
 		return lx_err_oom(err);
 	}

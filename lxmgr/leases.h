@@ -23,8 +23,8 @@ struct lx_pool {
 	struct lx_bitmap used;
 };
 
-/* NULL when there is no such network. */
-struct lx_pool *lx_pool_find(struct lx_manager *m, const char *network);
+/* By the network's bridge. NULL when there is no such network. */
+struct lx_pool *lx_pool_find(struct lx_manager *m, const char *bridge);
 /* The number of an address ("10.88.0.7/16", either may be NULL) in its pool; false when it lies outside. */
 bool lx_pool_index(const struct lx_pool *p, const char *ipv4, const char *ipv6, uint32_t *ret);
 

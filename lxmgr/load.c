@@ -15,7 +15,9 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/auth/auth.h"
+#include "lxmgr/default_profile.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/project.h"
 #include "proto/pb.h"
 
 struct load {
@@ -28,6 +30,39 @@ static int damaged(struct load *l, const char *what)
 	int r = lx_err_set(l->err, LX_DATA_LOSS, "the store's %s cannot be read", what);
 	lx_err_hint(l->err, "Restore the manager's state directory from a backup.");
 	return r;
+}
+
+/* What was stored before there were projects is the default one's. */
+static int own(char **project)
+{
+	return lx_str_empty(*project) ? lx_pb_set(project, LX_PROJECT_DEFAULT) : 0;
+}
+
+static int load_project(const struct lx_sql_value *c, int n, void *arg)
+{
+	struct load *l = arg;
+	Lxmgr__V1__Project *pb = lxmgr__v1__project__unpack(NULL, c[0].len, c[0].data);
+	if (!pb)
+		return damaged(l, "projects");
+	return lx_project_put(l->m, pb) < 0 ? lx_err_oom(l->err) : 0;
+}
+
+/* It is always there, and has a row only when somebody has changed it. */
+static int add_default_project(const struct lx_sql_value *c, int n, void *arg)
+{
+	struct load *l = arg;
+	if (lx_project_find(l->m, LX_PROJECT_DEFAULT, NULL))
+		return 0;
+	Lxmgr__V1__Project *pb = malloc(sizeof(*pb));
+	if (!pb)
+		return lx_err_oom(l->err);
+	lxmgr__v1__project__init(pb);
+	if (lx_pb_set(&pb->name, LX_PROJECT_DEFAULT) < 0 ||
+	    lx_pb_set(&pb->description, "Its images and networks are shared with all projects") < 0) {
+		lx_pb_free(pb);
+		return lx_err_oom(l->err);
+	}
+	return lx_project_put(l->m, pb) < 0 ? lx_err_oom(l->err) : 0;
 }
 
 static int load_node(const struct lx_sql_value *c, int n, void *arg)
@@ -47,7 +82,8 @@ static int load_image(const struct lx_sql_value *c, int n, void *arg)
 	Lxmgr__V1__Image *pb = lxmgr__v1__image__unpack(NULL, c[0].len, c[0].data);
 	if (!pb)
 		return damaged(l, "images");
-	if (lx_map_set(&l->m->images, pb->fingerprint, pb) < 0) {
+	lx_autofree char *key = own(&pb->project) == 0 ? lx_scoped(pb->project, pb->fingerprint) : NULL;
+	if (!key || lx_map_set(&l->m->images, key, pb) < 0) {
 		lx_pb_free(pb);
 		return lx_err_oom(l->err);
 	}
@@ -60,7 +96,9 @@ static int load_alias(const struct lx_sql_value *c, int n, void *arg)
 	Lxmgr__V1__Image *img = lx_map_get(&l->m->images, c[1].data);
 	if (!img)
 		return damaged(l, "image aliases");
-	if (lx_pb_strv_add(&img->n_aliases, &img->aliases, c[0].data) < 0 ||
+	/* The key of an alias holds its project's name; the alias begins behind it. */
+	const char *colon = strchr(c[0].data, ':');
+	if (lx_pb_strv_add(&img->n_aliases, &img->aliases, colon ? colon + 1 : c[0].data) < 0 ||
 	    lx_map_set(&l->m->aliases, c[0].data, img) < 0)
 		return lx_err_oom(l->err);
 	return 0;
@@ -72,7 +110,7 @@ static int load_profile(const struct lx_sql_value *c, int n, void *arg)
 	Lxmgr__V1__Profile *pb = lxmgr__v1__profile__unpack(NULL, c[0].len, c[0].data);
 	if (!pb)
 		return damaged(l, "profiles");
-	if (lx_map_set(&l->m->profiles, pb->name, pb) < 0) {
+	if (own(&pb->project) < 0 || lx_profile_put(l->m, pb) < 0) {
 		lx_pb_free(pb);
 		return lx_err_oom(l->err);
 	}
@@ -85,11 +123,12 @@ static int load_network(const struct lx_sql_value *c, int n, void *arg)
 	Lxmgr__V1__Network *pb = lxmgr__v1__network__unpack(NULL, c[0].len, c[0].data);
 	if (!pb)
 		return damaged(l, "networks");
-	if (lx_map_set(&l->m->networks, pb->name, pb) < 0) {
+	if (own(&pb->project) < 0 || (lx_str_empty(pb->bridge) && lx_pb_set(&pb->bridge, pb->name) < 0) ||
+	    lx_map_set(&l->m->networks, pb->bridge, pb) < 0) {
 		lx_pb_free(pb);
 		return lx_err_oom(l->err);
 	}
-	return lx_leases_network(l->m, pb->name, l->err);
+	return lx_leases_network(l->m, pb->bridge, l->err);
 }
 
 /* After the profiles, before what uses them. */
@@ -108,6 +147,8 @@ static int load_instance(const struct lx_sql_value *c, int n, void *arg)
 	if (!pb)
 		return damaged(l, "instances");
 	pb->status = LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_UNKNOWN;
+	if (own(&pb->project) < 0)
+		return lx_err_oom(l->err);
 	if (lx_inst_expand(l->m, pb, &expand_err) < 0)
 		lx_warn("instance cannot be expanded", "instance=%s error=\"%s\"", pb->name, expand_err.msg);
 	struct lx_inst *inst = lx_inst_add(l->m, pb);
@@ -219,52 +260,11 @@ static int default_network(struct lx_manager *m, Lxmgr__V1__Network *n)
 		if (lx_pb_map_set(&lxmgr__v1__network__config_entry__descriptor, &n->n_config, &n->config,
 				  config[i][0], config[i][1]) < 0)
 			return -1;
-	return lx_pb_set(&n->name, m->opt.network) < 0 || lx_pb_set(&n->description, "Default network") < 0
+	return lx_pb_set(&n->name, m->opt.network) < 0 || lx_pb_set(&n->bridge, m->opt.network) < 0 ||
+			       lx_pb_set(&n->project, LX_PROJECT_DEFAULT) < 0 ||
+			       lx_pb_set(&n->description, "Default network") < 0
 		       ? -1
 		       : 0;
-}
-
-static int device(struct lx_map *devices, const char *name, const char *const (*options)[2], size_t n)
-{
-	struct lx_map *o = calloc(1, sizeof(*o));
-	if (!o)
-		return -1;
-	lx_map_init(o, free);
-	for (size_t i = 0; i < n; i++) {
-		char *v = strdup(options[i][1]);
-		if (!v || lx_map_set(o, options[i][0], v) < 0) {
-			free(v);
-			lx_pb_options_free(o);
-			return -1;
-		}
-	}
-	if (lx_map_set(devices, name, o) < 0) {
-		lx_pb_options_free(o);
-		return -1;
-	}
-	return 0;
-}
-
-static int default_profile(struct lx_manager *m, Lxmgr__V1__Profile *p)
-{
-	const char *const root[][2] = { { "type", "disk" }, { "path", "/" } };
-	const char *const eth0[][2] = { { "type", "nic" },
-					{ "network", m->opt.network },
-					{ "name", "eth0" } };
-	struct lx_map devices;
-
-	lx_map_init(&devices, lx_pb_options_free);
-	int r = device(&devices, "root", root, LX_ARRAY_SIZE(root)) < 0 ||
-				device(&devices, "eth0", eth0, LX_ARRAY_SIZE(eth0)) < 0 ||
-				lx_pb_devices_from(&lxmgr__v1__profile__devices_entry__descriptor,
-						   &p->n_devices, &p->devices, &devices) < 0 ||
-				lx_pb_set(&p->name, "default") < 0 ||
-				lx_pb_set(&p->description, "Root disk and one network card") < 0
-			? -1
-			: 0;
-	p->revision = 1;
-	lx_map_release(&devices);
-	return r;
 }
 
 struct sync {
@@ -306,8 +306,8 @@ static int first_start(struct lx_manager *m, struct lx_err *err)
 		lx_err_hint(err, "Give --network-subnet like 10.88.0.0/16.");
 		goto out;
 	}
-	if (default_profile(m, p) < 0 || !(nb = lx_pb_pack(&n->base, &nlen)) ||
-	    !(pbuf = lx_pb_pack(&p->base, &plen))) {
+	if (lx_default_profile(LX_PROJECT_DEFAULT, m->opt.network, p) < 0 ||
+	    !(nb = lx_pb_pack(&n->base, &nlen)) || !(pbuf = lx_pb_pack(&p->base, &plen))) {
 		lx_txn_free(txn);
 		r = lx_err_oom(err);
 		goto out;
@@ -341,6 +341,8 @@ int lx_manager_load(struct lx_manager *m, struct lx_err *err)
 		const char *sql;
 		lx_store_row row;
 	} tables[] = {
+		{ "SELECT spec FROM projects ORDER BY name", load_project },
+		{ "SELECT 1", add_default_project },
 		{ "SELECT spec FROM networks ORDER BY name", load_network },
 		{ "SELECT spec FROM profiles ORDER BY name", load_profile },
 		{ "SELECT 1", add_builtin },

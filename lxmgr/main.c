@@ -27,6 +27,7 @@
 #include "lxmgr/auth/auth.h"
 #include "lxmgr/keys_manual.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/project.h"
 #include "lxmgr/warnings/warnings.h"
 #include "proto/descriptors.h"
 #include "proto/pb.h"
@@ -215,9 +216,9 @@ static int lock_state(const char *dir, int *ret, struct lx_err *err)
 static int add_services(struct lx_manager *m, struct lx_err *err)
 {
 	static const struct lx_service *const services[] = {
-		&lx_api_instances,  &lx_api_images,     &lx_api_profiles, &lx_api_networks,
-		&lx_api_nodes,      &lx_api_operations, &lx_api_events,   &lx_api_system,
-		&lx_api_identities, &lx_api_audit,      &lx_api_warnings, &lx_api_denials,
+		&lx_api_instances,  &lx_api_images,  &lx_api_profiles, &lx_api_networks,   &lx_api_nodes,
+		&lx_api_operations, &lx_api_events,  &lx_api_system,   &lx_api_identities, &lx_api_audit,
+		&lx_api_warnings,   &lx_api_denials, &lx_api_projects,
 	};
 	size_t len;
 	const uint8_t *fds = lx_proto_descriptors(&len);
@@ -319,6 +320,7 @@ static void free_message(void *msg)
 static void maps_init(struct lx_manager *m)
 {
 	lx_map_init(&m->nodes, lx_node_free);
+	lx_map_init(&m->projects, lx_project_free);
 	lx_map_init(&m->instances, lx_inst_free);
 	lx_map_init(&m->instances_by_uuid, NULL);
 	lx_map_init(&m->images, free_message);
@@ -335,9 +337,9 @@ static void maps_init(struct lx_manager *m)
 
 static void maps_release(struct lx_manager *m)
 {
-	struct lx_map *maps[] = { &m->ops_by_request, &m->ops,    &m->instances_by_uuid, &m->instances,
-				  &m->aliases,        &m->images, &m->profiles,          &m->networks,
-				  &m->nodes,          &m->hwaddrs };
+	struct lx_map *maps[] = { &m->ops_by_request, &m->ops,     &m->instances_by_uuid, &m->instances,
+				  &m->aliases,        &m->images,  &m->profiles,          &m->networks,
+				  &m->nodes,          &m->hwaddrs, &m->projects };
 	for (size_t i = 0; i < LX_ARRAY_SIZE(maps); i++)
 		lx_map_release(maps[i]);
 	lx_identities_release(m->identities);

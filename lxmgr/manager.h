@@ -19,6 +19,7 @@
 #include "lib/err.h"
 #include "lib/list.h"
 #include "lib/map.h"
+#include "lib/qname.h"
 #include "lxmgr/v1/agent.pb-c.h"
 #include "lxmgr/v1/event.pb-c.h"
 #include "lxmgr/v1/image.pb-c.h"
@@ -60,8 +61,9 @@ struct lx_manager_options {
 /* An instance. */
 struct lx_inst {
 	Lxmgr__V1__Instance *pb;
-	struct lx_op *op; /* the operation that has it in hand, or NULL */
-	bool pending;     /* its creation has not been confirmed by a node yet */
+	char key[LX_QNAME_MAX + 1]; /* what maps, the store and nodes call it (project.h) */
+	struct lx_op *op;           /* the operation that has it in hand, or NULL */
+	bool pending;               /* its creation has not been confirmed by a node yet */
 	/* A move: the node that has committed to be its home, or NULL; what that one says of it. */
 	char *arriving_at;
 	Lxmgr__V1__InstanceReport *arrived;
@@ -105,12 +107,13 @@ struct lx_manager {
 	int64_t started_at_ns;
 
 	struct lx_map nodes;             /* name -> struct lx_node * */
-	struct lx_map instances;         /* name -> struct lx_inst * */
+	struct lx_map projects;          /* name -> struct lx_project * (project.h: keys of the others) */
+	struct lx_map instances;         /* key -> struct lx_inst * */
 	struct lx_map instances_by_uuid; /* borrowed */
-	struct lx_map images;            /* fingerprint -> Lxmgr__V1__Image * */
-	struct lx_map aliases;           /* alias -> Lxmgr__V1__Image * (borrowed) */
-	struct lx_map profiles;          /* name -> Lxmgr__V1__Profile * */
-	struct lx_map networks;          /* name -> Lxmgr__V1__Network * */
+	struct lx_map images;            /* key of the fingerprint -> Lxmgr__V1__Image * */
+	struct lx_map aliases;           /* key -> Lxmgr__V1__Image * (borrowed) */
+	struct lx_map profiles;          /* key -> Lxmgr__V1__Profile * */
+	struct lx_map networks;          /* bridge -> Lxmgr__V1__Network * */
 	struct lx_map ops;               /* id -> struct lx_op *, oldest first */
 	struct lx_map ops_by_request;    /* request id -> struct lx_op * (borrowed) */
 	unsigned ended_ops;              /* since those too old were last deleted from the store */
@@ -125,9 +128,10 @@ struct lx_manager {
 	uint64_t revision; /* grows with every change of an instance */
 	uint64_t net_revision;
 	uv_timer_t settle_timer; /* cluster/hosts.c */
-	uint8_t *list_cache;     /* packed ListInstancesResponse of `list_revision` */
+	uint8_t *list_cache;     /* packed ListInstancesResponse of `list_revision` and that project */
 	size_t list_cache_len;
 	uint64_t list_revision;
+	char list_project[LX_QNAME_SCOPE_MAX + 1];
 
 	TAILQ_HEAD(, lx_subscriber) subscribers;
 	bool stopping;
@@ -136,7 +140,7 @@ struct lx_manager {
 /* ------------------------------------------------------------------ load.c, schema.c */
 
 extern const struct lx_schema lx_manager_schema;
-/* Reads the whole store into memory; makes the default profile and network on first start. */
+/* Reads the whole store into memory; makes the default project, profile and network on first start. */
 int lx_manager_load(struct lx_manager *m, struct lx_err *err);
 /* builtin.c: those of profiles/builtin.h, once what is stored has been loaded. */
 int lx_manager_add_builtin_profiles(struct lx_manager *m, struct lx_err *err);
@@ -144,8 +148,7 @@ int lx_manager_meta_get(struct lx_manager *m, const char *key, char **ret, struc
 
 /* ------------------------------------------------------------------ instance.c */
 
-struct lx_inst *lx_inst_find(struct lx_manager *m, const char *name, struct lx_err *err);
-/* Takes pb over. NULL when out of memory (pb is freed). */
+/* Finding one by name: project.h. Takes pb over. NULL when out of memory (pb is freed). */
 struct lx_inst *lx_inst_add(struct lx_manager *m, Lxmgr__V1__Instance *pb);
 void lx_inst_remove(struct lx_manager *m, struct lx_inst *inst);
 void lx_inst_free(void *inst);
@@ -199,7 +202,7 @@ struct lx_leases;
 int lx_leases_init(struct lx_manager *m, struct lx_err *err);
 void lx_leases_free(struct lx_leases *l);
 /* (Re)reads a network's subnets after it was made or changed; drops it when it is gone. */
-int lx_leases_network(struct lx_manager *m, const char *network, struct lx_err *err);
+int lx_leases_network(struct lx_manager *m, const char *bridge, struct lx_err *err);
 /* Fills idmap_base/size and one Nic for each nic device of the expanded devices. */
 int lx_leases_take(struct lx_manager *m, Lxmgr__V1__Instance *pb, struct lx_err *err);
 /* Marks what a loaded instance holds as taken. */
@@ -216,30 +219,46 @@ void lx_leases_drop_nics(struct lx_manager *m, const Lxmgr__V1__Instance *of, co
 
 /* ------------------------------------------------------------------ image.c */
 
-/* By alias, fingerprint, or unique prefix of at least 8 digits. */
-Lxmgr__V1__Image *lx_image_find(struct lx_manager *m, const char *what, struct lx_err *err);
-/* Remembers an image that a node made or imported: store + memory. The callback gets the
- * image in memory, or an error. `pb` is copied. */
+/*
+ * By alias, fingerprint, or unique prefix of at least 8 digits: one of the project's own, else a
+ * shared one.
+ */
+Lxmgr__V1__Image *lx_image_find(struct lx_manager *m, const char *project, const char *what,
+				struct lx_err *err);
+/* One of the project's own: to be changed. */
+Lxmgr__V1__Image *lx_image_find_own(struct lx_manager *m, const char *project, const char *what,
+				    struct lx_err *err);
+/* The project's own one with exactly this fingerprint, or alias; NULL: none. */
+Lxmgr__V1__Image *lx_image_get(struct lx_manager *m, const char *project, const char *fingerprint);
+Lxmgr__V1__Image *lx_image_of_alias(struct lx_manager *m, const char *project, const char *alias);
+/* Any project's, rather one that is not being deleted: nodes keep an image once. NULL: nobody has it. */
+const Lxmgr__V1__Image *lx_image_any(const struct lx_manager *m, const char *fingerprint);
+/* Remembers, as the project's, an image that a node made or imported: store + memory. The callback
+ * gets the image in memory, or an error. `pb` is copied. */
 typedef void (*lx_image_cb)(Lxmgr__V1__Image *image, const struct lx_err *err, void *arg);
-int lx_image_add(struct lx_manager *m, const Lxmgr__V1__Image *pb, size_t n_aliases, char *const *aliases,
-		 bool move_aliases, lx_image_cb cb, void *arg, struct lx_err *err);
+int lx_image_add(struct lx_manager *m, const char *project, const Lxmgr__V1__Image *pb, size_t n_aliases,
+		 char *const *aliases, bool move_aliases, lx_image_cb cb, void *arg, struct lx_err *err);
 /* Checks aliases before work is done for them. */
-int lx_image_check_aliases(struct lx_manager *m, size_t n, char *const *aliases, bool move,
-			   struct lx_err *err);
+int lx_image_check_aliases(struct lx_manager *m, const char *project, size_t n, char *const *aliases,
+			   bool move, struct lx_err *err);
 /* In the store; unless `move`, the transaction fails (ABORTED) when another image has got it meanwhile. */
-void lx_image_alias_txn(struct lx_txn *txn, const char *alias, const char *fingerprint, bool move);
+int lx_image_alias_txn(struct lx_txn *txn, const Lxmgr__V1__Image *image, const char *alias, bool move);
+/* In memory: takes it from whichever image of the project has it, and gives it to this one (NULL: none). */
+void lx_image_take_alias(struct lx_manager *m, const char *project, const char *alias,
+			 Lxmgr__V1__Image *image);
 void lx_image_on_node(struct lx_manager *m, struct lx_node *node, const char *fingerprint, bool there);
 /* The node has none any more, or it is not known which. */
 void lx_image_leave_node(struct lx_manager *m, struct lx_node *node);
-void lx_image_forget(struct lx_manager *m, const char *fingerprint);
+void lx_image_forget(struct lx_manager *m, const char *project, const char *fingerprint);
 /* Is an operation under way that deletes it? */
 bool lx_image_is_going(const struct lx_manager *m, const Lxmgr__V1__Image *image);
 
 /* ------------------------------------------------------------------ events.c */
 
-/* `fields`: NULL-terminated key, value, key, value ... */
-void lx_event(struct lx_manager *m, const char *type, const char *action, const char *subject,
-	      const char *node, const char *const *fields);
+/* `fields`: NULL-terminated key, value, key, value ...; `project` of the subject, "" for the cluster's own.
+ */
+void lx_event(struct lx_manager *m, const char *type, const char *action, const char *project,
+	      const char *subject, const char *node, const char *const *fields);
 
 /* ------------------------------------------------------------------ cluster/ */
 
@@ -304,6 +323,6 @@ void lx_gate_user(const struct lx_manager *m, const struct lx_peer *peer, char *
 
 extern const struct lx_service lx_api_instances, lx_api_images, lx_api_profiles, lx_api_networks,
 	lx_api_nodes, lx_api_operations, lx_api_events, lx_api_system, lx_api_identities, lx_api_audit,
-	lx_api_warnings, lx_api_denials;
+	lx_api_warnings, lx_api_denials, lx_api_projects;
 
 #endif

@@ -18,6 +18,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "lxmgr/project.h"
 #include "proto/pb.h"
 
 static int pick_hwaddr(struct lx_manager *m, char out[18])
@@ -80,12 +81,12 @@ static const Lxmgr__V1__Nic *find_host_name(struct nics nics, const char *host_n
 	return NULL;
 }
 
-static const Lxmgr__V1__Nic *find_index(struct nics nics, const struct lx_pool *p, const char *network,
+static const Lxmgr__V1__Nic *find_index(struct nics nics, const struct lx_pool *p, const char *bridge,
 					uint32_t index)
 {
 	uint32_t has;
 	for (size_t i = 0; i < nics.n; i++)
-		if (nics.v[i] && lx_streq(nics.v[i]->network, network) &&
+		if (nics.v[i] && lx_streq(nics.v[i]->bridge, bridge) &&
 		    lx_pool_index(p, nics.v[i]->ipv4_address, nics.v[i]->ipv6_address, &has) && has == index)
 			return nics.v[i];
 	return NULL;
@@ -97,10 +98,10 @@ void lx_leases_drop_nics(struct lx_manager *m, const Lxmgr__V1__Instance *of, co
 
 	for (size_t i = 0; i < of->n_nics; i++) {
 		const Lxmgr__V1__Nic *nic = of->nics[i];
-		struct lx_pool *p = lx_pool_find(m, nic->network);
+		struct lx_pool *p = lx_pool_find(m, nic->bridge);
 		uint32_t index;
 		if (p && lx_pool_index(p, nic->ipv4_address, nic->ipv6_address, &index) &&
-		    !find_index(keep, p, nic->network, index))
+		    !find_index(keep, p, nic->bridge, index))
 			lx_bitmap_set(&p->used, index, false);
 		if (!find_hwaddr(keep, nic->hwaddr))
 			lx_map_del(&m->hwaddrs, nic->hwaddr);
@@ -111,7 +112,8 @@ void lx_leases_drop_nics(struct lx_manager *m, const Lxmgr__V1__Instance *of, co
 struct making {
 	struct lx_manager *m;
 	const Lxmgr__V1__Instance *pb;
-	const char *device, *network;
+	const char *device;
+	const Lxmgr__V1__Network *network;
 	const Lxmgr__V1__Device *dev;
 	struct lx_pool *pool;
 	struct nics old, made;
@@ -144,7 +146,7 @@ static int take_index(const struct making *k, uint32_t *ret, struct lx_err *err)
 			return 0;
 		}
 		int r = lx_err_set(err, LX_RESOURCE_EXHAUSTED, "network %s has no free address left for %s",
-				   k->network, k->pb->name);
+				   k->network->name, k->pb->name);
 		lx_err_hint(err, "Delete instances that are not needed, or make a network with a larger "
 				 "subnet: lxmgr network create.");
 		return r;
@@ -152,12 +154,13 @@ static int take_index(const struct making *k, uint32_t *ret, struct lx_err *err)
 	snprintf(cidr, sizeof(cidr), "%s/32", ipv4);
 	if (!p->has4 || !lx_pool_index(p, cidr, NULL, ret))
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "%s: address %s is not one of network %s",
-				  k->pb->name, ipv4, k->network);
-	if (lx_bitmap_test(&p->used, *ret) &&
-	    (find_index(k->made, p, k->network, *ret) || !find_index(k->old, p, k->network, *ret))) {
+				  k->pb->name, ipv4, k->network->name);
+	if (lx_bitmap_test(&p->used, *ret) && (find_index(k->made, p, k->network->bridge, *ret) ||
+					       !find_index(k->old, p, k->network->bridge, *ret))) {
 		int r = lx_err_set(err, LX_ALREADY_EXISTS, "%s: address %s of network %s is taken",
-				   k->pb->name, ipv4, k->network);
-		lx_err_hint(err, "lxmgr network list-leases %s shows who has which address.", k->network);
+				   k->pb->name, ipv4, k->network->name);
+		lx_err_hint(err, "lxmgr network list-leases %s shows who has which address.",
+			    k->network->name);
 		return r;
 	}
 	lx_bitmap_set(&p->used, *ret, true);
@@ -193,12 +196,21 @@ static void pick_host_name(const struct making *k, char out[16])
 /* What may change without a new lease. */
 static int set_options(const struct making *k, Lxmgr__V1__Nic *nic)
 {
-	const Lxmgr__V1__Network *net = lx_map_get(&k->m->networks, k->network);
-	const char *domain = lx_network_key(net, "dns.domain");
+	const char *domain = lx_network_key(k->network, "dns.domain");
+	lx_autofree char *own = NULL;
 	uint64_t mtu;
 
 	nic->mtu = lx_parse_u64(device_option(k, "mtu"), &mtu) == 0 ? (uint32_t)mtu : 0;
-	return lx_pb_set(&nic->dns_domain, *domain ? domain : "lxmgr");
+	if (!*domain)
+		domain = "lxmgr";
+	/* In a network of another project its names have a part of the domain to themselves. */
+	if (!lx_same_project(k->network->project, k->pb->project)) {
+		own = lx_asprintf("%s.%s", k->pb->project, domain);
+		if (!own)
+			return -ENOMEM;
+		domain = own;
+	}
+	return lx_pb_set(&nic->dns_domain, domain);
 }
 
 static int make_nic(const struct making *k, Lxmgr__V1__Nic **ret, struct lx_err *err)
@@ -214,16 +226,16 @@ static int make_nic(const struct making *k, Lxmgr__V1__Nic **ret, struct lx_err 
 	if (!nic)
 		goto oom;
 	lxmgr__v1__nic__init(nic);
-	if (lx_pb_set(&nic->name, guest_name(k)) < 0 || lx_pb_set(&nic->network, k->network) < 0 ||
+	if (lx_pb_set(&nic->name, guest_name(k)) < 0 || lx_pb_set(&nic->network, k->network->name) < 0 ||
 	    lx_pb_set(&nic->hwaddr, hwaddr) < 0 || lx_pb_set(&nic->host_name, host_name) < 0 ||
-	    lx_pb_set(&nic->bridge, k->network) < 0 || set_addresses(nic, k->pool, index) < 0 ||
+	    lx_pb_set(&nic->bridge, k->network->bridge) < 0 || set_addresses(nic, k->pool, index) < 0 ||
 	    set_options(k, nic) < 0 || lx_map_set(&k->m->hwaddrs, hwaddr, (void *)1) < 0)
 		goto oom;
 	*ret = nic;
 	return 0;
 oom:
 	lx_pb_free(nic);
-	if (!find_index(k->old, k->pool, k->network, index))
+	if (!find_index(k->old, k->pool, k->network->bridge, index))
 		lx_bitmap_set(&k->pool->used, index, false);
 	return lx_err_oom(err);
 }
@@ -232,7 +244,7 @@ static bool nic_fits(const struct making *k, const Lxmgr__V1__Nic *nic)
 {
 	const char *hwaddr = device_option(k, "hwaddr"), *ipv4 = device_option(k, "ipv4.address");
 	size_t n4 = strlen(ipv4);
-	return lx_streq(nic->network, k->network) && lx_streq(nic->name, guest_name(k)) &&
+	return lx_streq(nic->bridge, k->network->bridge) && lx_streq(nic->name, guest_name(k)) &&
 	       (!*hwaddr || strcasecmp(nic->hwaddr, hwaddr) == 0) &&
 	       (!n4 || (strncmp(nic->ipv4_address, ipv4, n4) == 0 && nic->ipv4_address[n4] == '/'));
 }
@@ -240,15 +252,12 @@ static bool nic_fits(const struct making *k, const Lxmgr__V1__Nic *nic)
 /* The nic for one device: an old one that still fits (which is moved out of k->old), or a new one. */
 static int nic_for(struct making *k, Lxmgr__V1__Nic **ret, struct lx_err *err)
 {
-	int r;
 
-	k->network = device_option(k, "network");
-	k->pool = lx_pool_find(k->m, k->network);
-	if (!k->pool || !lx_map_has(&k->m->networks, k->network)) {
-		r = lx_err_set(err, LX_NOT_FOUND, "device %s of %s: there is no network %s", k->device,
-			       k->pb->name, *k->network ? k->network : "without a name");
-		lx_err_hint(err, "lxmgr network list shows the networks there are.");
-		return r;
+	k->network = lx_network_find(k->m, k->pb->project, device_option(k, "network"), err);
+	k->pool = k->network ? lx_pool_find(k->m, k->network->bridge) : NULL;
+	if (!k->pool) {
+		lx_err_wrap(err, "device %s of %s", k->device, k->pb->name);
+		return -ENOENT;
 	}
 	for (size_t i = 0; i < k->old.n; i++) {
 		if (!k->old.v[i] || !nic_fits(k, k->old.v[i]))

@@ -55,6 +55,13 @@ static const char step_3[] =
 	"CREATE TABLE denials (instance TEXT PRIMARY KEY REFERENCES instances(uuid) ON DELETE CASCADE,"
 	" spec BLOB NOT NULL) WITHOUT ROWID;"; /* Denials */
 
-static const char *const steps[] = { step_1, step_2, step_3 };
+/*
+ * Projects. What they own is in the tables above, under keys that hold the project's name
+ * (project.h); all that was there before is the default one's as it is.
+ */
+static const char step_4[] =
+	"CREATE TABLE projects (name TEXT PRIMARY KEY, spec BLOB NOT NULL) WITHOUT ROWID;"; /* Project */
+
+static const char *const steps[] = { step_1, step_2, step_3, step_4 };
 
 const struct lx_schema lx_manager_schema = { steps, LX_ARRAY_SIZE(steps) };

@@ -130,7 +130,7 @@ void lx_inst_tell_next(struct lx_manager *m, struct lx_inst *inst)
 	if (node && lx_node_online(node) && tell(m, inst, node, &err) == 0)
 		return;
 	if (err.code != LX_OK)
-		lx_warn("specification not sent", "instance=%s error=\"%s\"", inst->pb->name, err.msg);
+		lx_warn("specification not sent", "instance=%s error=\"%s\"", inst->key, err.msg);
 	err = LX_ERR_INIT;
 	take_waiting(inst, &waiting);
 	answer(&waiting, inst, 0, NULL, &err);

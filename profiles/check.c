@@ -286,6 +286,26 @@ int lx_check_name(const struct lx_config_key *key, const char *name, const char 
 	return r;
 }
 
+int lx_check_names(const struct lx_config_key *key, const char *name, const char *value, struct lx_err *err)
+{
+	for (size_t i = 0; key->values && key->values[i]; i++)
+		if (strcmp(value, key->values[i]) == 0)
+			return 0;
+	for (const char *p = value;; p++) {
+		size_t n = strcspn(p, ",");
+		char one[BRIDGE_NAME_MAX + 2];
+
+		snprintf(one, sizeof(one), "%.*s", (int)(n < sizeof(one) ? n : sizeof(one)), p);
+		int r = lx_check_name(key, name, one, err);
+
+		if (r < 0)
+			return r;
+		p += n;
+		if (!*p)
+			return 0;
+	}
+}
+
 int lx_check_ifname(const struct lx_config_key *key, const char *name, const char *value, struct lx_err *err)
 {
 	if (lx_value_ifname(value))
@@ -366,17 +386,17 @@ int lx_check_value(const struct lx_config_key *key, const char *name, const char
 	return key->check(key, name, value, err);
 }
 
-static int unknown_key(const char *name, struct lx_err *err)
+static int unknown_key(enum lx_key_subject subject, const char *name, struct lx_err *err)
 {
 	struct lx_shown s;
 	size_t n, m = 0;
 	const struct lx_config_key *keys = lx_config_keys(&n);
 	const char *names[128];
-	int r = lx_err_set(err, LX_INVALID_ARGUMENT, "there is no configuration key %s",
-			   lx_value_show(&s, name));
+	int r = lx_err_set(err, LX_INVALID_ARGUMENT, "there is no configuration key %s%s",
+			   lx_value_show(&s, name), subject == LX_KEY_PROJECT ? " of projects" : "");
 
 	for (size_t i = 0; i < n && m < LX_ARRAY_SIZE(names); i++)
-		if (keys[i].subject == LX_KEY_INSTANCE)
+		if (keys[i].subject == subject)
 			names[m++] = keys[i].name;
 	const char *nearest = lx_nearest(name, names, m);
 
@@ -387,14 +407,24 @@ static int unknown_key(const char *name, struct lx_err *err)
 	return r;
 }
 
-int lx_config_check(const char *name, const char *value, struct lx_err *err)
+static int check_key(enum lx_key_subject subject, const char *name, const char *value, struct lx_err *err)
 {
 	if (strnlen(name, KEY_NAME_MAX + 1) > KEY_NAME_MAX)
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "a configuration key is longer than %d bytes",
 				  KEY_NAME_MAX);
 	if (!lx_value_utf8(name) || !lx_value_one_line(name))
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "a configuration key is not printable text");
-	const struct lx_config_key *key = lx_config_key_find(LX_KEY_INSTANCE, name);
+	const struct lx_config_key *key = lx_config_key_find(subject, name);
 
-	return key ? lx_check_value(key, name, value, err) : unknown_key(name, err);
+	return key ? lx_check_value(key, name, value, err) : unknown_key(subject, name, err);
+}
+
+int lx_config_check(const char *name, const char *value, struct lx_err *err)
+{
+	return check_key(LX_KEY_INSTANCE, name, value, err);
+}
+
+int lx_project_config_check(const char *name, const char *value, struct lx_err *err)
+{
+	return check_key(LX_KEY_PROJECT, name, value, err);
 }

@@ -34,6 +34,7 @@ LX_CHECK(apparmor_rules);
 LX_CHECK(selinux);
 LX_CHECK(labels); /* "KEY=VALUE,KEY" (labels.h) */
 LX_CHECK(name);   /* of a network */
+LX_CHECK(names);  /* of networks, separated by commas, or one of key->values */
 LX_CHECK(ifname);
 LX_CHECK(hwaddr);
 LX_CHECK(ipv4); /* an address, or "none" */

@@ -29,6 +29,7 @@
 #define TMPFS_MIN            (UINT64_C(64) << 10)
 #define GUEST_ID_MAX         65535 /* of the ids each container has */
 #define DEVICE_MAJOR_MAX     4095
+#define PROJECT_NUMBER_MAX   1000000000
 #define DEVICE_MINOR_MAX     1048575
 
 static const char *const bools[] = { "true", "false", NULL };
@@ -147,6 +148,33 @@ static const struct lx_config_key keys[] = {
 	KEY(INSTANCE, LIVE, "user.*", "string", "", text,
 	    "Anything you want to keep with it"),
 
+	/* Quotas: what all instances together are bounded to, and how many there may be (lxmgr/quota.h). */
+	KEY(PROJECT, LIVE, "limits.cpu", "integer", "", integer,
+	    "The sum of its instances' limits.cpu, which each must then have as a number",
+	    .max = PROJECT_NUMBER_MAX),
+	KEY(PROJECT, LIVE, "limits.images", "integer", "", integer,
+	    "Images of its own, with those that are being made", .max = PROJECT_NUMBER_MAX),
+	KEY(PROJECT, LIVE, "limits.instances", "integer", "", integer,
+	    "Instances, running or not", .max = PROJECT_NUMBER_MAX),
+	KEY(PROJECT, LIVE, "limits.memory", "size", "", size,
+	    "The sum of its instances' limits.memory, which each must then have as a size",
+	    .max = MEMORY_MAX),
+	KEY(PROJECT, LIVE, "limits.networks", "integer", "", integer,
+	    "Networks of its own", .max = PROJECT_NUMBER_MAX),
+	KEY(PROJECT, LIVE, "limits.processes", "integer", "", integer,
+	    "The sum of its instances' limits.processes, which each must then have", .max = PROJECT_NUMBER_MAX),
+	KEY(PROJECT, LIVE, "restricted.lowlevel", "bool", "false", bool,
+	    "No instance may have raw.apparmor or a security.apparmor profile of the node's own",
+	    .values = bools),
+	KEY(PROJECT, LIVE, "restricted.nesting", "bool", "false", bool,
+	    "No instance may have security.nesting", .values = bools),
+	KEY(PROJECT, LIVE, "restricted.networks", "names", "", names,
+	    "The shared networks its instances may use (lxbr0,lxbr1), or none; default: all", .values = none),
+	KEY(PROJECT, LIVE, "restricted.privileged", "bool", "false", bool,
+	    "No instance may have security.privileged; projects are made with true", .values = bools),
+	KEY(PROJECT, LIVE, "user.*", "string", "", text,
+	    "Anything you want to keep with it"),
+
 	KEY(DISK, RESTART, "type", "enum", "", enum,
 	    "disk: a file system", .values = disk, .required = true),
 	KEY(DISK, RESTART, "path", "path", "", guest_path,
@@ -219,11 +247,9 @@ static const struct lx_config_key keys[] = {
 /* clang-format on */
 
 const char *const lx_key_subject_names[] = {
-	[LX_KEY_INSTANCE] = "instance",
-	[LX_KEY_DISK] = "device disk",
-	[LX_KEY_NIC] = "device nic",
-	[LX_KEY_UNIX_CHAR] = "device unix-char",
-	[LX_KEY_UNIX_BLOCK] = "device unix-block",
+	[LX_KEY_INSTANCE] = "instance",          [LX_KEY_PROJECT] = "project",
+	[LX_KEY_DISK] = "device disk",           [LX_KEY_NIC] = "device nic",
+	[LX_KEY_UNIX_CHAR] = "device unix-char", [LX_KEY_UNIX_BLOCK] = "device unix-block",
 	[LX_KEY_PROXY] = "device proxy",
 };
 const size_t lx_n_key_subjects = LX_ARRAY_SIZE(lx_key_subject_names);

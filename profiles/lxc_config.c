@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/qname.h"
 #include "lib/str.h"
 #include "profiles/capabilities.h"
 #include "profiles/privileged.h"
@@ -398,7 +399,7 @@ int lx_lxc_config(const struct lx_lxc_input *in, struct lx_buf *out, struct lx_e
 	struct gen g = { .in = in, .out = &text, .err = err };
 
 	/* It becomes part of paths. */
-	g.r = lx_name_check("instance", in->name, err);
+	g.r = lx_qname_check("instance", in->name, err);
 	if (g.r == 0)
 		g.r = lx_privileged_check(in->config, err);
 	put_identity(&g);

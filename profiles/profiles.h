@@ -20,6 +20,7 @@ enum lx_key_scope { LX_KEY_LIVE, LX_KEY_RESTART };
 
 enum lx_key_subject {
 	LX_KEY_INSTANCE,
+	LX_KEY_PROJECT,
 	LX_KEY_DISK,
 	LX_KEY_NIC,
 	LX_KEY_UNIX_CHAR,
@@ -27,7 +28,7 @@ enum lx_key_subject {
 	LX_KEY_PROXY,
 };
 
-/* By subject: "instance", "device disk", "device nic" ... */
+/* By subject: "instance", "project", "device disk", "device nic" ... */
 extern const char *const lx_key_subject_names[];
 extern const size_t lx_n_key_subjects;
 
@@ -70,6 +71,8 @@ const char *lx_config_key_range(const struct lx_config_key *key, struct lx_key_r
  * hint. The empty value is good for every key: it unsets it.
  */
 int lx_config_check(const char *key, const char *value, struct lx_err *err);
+/* The same for a key of a project. */
+int lx_project_config_check(const char *key, const char *value, struct lx_err *err);
 /* Checks a device: name, type, its options, required ones present. `options`: text to text. */
 int lx_device_check(const char *name, const struct lx_map *options, struct lx_err *err);
 

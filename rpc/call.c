@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "rpc/call.h"
 
@@ -226,6 +227,15 @@ void *lx_call_arg(const struct lx_call *call)
 const char *lx_call_metadata(const struct lx_call *call, const char *name)
 {
 	return lx_rpc_metadata_get(&call->metadata, name);
+}
+
+unsigned lx_call_metadata_count(const struct lx_call *call, const char *name)
+{
+	unsigned n = 0;
+
+	for (const struct lx_header *h = call->metadata.first; h; h = h->next)
+		n += strcmp(h->name, name) == 0;
+	return n;
 }
 
 const struct lx_peer *lx_call_peer(const struct lx_call *call)

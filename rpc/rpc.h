@@ -113,6 +113,8 @@ void *lx_call_arg(const struct lx_call *call);
 /* Metadata the other side sent (server: request headers; client: response headers and
  * trailers), by lower-case name; NULL when absent. Borrowed until closed. */
 const char *lx_call_metadata(const struct lx_call *call, const char *name);
+/* How often the other side sent one of that name. */
+unsigned lx_call_metadata_count(const struct lx_call *call, const char *name);
 const struct lx_peer *lx_call_peer(const struct lx_call *call);
 /* Full method name, "/lxmgr.v1.InstanceService/List". */
 const char *lx_call_method(const struct lx_call *call);

@@ -58,7 +58,7 @@ static int guard(struct lx_instance *inst, const Lxmgr__V1__Nic *nic, struct lx_
 	const Lxmgr__V1__Device *dev = device_of(inst->spec, nic);
 	char v4[64], v6[64];
 	const struct lx_network_port port = {
-		.network = nic->network,
+		.network = nic->bridge,
 		.instance = inst->name,
 		.host_name = nic->host_name,
 		.hwaddr = nic->hwaddr,

@@ -8,6 +8,7 @@
  */
 #include "agent/instance/task.h"
 
+#include "lib/qname.h"
 #include "proto/pb.h"
 
 static void on_created(struct lx_task *t, const struct lx_job_end *end)
@@ -61,7 +62,7 @@ static int check_same(const struct lx_instance *inst, const Lxmgr__V1__InstanceS
 
 static int check_new(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec, struct lx_err *err)
 {
-	int r = lx_name_check("instance", spec->name, err);
+	int r = lx_qname_check("instance", spec->name, err);
 
 	if (r < 0)
 		return r;

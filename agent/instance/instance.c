@@ -14,6 +14,7 @@
 #include "agent/instance/task.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/qname.h"
 #include "lib/sm.h"
 #include "profiles/profiles.h"
 #include "proto/pb.h"
@@ -66,7 +67,7 @@ static const Lxmgr__V1__InstanceStatus statuses[LX_INSTANCE_STATES] = {
 int lx_instance_add(struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec, enum lx_instance_state state,
 		    struct lx_instance **ret, struct lx_err *err)
 {
-	int r = lx_name_check("instance", spec->name, err);
+	int r = lx_qname_check("instance", spec->name, err);
 
 	if (r < 0)
 		return r;

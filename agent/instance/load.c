@@ -22,6 +22,7 @@
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
+#include "lib/qname.h"
 #include "proto/pb.h"
 
 #define SPEC_MAX LX_WORKER_DATAGRAM_MAX
@@ -151,7 +152,7 @@ int lx_instances_load(struct lx_agent *a, struct lx_err *err)
 			return lx_err_oom(err);
 		if (lx_starts_with(e->d_name, DELETING))
 			remove_leftover(a->loop, path);
-		else if (lx_is_dir(path) && lx_name_check("instance", e->d_name, NULL) == 0) {
+		else if (lx_is_dir(path) && lx_qname_check("instance", e->d_name, NULL) == 0) {
 			int r = load_one(a, e->d_name, err);
 
 			if (r < 0)

@@ -183,7 +183,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 		cure(f, "Look there: lxmgr list node=%s", a->node);
 	}
 	for (size_t i = 0; i < req->spec->n_nics; i++)
-		if (lx_network_mtu(a->network, req->spec->nics[i]->network) == 0) {
+		if (lx_network_mtu(a->network, req->spec->nics[i]->bridge) == 0) {
 			found(f, "network", "network %s is not up on node %s", req->spec->nics[i]->network,
 			      a->node);
 			cure(f, "lxmgr network show %s says why.", req->spec->nics[i]->network);

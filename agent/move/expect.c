@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "agent/move/move.h"
+#include "lib/qname.h"
 #include "lib/str.h"
 #include "proto/pb.h"
 
@@ -30,7 +31,7 @@ static int check_expected(const struct lx_agent *a, const Lxmgr__V1__AgentExpect
 	if (!spec || *spec->uuid == '\0' || spec->generation < 2 || *req->source == '\0')
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
 				  "what is expected needs a specification, a generation and a source");
-	int r = lx_name_check("instance", spec->name, err);
+	int r = lx_qname_check("instance", spec->name, err);
 
 	if (r < 0)
 		return r;

@@ -24,6 +24,7 @@
 #include "agent/network/context.h"
 #include "agent/network/firewall.h"
 #include "agent/network/guard.h"
+#include "agent/network/isolation.h"
 #include "agent/network/keep.h"
 #include "agent/network/nft.h"
 #include "agent/network/overlay.h"
@@ -257,8 +258,26 @@ static void on_rules(const char *out, const struct lx_err *failure, void *arg)
 		lx_network_note(&n->err, &err);
 		free(n->rules);
 		n->rules = NULL;
+		free(n->isolation);
+		n->isolation = NULL;
 	}
 	dnsmasq(ctx);
+}
+
+static int collect_isolation(struct lx_network *n, struct lx_buf *text)
+{
+	lx_autobuf struct lx_buf rules = { 0 };
+	int r = lx_isolation_table(&rules, &n->config, n->ctx->wanted, n->spec);
+
+	if (r < 0 || lx_streq(n->isolation, lx_buf_str(&rules)))
+		return r;
+	r = rules.len ? lx_buf_puts(text, lx_buf_str(&rules)) : lx_isolation_remove(text, n->name);
+	if (r < 0)
+		return r;
+	free(n->isolation);
+	n->isolation = strdup(lx_buf_str(&rules));
+	n->rules_sent = true;
+	return 0;
 }
 
 /* Appends what has to change for one network. */
@@ -269,11 +288,15 @@ static int collect_rules(struct lx_network *n, struct lx_buf *text)
 
 	if (!n->spec) {
 		r = lx_nft_remove(text, n->name);
+		if (r == 0)
+			r = lx_isolation_remove(text, n->name);
 		return r < 0 ? r : lx_guard_remove_table(text, n->name);
 	}
 	if (!n->usable)
 		return 0;
-	r = lx_nft_set(&rules, &n->config);
+	r = collect_isolation(n, text);
+	if (r == 0)
+		r = lx_nft_set(&rules, &n->config);
 	if (r < 0 || lx_streq(n->rules, lx_buf_str(&rules)))
 		return r;
 	r = lx_buf_puts(text, lx_buf_str(&rules));

@@ -17,13 +17,16 @@
 #include <netinet/ether.h>
 
 #include "lib/cleanup.h"
+#include "lib/qname.h"
 #include "proto/pb.h"
 
 /* Prefix lengths: room for at least the bridge and one guest. */
 enum { V4_PREFIX_MIN = 8, V4_PREFIX_MAX = 30, V6_PREFIX_MIN = 32, V6_PREFIX_MAX = 126 };
 
-static const char *const keys[] = { "ipv4.address", "ipv4.nat",   "ipv4.dhcp", "ipv6.address",
-				    "ipv6.nat",     "dns.domain", "bridge.mtu" };
+static const char *const keys[] = {
+	"ipv4.address", "ipv4.nat",   "ipv4.dhcp",  "ipv6.address",
+	"ipv6.nat",     "dns.domain", "bridge.mtu", "security.projects.isolation"
+};
 
 /* FNV-1a, 64 bits. */
 void lx_network_hwaddr(const char *network, uint8_t out[LX_HWADDR_BYTES])
@@ -212,6 +215,7 @@ int lx_network_config_parse(const Lxmgr__V1__NetworkSpec *spec, struct lx_networ
 	    (r = get_bool(spec, "ipv4.nat", true, &c.v4_nat, err)) < 0 ||
 	    (r = get_bool(spec, "ipv4.dhcp", true, &c.v4_dhcp, err)) < 0 ||
 	    (r = get_bool(spec, "ipv6.nat", true, &c.v6_nat, err)) < 0 ||
+	    (r = get_bool(spec, "security.projects.isolation", true, &c.isolation, err)) < 0 ||
 	    (r = get_mtu(spec, c.v6.family != 0, &c.mtu, err)) < 0 ||
 	    (r = get_domain(spec, c.domain, err)) < 0 || (r = get_overlay(spec, &c, err)) < 0)
 		return r;
@@ -223,9 +227,9 @@ bool lx_network_config_equal(const struct lx_network_config *a, const struct lx_
 {
 	return lx_streq(a->name, b->name) && lx_subnet_equal(&a->v4, &b->v4) &&
 	       lx_subnet_equal(&a->v6, &b->v6) && a->v4_nat == b->v4_nat && a->v4_dhcp == b->v4_dhcp &&
-	       a->v6_nat == b->v6_nat && a->mtu == b->mtu && a->vxlan_id == b->vxlan_id &&
-	       lx_subnet_equal(&a->host4, &b->host4) && lx_subnet_equal(&a->host6, &b->host6) &&
-	       lx_streq(a->domain, b->domain);
+	       a->v6_nat == b->v6_nat && a->isolation == b->isolation && a->mtu == b->mtu &&
+	       a->vxlan_id == b->vxlan_id && lx_subnet_equal(&a->host4, &b->host4) &&
+	       lx_subnet_equal(&a->host6, &b->host6) && lx_streq(a->domain, b->domain);
 }
 
 /* ------------------------------------------------------------------ leases */
@@ -290,16 +294,35 @@ static int check_not_host(const struct lx_network_config *network, const struct 
 	return 0;
 }
 
+/* "web1", or "web1.shop" below the domain: a name in a part of it that is a project's. */
+static int lease_name(const struct lx_network_config *network, const Lxmgr__V1__LeaseSpec *spec,
+		      char out[LX_LEASE_NAME_MAX + 1], struct lx_err *err)
+{
+	const char *name = lx_str_empty(spec->name) ? lx_qname_leaf(spec->instance) : spec->name;
+	const char *dot = strchr(name, '.');
+	char first[LX_NAME_MAX + 1];
+	int r;
+
+	snprintf(first, sizeof(first), "%.*s", (int)(dot ? dot - name : LX_NAME_MAX), name);
+	r = lx_name_check("host", first, err);
+	if (r == 0 && dot)
+		r = lx_name_check("host", dot + 1, err);
+	if (r == 0)
+		snprintf(out, LX_LEASE_NAME_MAX + 1, dot ? "%s.%s" : "%s", name, network->domain);
+	return r;
+}
+
 int lx_lease_parse(const struct lx_network_config *network, const Lxmgr__V1__LeaseSpec *spec,
 		   struct lx_lease *out, struct lx_err *err)
 {
 	struct lx_lease l = { 0 };
-	int r = lx_name_check("instance", spec->instance, err);
+	int r = lx_qname_check("instance", spec->instance, err);
 
 	if (r < 0)
 		return r;
 	snprintf(l.instance, sizeof(l.instance), "%s", spec->instance);
-	if ((r = parse_hwaddr(spec->hwaddr, l.hwaddr, err)) < 0 ||
+	if ((r = lease_name(network, spec, l.name, err)) < 0 ||
+	    (r = parse_hwaddr(spec->hwaddr, l.hwaddr, err)) < 0 ||
 	    (r = parse_address("ipv4", AF_INET, &network->v4, spec->ipv4, &l.v4, err)) < 0 ||
 	    (r = parse_address("ipv6", AF_INET6, &network->v6, spec->ipv6, &l.v6, err)) < 0 ||
 	    (r = check_not_host(network, &l, err)) < 0) {

@@ -36,6 +36,7 @@ struct lx_network_config {
 	bool v4_nat;
 	bool v4_dhcp;
 	bool v6_nat;
+	bool isolation;    /* of projects (isolation.h) */
 	uint32_t mtu;      /* 0: the uplink's, less what the overlay takes */
 	uint32_t vxlan_id; /* 0: the network is this machine's alone */
 	/* This machine's own addresses, a subnet of one each; family 0: it has but the gateway's. */
@@ -44,9 +45,14 @@ struct lx_network_config {
 	char domain[LX_DOMAIN_MAX + 1];
 };
 
+/* Two names and the domain. */
+#define LX_LEASE_NAME_MAX (LX_DOMAIN_MAX + 2 * (LX_NAME_MAX + 1))
+
 struct lx_lease {
 	char hwaddr[LX_HWADDR_TEXT]; /* lower case */
 	char instance[LX_NAME_MAX + 1];
+	/* In the network's DNS; one with a dot is complete, the domain is to follow other ones. */
+	char name[LX_LEASE_NAME_MAX + 1];
 	struct lx_subnet v4; /* family 0: none */
 	struct lx_subnet v6;
 };

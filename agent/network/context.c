@@ -14,6 +14,7 @@
 
 #include "agent/network/bridge.h"
 #include "agent/network/guard.h"
+#include "agent/network/isolation.h"
 #include "agent/network/nft.h"
 #include "agent/network/nl.h"
 #include "lib/cleanup.h"
@@ -46,6 +47,7 @@ static void network_free(struct lx_network *n)
 	lx_moves_release(&n->moves);
 	free(n->dir);
 	free(n->rules);
+	free(n->isolation);
 	free(n->hint);
 	free(n);
 }
@@ -181,6 +183,8 @@ static void forget_rules(struct lx_network *n)
 {
 	free(n->rules);
 	n->rules = NULL;
+	free(n->isolation);
+	n->isolation = NULL;
 }
 
 /* The network whose bridge or tunnel it is, or was. */
@@ -198,7 +202,8 @@ static struct lx_network *find_by_interface(const struct lx_network_ctx *ctx, co
 /* The network whose table it was. */
 static struct lx_network *find_by_table(const struct lx_network_ctx *ctx, const char *name)
 {
-	static const char *const prefixes[] = { LX_NFT_TABLE_PREFIX, LX_GUARD_TABLE_PREFIX };
+	static const char *const prefixes[] = { LX_NFT_TABLE_PREFIX, LX_GUARD_TABLE_PREFIX,
+						LX_ISOLATION_TABLE_PREFIX };
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(prefixes); i++)
 		if (lx_starts_with(name, prefixes[i]))
@@ -231,6 +236,8 @@ static void on_change(enum lx_watch_event event, const char *name, void *arg)
 		n = find_by_table(ctx, name);
 		if (!n || !n->spec)
 			return;
+		if (lx_starts_with(name, LX_ISOLATION_TABLE_PREFIX) && lx_streq(n->isolation, ""))
+			return; /* we did it: nothing needs it any more */
 		lx_warn("firewall rules were deleted by someone, setting them again", "network=%s", n->name);
 		forget_rules(n);
 		break;

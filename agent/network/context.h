@@ -38,6 +38,7 @@ struct lx_network {
 	struct lx_tunnel tunnel; /* its interfaces, while tunnel_id is not 0 */
 	uint32_t tunnel_id;      /* the number they were made for */
 	char *rules;             /* as last set; NULL: not, or not known */
+	char *isolation;         /* the same of its projects; "": none are needed; NULL: not known */
 	char *hint;              /* what another firewall does to it; NULL: nothing */
 
 	/* The running job's view. */

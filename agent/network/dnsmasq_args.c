@@ -68,6 +68,8 @@ static void add_dhcp(struct args *a, const struct lx_network_config *c, unsigned
 	add(a, "--leasefile-ro");
 	add(a, "--dhcp-authoritative"); /* answers guests it does not remember, or that remember another
 					   network */
+	/* What a guest calls itself is no name of the network. */
+	add(a, "--dhcp-ignore-names");
 	add(a, "--no-ping");
 	add(a, "--quiet-dhcp");
 }

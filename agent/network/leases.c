@@ -124,15 +124,19 @@ static int want_lease(struct lx_map *files, const struct lx_lease *lease)
 
 	lx_subnet_format_host(&lease->v4, v4);
 	lx_subnet_format_host(&lease->v6, v6);
+	/* DHCP takes no names in parts of its domain. */
+	bool whole = strchr(lease->name, '.') != NULL;
+
 	if (r == 0 && lease->v4.family != 0) {
-		r = lx_buf_printf(&host, "%s,%s,%s\n", lease->hwaddr, v4, lease->instance);
+		r = lx_buf_printf(&host, "%s,%s%s%s\n", lease->hwaddr, v4, whole ? "" : ",",
+				  whole ? "" : lease->name);
 		if (r == 0)
-			r = lx_buf_printf(&names, "%s %s\n", v4, lease->instance);
+			r = lx_buf_printf(&names, "%s %s\n", v4, lease->name);
 		if (r == 0)
 			r = want(files, host_file, lx_buf_str(&host));
 	}
 	if (r == 0 && lease->v6.family != 0)
-		r = lx_buf_printf(&names, "%s %s\n", v6, lease->instance);
+		r = lx_buf_printf(&names, "%s %s\n", v6, lease->name);
 	if (r == 0 && names.len > 0)
 		r = want(files, names_file, lx_buf_str(&names));
 	return r;

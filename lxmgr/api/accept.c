@@ -7,6 +7,7 @@
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
 #include "lxmgr/auth/audit.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/operations/operation.h"
 
 /* ------------------------------------------------------------------ the first time */
@@ -110,11 +111,17 @@ bool lx_api_repeated(struct lx_manager *m, struct lx_call *call, const char *req
 	struct lx_op *op = lx_map_get(&m->ops_by_request, request_id);
 	if (!op)
 		return false;
-	if (!lx_streq(op->pb->kind, kind->name) ||
+	bool elsewhere = !lx_str_empty(op->pb->project) && !lx_streq(op->pb->project, lx_call_project(call));
+	if (elsewhere || !lx_streq(op->pb->kind, kind->name) ||
 	    (!lx_str_empty(subject) && !lx_streq(op->pb->subject, subject))) {
 		struct lx_err err = LX_ERR_INIT;
-		lx_err_set(&err, LX_ALREADY_EXISTS, "request id %s stands for another request: %s of %s",
-			   request_id, op->pb->kind, op->pb->subject);
+		if (elsewhere) /* nothing is said of other projects */
+			lx_err_set(&err, LX_ALREADY_EXISTS, "request id %s stands for another request",
+				   request_id);
+		else
+			lx_err_set(&err, LX_ALREADY_EXISTS,
+				   "request id %s stands for another request: %s of %s", request_id,
+				   op->pb->kind, op->pb->subject);
 		lx_err_hint(&err, "Use a new id for every request, and an old one only to repeat it.");
 		lx_call_fail(call, &err);
 		return true;

@@ -11,6 +11,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/v1/audit.pb-c.h"
 #include "proto/pb.h"
 
@@ -85,7 +86,7 @@ static void read_page(uv_work_t *work)
 		" AND (?4 = '' OR identity = ?4 OR substr(identity, 1, length(?4) + 2) = ?4 || ' (')"
 		" AND (?5 = '' OR method = ?5 OR substr(method, -length(?5) - 1) = '/' || ?5"
 		" OR substr(method, 1, length(?5) + 1) = ?5 || '/')"
-		" AND (?6 = 0 OR ok = 0) ORDER BY id DESC LIMIT ?7";
+		" AND (?6 = 0 OR ok = 0) AND (?8 = '' OR project = ?8) ORDER BY id DESC LIMIT ?7";
 	struct reading *r = work->data;
 	const Lxmgr__V1__ListAuditRequest *req = r->req;
 	const bool last = req->before_id == 0 || req->before_id > INT64_MAX;
@@ -97,6 +98,7 @@ static void read_page(uv_work_t *work)
 		text(req->method),
 		number(req->refused),
 		number(req->limit),
+		text(req->project),
 	};
 
 	(void)lx_store_query(r->m->store, sql, args, (int)LX_ARRAY_SIZE(args), on_row, r, &r->err);
@@ -124,8 +126,25 @@ static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
 
 static const struct lx_call_events events = { .closed = on_closed };
 
+/* All of it is for admins of the cluster, what was done in a project for that one's. */
+static int check_rights(const struct lx_manager *m, const struct lx_call *call, const char *project,
+			struct lx_err *err)
+{
+	enum lx_role role = lx_gate_role(m, lx_call_peer(call), lx_str_empty(project) ? NULL : project, NULL);
+
+	if (role >= LX_ROLE_ADMIN)
+		return 0;
+	int r = lx_err_set(err, LX_PERMISSION_DENIED, "the audit log of %s%s needs the role %s",
+			   lx_str_empty(project) ? "all projects" : "project ", project,
+			   lx_role_name(LX_ROLE_ADMIN));
+	lx_err_hint(err, "Name a project in which you are one: lxmgr audit --project NAME");
+	return r;
+}
+
 static int check(const struct lx_manager *m, const Lxmgr__V1__ListAuditRequest *req, struct lx_err *err)
 {
+	if (!lx_str_empty(req->project) && lx_name_check("project", req->project, err) < 0)
+		return -EINVAL;
 	if (req->limit > LIMIT_MAX)
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "a page of the audit log has at most %u entries",
 				  LIMIT_MAX);
@@ -145,7 +164,7 @@ static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	struct lx_err err = LX_ERR_INIT;
 	struct reading *r = NULL;
 
-	if (check(m, req, &err) < 0)
+	if (check(m, req, &err) < 0 || check_rights(m, call, req->project, &err) < 0)
 		goto fail;
 	r = calloc(1, sizeof(*r));
 	if (!r || !(r->req = LX_PB_DUP(Lxmgr__V1__ListAuditRequest, req)) ||

@@ -5,6 +5,8 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/auth/auth.h"
+#include "lxmgr/project.h"
 #include "lxmgr/warnings/warnings.h"
 #include "profiles/suggest.h"
 #include "proto/pb.h"
@@ -26,7 +28,8 @@ static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	Lxmgr__V1__Denials none = LXMGR__V1__DENIALS__INIT;
 	struct lx_err err = LX_ERR_INIT;
 	const struct lx_inst *inst =
-		lx_inst_find(arg, ((const Lxmgr__V1__DenialsRequest *)(const void *)msg)->name, &err);
+		lx_inst_find(arg, lx_call_project(call),
+			     ((const Lxmgr__V1__DenialsRequest *)(const void *)msg)->name, &err);
 
 	if (!inst) {
 		lx_call_fail(call, &err);
@@ -56,7 +59,7 @@ static void forget(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	const Lxmgr__V1__DenialsRequest *req = (const void *)msg;
 	struct lx_err err = LX_ERR_INIT;
-	const struct lx_inst *inst = lx_inst_find(arg, req->name, &err);
+	const struct lx_inst *inst = lx_inst_find(arg, lx_call_project(call), req->name, &err);
 	char *uuid = inst ? strdup(inst->pb->uuid) : NULL;
 	struct lx_txn *txn = inst ? lx_txn_new(NULL) : NULL;
 
@@ -77,8 +80,10 @@ LX_TURN_METHOD(api_forget, true, forget)
 
 /* ------------------------------------------------------------------ suggest */
 
-static bool uses(const struct lx_inst *inst, const char *profile)
+static bool uses(const struct lx_inst *inst, const char *project, const char *profile)
 {
+	if (!lx_same_project(inst->pb->project, project))
+		return false;
 	for (size_t i = 0; i < inst->pb->n_profiles; i++)
 		if (lx_streq(inst->pb->profiles[i], profile))
 			return true;
@@ -88,10 +93,11 @@ static bool uses(const struct lx_inst *inst, const char *profile)
 struct subject {
 	const struct lx_inst *inst; /* or */
 	const Lxmgr__V1__Profile *profile;
+	const char *project; /* in which it was looked for */
 };
 
-static int find(struct lx_manager *m, const Lxmgr__V1__SuggestRequest *req, struct subject *ret,
-		struct lx_err *err)
+static int find(struct lx_manager *m, const char *project, const Lxmgr__V1__SuggestRequest *req,
+		struct subject *ret, struct lx_err *err)
 {
 	bool any = lx_str_empty(req->of);
 
@@ -99,9 +105,9 @@ static int find(struct lx_manager *m, const Lxmgr__V1__SuggestRequest *req, stru
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
 				  "rules are for an \"instance\" or a \"profile\", not \"%.32s\"", req->of);
 	if (any || lx_streq(req->of, "instance"))
-		ret->inst = lx_map_get(&m->instances, req->name);
+		ret->inst = lx_inst_find(m, project, req->name, NULL);
 	if (any || lx_streq(req->of, "profile"))
-		ret->profile = lx_map_get(&m->profiles, req->name);
+		ret->profile = lx_profile_find(m, project, req->name, NULL);
 	if (ret->inst && ret->profile) {
 		int r = lx_err_set(err, LX_INVALID_ARGUMENT, "%s is an instance and a profile", req->name);
 
@@ -146,7 +152,7 @@ static int collect_all(struct lx_manager *m, const struct subject *s, Lxmgr__V1_
 	if (s->inst)
 		return collect(s->inst, list, n, resp);
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e && r == 0; e = lx_map_next(e))
-		if (uses(lx_map_value(e), s->profile->name))
+		if (uses(lx_map_value(e), s->project, s->profile->name))
 			r = collect(lx_map_value(e), list, n, resp);
 	return r;
 }
@@ -179,14 +185,14 @@ static void api_suggest(struct lx_call *call, const ProtobufCMessage *msg, void 
 {
 	Lxmgr__V1__SuggestResponse *resp = malloc(sizeof(*resp));
 	struct lx_err err = LX_ERR_INIT;
-	struct subject s = { 0 };
+	struct subject s = { .project = lx_call_project(call) };
 
 	if (!resp) {
 		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
 	lxmgr__v1__suggest_response__init(resp);
-	if (find(arg, (const void *)msg, &s, &err) == 0 && answer(arg, &s, resp, &err) == 0)
+	if (find(arg, s.project, (const void *)msg, &s, &err) == 0 && answer(arg, &s, resp, &err) == 0)
 		lx_call_reply(call, &resp->base);
 	else
 		lx_call_fail(call, &err);

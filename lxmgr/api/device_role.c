@@ -61,7 +61,7 @@ int lx_api_check_device_role(const struct lx_manager *m, struct lx_call *call, s
 			     size_t n_before, const void *before, struct lx_err *err)
 {
 	struct lx_pb_device_entry *const *v = entries;
-	enum lx_role role = lx_gate_role(m, lx_call_peer(call), NULL);
+	enum lx_role role = lx_gate_role(m, lx_call_peer(call), NULL, NULL); /* in all projects */
 
 	if (role >= LX_ROLE_ADMIN)
 		return 0;

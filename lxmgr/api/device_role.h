@@ -1,4 +1,5 @@
-/* Devices that bring something of a node into a guest are a privilege of admins. */
+/* Devices that bring something of a node into a guest are a privilege of admins: of the cluster, not of a
+ * project. */
 #ifndef LX_LXMGR_API_DEVICE_ROLE_H
 #define LX_LXMGR_API_DEVICE_ROLE_H
 

@@ -77,7 +77,7 @@ static int ask(struct check *c, const struct lx_inst *inst, uint64_t size, struc
 		lx_err_hint(err, "Set it when the node is back: lxmgr node list");
 		return r;
 	}
-	req.name = inst->pb->name;
+	req.name = (char *)(uintptr_t)inst->key;
 	req.size_bytes = size;
 	return lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "CheckDiskSize", &req.base,
 				&options, on_checked, c, NULL, err);

@@ -6,6 +6,7 @@
  */
 #include "lxmgr/api/identities.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,12 +77,26 @@ static void on_token_stored(struct lx_manager *m, struct lx_call *call, const st
 	creation_free(c);
 }
 
+/* 0 or -ENOMEM. */
+static int copy_roles(Lxmgr__V1__IdentityToken *to, const Lxmgr__V1__CreateIdentityTokenRequest *req)
+{
+	to->projects = calloc(req->n_projects + 1, sizeof(*to->projects));
+	for (size_t i = 0; to->projects && i < req->n_projects; i++) {
+		to->projects[i] = LX_PB_DUP(Lxmgr__V1__ProjectRole, req->projects[i]);
+		if (!to->projects[i])
+			return -ENOMEM;
+		to->n_projects++;
+	}
+	return to->projects ? 0 : -ENOMEM;
+}
+
 static int make(struct lx_manager *m, const Lxmgr__V1__CreateIdentityTokenRequest *req, struct creation *c,
 		struct lx_err *err)
 {
 	char secret[LX_SECRET_TEXT];
 	long long expires;
-	int r = lx_api_check_identity(m, req->name, req->role, req->description, err);
+	const struct lx_rights rights = { req->role, req->n_projects, req->projects };
+	int r = lx_api_check_identity(m, req->name, &rights, req->description, err);
 
 	if (r < 0)
 		return r;
@@ -108,7 +123,7 @@ static int make(struct lx_manager *m, const Lxmgr__V1__CreateIdentityTokenReques
 			     : lx_token_format(LX_TOKEN_IDENTITY, addresses, m->ca_fingerprint, secret,
 					       req->name);
 	if (!c->text || lx_pb_set(&c->pb->name, req->name) < 0 ||
-	    lx_pb_set(&c->pb->description, req->description) < 0)
+	    lx_pb_set(&c->pb->description, req->description) < 0 || copy_roles(c->pb, req) < 0)
 		return lx_err_oom(err);
 	return 0;
 }
@@ -266,9 +281,10 @@ static int admit(struct lx_manager *m, const Lxmgr__V1__EnrolRequest *req, struc
 	t = lx_map_get(&m->identities->tokens, en->hash);
 	if (!t || is_expired(t))
 		return bad_token(err);
-	r = lx_api_check_identity(m, t->name, t->role, t->description, err);
+	const struct lx_rights rights = { t->role, t->n_projects, t->projects };
+	r = lx_api_check_identity(m, t->name, &rights, t->description, err);
 	return r < 0 ? r
-		     : lx_api_identity_sign(m, req->csr_pem, t->name, t->role, t->description, &en->pb,
+		     : lx_api_identity_sign(m, req->csr_pem, t->name, &rights, t->description, &en->pb,
 					    &en->certificate, err);
 }
 

@@ -22,8 +22,13 @@ struct watcher {
 static void on_event(struct lx_subscriber *s, const Lxmgr__V1__Event *e)
 {
 	struct watcher *w = (struct watcher *)(void *)s;
+	struct lx_scope scope;
+
 	if (w->behind > MAX_BEHIND)
-		return; /* already told to go */
+		return;                     /* already told to go */
+	lx_scope_of(w->m, w->call, &scope); /* each time: rights may have changed */
+	if (!lx_scope_sees(&scope, e->project))
+		return;
 	int r = lx_call_send(w->call, &e->base);
 	if (r == 0)
 		w->behind = 0;
@@ -87,6 +92,19 @@ static const struct lx_method event_methods[] = {
 const struct lx_service lx_api_events = { &lxmgr__v1__event_service__descriptor, event_methods,
 					  LX_ARRAY_SIZE(event_methods) };
 
+static uint32_t count_seen(struct lx_manager *m, struct lx_call *call)
+{
+	struct lx_scope scope;
+	uint32_t n = 0;
+
+	lx_scope_of(m, call, &scope);
+	if (scope.cluster != LX_ROLE_NONE)
+		return (uint32_t)lx_map_count(&m->instances);
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e))
+		n += lx_scope_sees(&scope, ((const struct lx_inst *)lx_map_value(e))->pb->project);
+	return n;
+}
+
 static void api_info(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct lx_manager *m = arg;
@@ -100,9 +118,10 @@ static void api_info(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	info.address = m->address;
 	info.started_at_ns = m->started_at_ns;
 	info.nodes = (uint32_t)lx_map_count(&m->nodes);
-	info.instances = (uint32_t)lx_map_count(&m->instances);
+	info.instances = count_seen(m, call);
 	info.user = user;
-	info.role = (char *)(uintptr_t)lx_role_name(lx_gate_role(m, lx_call_peer(call), NULL));
+	info.role = (char *)(uintptr_t)lx_role_name(
+		lx_gate_role(m, lx_call_peer(call), lx_call_project(call), NULL));
 	lx_call_reply(call, &info.base);
 }
 

@@ -18,11 +18,69 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/project.h"
 #include "proto/pb.h"
 
 #define SUBJECT_MAX 256u
 
-int lx_api_check_identity(struct lx_manager *m, const char *name, Lxmgr__V1__Role role,
+/* Roles in projects that are there; each once. `none`: UNSPECIFIED is one, too. */
+static int check_project_roles(struct lx_manager *m, size_t n, Lxmgr__V1__ProjectRole *const *v, bool none,
+			       struct lx_err *err)
+{
+	if (n > LX_IDENTITY_PROJECTS)
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "an identity has roles in at most %u projects",
+				  LX_IDENTITY_PROJECTS);
+	for (size_t i = 0; i < n; i++) {
+		const char *project = v[i]->project;
+
+		if (v[i]->role > LXMGR__V1__ROLE__ROLE_ADMIN ||
+		    v[i]->role < (none ? LXMGR__V1__ROLE__ROLE_UNSPECIFIED : LXMGR__V1__ROLE__ROLE_VIEWER))
+			return lx_err_set(err, LX_INVALID_ARGUMENT,
+					  "there is no such role in project %s: viewer, operator or admin",
+					  project);
+		if (lx_str_empty(project))
+			return lx_err_set(err, LX_INVALID_ARGUMENT, "a role in a project needs its name");
+		/* One that is gone may be taken back. */
+		if (v[i]->role && !lx_project_for_new(m, project, err))
+			return -ENOENT;
+		for (size_t k = 0; k < i; k++)
+			if (lx_streq(v[k]->project, project))
+				return lx_err_set(err, LX_INVALID_ARGUMENT, "project %s is given twice",
+						  project);
+	}
+	return 0;
+}
+
+int lx_api_set_project_role(Lxmgr__V1__Identity *pb, const char *project, Lxmgr__V1__Role role)
+{
+	size_t i = 0;
+
+	while (i < pb->n_projects && !lx_streq(pb->projects[i]->project, project))
+		i++;
+	if (role && i == pb->n_projects) {
+		Lxmgr__V1__ProjectRole **grown = realloc(pb->projects, (i + 1) * sizeof(*grown));
+		Lxmgr__V1__ProjectRole *one = grown ? malloc(sizeof(*one)) : NULL;
+
+		if (grown)
+			pb->projects = grown;
+		if (!one)
+			return -ENOMEM;
+		lxmgr__v1__project_role__init(one);
+		pb->projects[pb->n_projects++] = one;
+		if (lx_pb_set(&one->project, project) < 0)
+			return -ENOMEM;
+	}
+	if (role) {
+		pb->projects[i]->role = role;
+	} else if (i < pb->n_projects) {
+		lx_pb_free(pb->projects[i]);
+		memmove(&pb->projects[i], &pb->projects[i + 1],
+			(--pb->n_projects - i) * sizeof(*pb->projects));
+	}
+	return 0;
+}
+
+int lx_api_check_identity(struct lx_manager *m, const char *name, const struct lx_rights *rights,
 			  const char *description, struct lx_err *err)
 {
 	int r = lx_name_check("identity", name, err);
@@ -37,9 +95,12 @@ int lx_api_check_identity(struct lx_manager *m, const char *name, Lxmgr__V1__Rol
 	if (lx_map_count(&m->identities->by_name) >= LX_MAX_IDENTITIES)
 		return lx_err_set(err, LX_RESOURCE_EXHAUSTED, "there are %u identities already",
 				  LX_MAX_IDENTITIES);
-	if (role < LXMGR__V1__ROLE__ROLE_VIEWER || role > LXMGR__V1__ROLE__ROLE_ADMIN)
+	if (rights->role > LXMGR__V1__ROLE__ROLE_ADMIN ||
+	    (rights->role < LXMGR__V1__ROLE__ROLE_VIEWER && !rights->n))
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
 				  "identity %s needs a role: viewer, operator or admin", name);
+	if ((r = check_project_roles(m, rights->n, rights->projects, false, err)) < 0)
+		return r;
 	if (strlen(description) > LX_IDENTITY_DESCRIPTION)
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
 				  "the description of identity %s is longer than %u bytes", name,
@@ -47,8 +108,9 @@ int lx_api_check_identity(struct lx_manager *m, const char *name, Lxmgr__V1__Rol
 	return 0;
 }
 
-Lxmgr__V1__Identity *lx_api_identity_new(const char *name, Lxmgr__V1__IdentityType type, Lxmgr__V1__Role role,
-					 const char *subject, const char *description)
+Lxmgr__V1__Identity *lx_api_identity_new(const char *name, Lxmgr__V1__IdentityType type,
+					 const struct lx_rights *rights, const char *subject,
+					 const char *description)
 {
 	Lxmgr__V1__Identity *pb = malloc(sizeof(*pb));
 
@@ -56,14 +118,20 @@ Lxmgr__V1__Identity *lx_api_identity_new(const char *name, Lxmgr__V1__IdentityTy
 		return NULL;
 	lxmgr__v1__identity__init(pb);
 	pb->type = type;
-	pb->role = role;
+	pb->role = rights->role;
 	pb->created_at_ns = (int64_t)lx_now_realtime_ns();
-	if (lx_pb_set(&pb->name, name) < 0 || lx_pb_set(&pb->subject, subject) < 0 ||
-	    lx_pb_set(&pb->description, description) < 0) {
-		lx_pb_free(pb);
-		return NULL;
-	}
-	return pb;
+	int r = lx_pb_set(&pb->name, name);
+
+	if (r == 0)
+		r = lx_pb_set(&pb->subject, subject);
+	if (r == 0)
+		r = lx_pb_set(&pb->description, description);
+	for (size_t i = 0; i < rights->n && r == 0; i++)
+		r = lx_api_set_project_role(pb, rights->projects[i]->project, rights->projects[i]->role);
+	if (r == 0)
+		return pb;
+	lx_pb_free(pb);
+	return NULL;
 }
 
 int lx_api_identity_txn(struct lx_txn *txn, const Lxmgr__V1__Identity *pb)
@@ -81,9 +149,9 @@ int lx_api_identity_txn(struct lx_txn *txn, const Lxmgr__V1__Identity *pb)
 	return 0;
 }
 
-int lx_api_identity_sign(struct lx_manager *m, const char *csr_pem, const char *name, Lxmgr__V1__Role role,
-			 const char *description, Lxmgr__V1__Identity **ret, char **ret_pem,
-			 struct lx_err *err)
+int lx_api_identity_sign(struct lx_manager *m, const char *csr_pem, const char *name,
+			 const struct lx_rights *rights, const char *description, Lxmgr__V1__Identity **ret,
+			 char **ret_pem, struct lx_err *err)
 {
 	char fingerprint[65];
 	int r;
@@ -93,7 +161,7 @@ int lx_api_identity_sign(struct lx_manager *m, const char *csr_pem, const char *
 				  name);
 	if ((r = lx_ca_sign(m, csr_pem, name, "client", ret_pem, fingerprint, err)) < 0)
 		return r;
-	*ret = lx_api_identity_new(name, LXMGR__V1__IDENTITY_TYPE__IDENTITY_TYPE_CERTIFICATE, role,
+	*ret = lx_api_identity_new(name, LXMGR__V1__IDENTITY_TYPE__IDENTITY_TYPE_CERTIFICATE, rights,
 				   fingerprint, description);
 	if (!*ret) {
 		free(*ret_pem);
@@ -144,7 +212,7 @@ static void api_who_am_i(struct lx_call *call, const ProtobufCMessage *msg, void
 	const Lxmgr__V1__Identity *own;
 	Lxmgr__V1__Identity reply = LXMGR__V1__IDENTITY__INIT;
 	char user[128], uid[16];
-	enum lx_role role = lx_gate_role(m, peer, &own);
+	enum lx_role role = lx_gate_role(m, peer, LX_PROJECTS_ALL, &own);
 
 	if (own) {
 		lx_call_reply(call, &own->base);
@@ -234,7 +302,8 @@ static int make(struct lx_manager *m, const Lxmgr__V1__CreateIdentityRequest *re
 {
 	bool user = !lx_str_empty(req->user), group = !lx_str_empty(req->group),
 	     csr = !lx_str_empty(req->csr_pem);
-	int r = lx_api_check_identity(m, req->name, req->role, req->description, err);
+	const struct lx_rights rights = { req->role, req->n_projects, req->projects };
+	int r = lx_api_check_identity(m, req->name, &rights, req->description, err);
 
 	if (r < 0)
 		return r;
@@ -244,14 +313,14 @@ static int make(struct lx_manager *m, const Lxmgr__V1__CreateIdentityRequest *re
 			"identity %s needs exactly one of a user, a group and a certificate request",
 			req->name);
 	if (csr)
-		return lx_api_identity_sign(m, req->csr_pem, req->name, req->role, req->description, &c->pb,
+		return lx_api_identity_sign(m, req->csr_pem, req->name, &rights, req->description, &c->pb,
 					    &c->certificate, err);
 	if ((r = check_unix(group, user ? req->user : req->group, err)) < 0)
 		return r;
 	c->pb = lx_api_identity_new(req->name,
 				    user ? LXMGR__V1__IDENTITY_TYPE__IDENTITY_TYPE_USER
 					 : LXMGR__V1__IDENTITY_TYPE__IDENTITY_TYPE_GROUP,
-				    req->role, user ? req->user : req->group, req->description);
+				    &rights, user ? req->user : req->group, req->description);
 	return c->pb ? 0 : lx_err_oom(err);
 }
 
@@ -290,6 +359,18 @@ static void on_updated(struct lx_manager *m, struct lx_call *call, const struct 
 	lx_gate_changed(m);
 }
 
+/* 0 or -ENOMEM. */
+static int apply(Lxmgr__V1__Identity *next, const Lxmgr__V1__UpdateIdentityRequest *req)
+{
+	int r = req->set_description ? lx_pb_set(&next->description, req->description) : 0;
+
+	if (req->role || req->drop_role)
+		next->role = req->role;
+	for (size_t i = 0; i < req->n_set_projects && r == 0; i++)
+		r = lx_api_set_project_role(next, req->set_projects[i]->project, req->set_projects[i]->role);
+	return r;
+}
+
 /* What it will be. NULL: refused. */
 static Lxmgr__V1__Identity *changed(struct lx_manager *m, const Lxmgr__V1__UpdateIdentityRequest *req,
 				    struct lx_err *err)
@@ -302,6 +383,12 @@ static Lxmgr__V1__Identity *changed(struct lx_manager *m, const Lxmgr__V1__Updat
 		lx_err_set(err, LX_INVALID_ARGUMENT, "there is no such role: viewer, operator or admin");
 		return NULL;
 	}
+	if (req->drop_role && req->role) {
+		lx_err_set(err, LX_INVALID_ARGUMENT, "a role cannot be given and taken back at once");
+		return NULL;
+	}
+	if (check_project_roles(m, req->n_set_projects, req->set_projects, true, err) < 0)
+		return NULL;
 	if (req->set_description && strlen(req->description) > LX_IDENTITY_DESCRIPTION) {
 		lx_err_set(err, LX_INVALID_ARGUMENT, "the description of identity %s is longer than %u bytes",
 			   req->name, LX_IDENTITY_DESCRIPTION);
@@ -309,15 +396,19 @@ static Lxmgr__V1__Identity *changed(struct lx_manager *m, const Lxmgr__V1__Updat
 	}
 	Lxmgr__V1__Identity *next = LX_PB_DUP(Lxmgr__V1__Identity, now);
 
-	if (next && req->role)
-		next->role = req->role;
-	if (next && req->set_description && lx_pb_set(&next->description, req->description) < 0) {
-		lx_pb_free(next);
-		next = NULL;
-	}
-	if (!next)
+	if (!next || apply(next, req) < 0) {
 		lx_err_oom(err);
-	return next;
+	} else if (!next->role && !next->n_projects) {
+		lx_err_set(err, LX_FAILED_PRECONDITION, "identity %s would have no role left", next->name);
+		lx_err_hint(err, "Delete it instead: lxmgr identity delete %s", next->name);
+	} else if (next->n_projects > LX_IDENTITY_PROJECTS) {
+		lx_err_set(err, LX_INVALID_ARGUMENT, "an identity has roles in at most %u projects",
+			   LX_IDENTITY_PROJECTS);
+	} else {
+		return next;
+	}
+	lx_pb_free(next);
+	return NULL;
 }
 
 static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)

@@ -7,18 +7,30 @@
 #define LX_CSR_MAX              16384u /* bytes of a certificate request */
 #define LX_IDENTITY_DESCRIPTION 1024u
 
-/* The name is one, free, and the role exists. */
-int lx_api_check_identity(struct lx_manager *m, const char *name, Lxmgr__V1__Role role,
+#define LX_IDENTITY_PROJECTS 256u /* in which one may have a role */
+
+/* What an identity may do, as a request or a token says it: in all projects, and in some. Borrowed. */
+struct lx_rights {
+	Lxmgr__V1__Role role;
+	size_t n;
+	Lxmgr__V1__ProjectRole *const *projects;
+};
+
+/* The name is one, free, and there is a role; of projects that are there. */
+int lx_api_check_identity(struct lx_manager *m, const char *name, const struct lx_rights *rights,
 			  const char *description, struct lx_err *err);
+/* Gives, changes or (UNSPECIFIED) takes back one in a project. 0 or -ENOMEM. */
+int lx_api_set_project_role(Lxmgr__V1__Identity *pb, const char *project, Lxmgr__V1__Role role);
 /* A new one; NULL when out of memory. Released with lx_pb_free(). */
-Lxmgr__V1__Identity *lx_api_identity_new(const char *name, Lxmgr__V1__IdentityType type, Lxmgr__V1__Role role,
-					 const char *subject, const char *description);
+Lxmgr__V1__Identity *lx_api_identity_new(const char *name, Lxmgr__V1__IdentityType type,
+					 const struct lx_rights *rights, const char *subject,
+					 const char *description);
 /* Adds its row. 0 or -ENOMEM. */
 int lx_api_identity_txn(struct lx_txn *txn, const Lxmgr__V1__Identity *pb);
 /* Signs the request for a client and makes its identity. */
-int lx_api_identity_sign(struct lx_manager *m, const char *csr_pem, const char *name, Lxmgr__V1__Role role,
-			 const char *description, Lxmgr__V1__Identity **ret, char **ret_pem,
-			 struct lx_err *err);
+int lx_api_identity_sign(struct lx_manager *m, const char *csr_pem, const char *name,
+			 const struct lx_rights *rights, const char *description, Lxmgr__V1__Identity **ret,
+			 char **ret_pem, struct lx_err *err);
 
 /* enrol.c */
 void lx_api_identity_create_token(struct lx_call *call, const ProtobufCMessage *msg, void *arg);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "lib/cleanup.h"
+#include "lxmgr/auth/auth.h"
 #include "proto/pb.h"
 #include "rpc/proxy.h"
 #include "rpc/text.h"
@@ -28,7 +29,7 @@ static void export_first(struct lx_call *call, struct lx_bytes bytes, void *arg)
 	lx_call_set_events(call, &proxied, NULL);
 	if (lx_rpc_unpack(&first, type, bytes, &err) == 0 && lx_text_check(type, bytes, &err) == 0) {
 		const Lxmgr__V1__ExportImageRequest *req = (const void *)first.msg;
-		Lxmgr__V1__Image *img = lx_image_find(m, req->image, &err);
+		Lxmgr__V1__Image *img = lx_image_find(m, lx_call_project(call), req->image, &err);
 		node = img ? lx_node_with_image(m, img, &err) : NULL;
 		if (node) {
 			/* Nodes know images by fingerprint only. */

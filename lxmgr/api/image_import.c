@@ -17,7 +17,9 @@
 #include "lib/str.h"
 #include "lxmgr/api/accept.h"
 #include "lxmgr/auth/audit.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/quota.h"
 #include "proto/pb.h"
 
 /* One upload: the client's call, the node's call and the operation each end in their own time;
@@ -68,7 +70,7 @@ static void send_end(struct import *im)
 	if (pb->status != LXMGR__V1__OPERATION_STATUS__OPERATION_STATUS_SUCCESS) {
 		lx_err_set(&err, (enum lx_code)pb->error_code, "%s", pb->error);
 		lx_err_hint(&err, "%s", pb->hint);
-	} else if (!fingerprint || !(resp.image = lx_map_get(&im->m->images, fingerprint))) {
+	} else if (!fingerprint || !(resp.image = lx_image_get(im->m, pb->project, fingerprint))) {
 		lx_err_set(&err, LX_NOT_FOUND, "the image was deleted meanwhile");
 	} else {
 		resp.what_case = LXMGR__V1__IMPORT_IMAGE_RESPONSE__WHAT_IMAGE;
@@ -144,8 +146,8 @@ static int remember(struct import *im, struct lx_err *err)
 	if (!im->image)
 		return lx_err_set(err, LX_INTERNAL, "node %s ended the import without an image", node);
 	lx_image_on_node(im->m, lx_map_get(&im->m->nodes, node), im->image->fingerprint, true);
-	int r = lx_image_add(im->m, im->image, start->n_aliases, start->aliases, start->move_aliases,
-			     on_remembered, im, err);
+	int r = lx_image_add(im->m, im->op->pb->project, im->image, start->n_aliases, start->aliases,
+			     start->move_aliases, on_remembered, im, err);
 	im->remembering = r == 0;
 	return r;
 }
@@ -217,6 +219,7 @@ const struct lx_op_kind lx_op_image_import = {
 
 static int begin(struct import *im, const Lxmgr__V1__ImportImageStart *start, struct lx_err *err)
 {
+	const char *project = lx_call_project(im->client);
 	const struct lx_op *known;
 	struct lx_op *op;
 	struct import **slot;
@@ -225,18 +228,23 @@ static int begin(struct import *im, const Lxmgr__V1__ImportImageStart *start, st
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "the request id is longer than %u bytes",
 				  LX_REQUEST_ID_MAX);
 	known = lx_map_get(&im->m->ops_by_request, start->request_id);
+	if (known && !lx_streq(known->pb->project, project))
+		return lx_err_set(err, LX_ALREADY_EXISTS, "request id %s stands for another request",
+				  start->request_id);
 	if (known)
 		return lx_err_set(err, LX_ALREADY_EXISTS, "this upload was already made (operation %s)",
 				  known->pb->id);
 	if (start->n_aliases > MAX_ALIASES)
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "more than %u aliases", MAX_ALIASES);
-	int r = lx_image_check_aliases(im->m, start->n_aliases, start->aliases, start->move_aliases, err);
-	if (r < 0 || (r = lx_api_check_properties(start->n_properties, start->properties, err)) < 0)
+	int r = lx_image_check_aliases(im->m, project, start->n_aliases, start->aliases, start->move_aliases,
+				       err);
+	if (r < 0 || (r = lx_project_room(im->m, project, LX_QUOTA_IMAGES, err)) < 0 ||
+	    (r = lx_api_check_properties(start->n_properties, start->properties, err)) < 0)
 		return r;
 	struct lx_node *node = lx_place(im->m, NULL, start->node, err);
 	if (!node)
 		return lx_code_errno(err->code);
-	op = lx_op_new(im->m, &lx_op_image_import, start->n_aliases ? start->aliases[0] : "image",
+	op = lx_op_new(im->m, &lx_op_image_import, project, start->n_aliases ? start->aliases[0] : "image",
 		       &start->base, start->request_id, lx_call_peer(im->client), err);
 	if (!op)
 		return lx_code_errno(err->code);

@@ -1,6 +1,7 @@
 /* ImageService: list, get, update, delete, build. Import and export have files of their own. */
 #include "lxmgr/api/images.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,9 @@
 #include "lib/str.h"
 #include "lxmgr/api/accept.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/quota.h"
 #include "proto/pb.h"
 
 #define MAX_PACKAGES   256u
@@ -25,8 +28,10 @@ static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	const Lxmgr__V1__ListImagesRequest *req = (const void *)msg;
 	struct lx_manager *m = arg;
 	Lxmgr__V1__ListImagesResponse resp = LXMGR__V1__LIST_IMAGES_RESPONSE__INIT;
+	struct lx_scope scope;
 	lx_autofree Lxmgr__V1__Image **list = calloc(lx_map_count(&m->images) + 1, sizeof(*list));
 
+	lx_scope_of(m, call, &scope);
 	if (!list || req->n_filters > MAX_FILTERS) {
 		lx_call_failf(call, list ? LX_INVALID_ARGUMENT : LX_RESOURCE_EXHAUSTED,
 			      list ? "too many filters" : "out of memory");
@@ -34,11 +39,14 @@ static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	}
 	resp.images = list;
 	for (struct lx_map_entry *e = lx_map_first(&m->images); e; e = lx_map_next(e)) {
+		Lxmgr__V1__Image *image = lx_map_value(e);
 		bool wanted = !req->n_filters;
+		if (!lx_scope_sees_shared(&scope, image->project))
+			continue;
 		for (size_t i = 0; i < req->n_filters && !wanted; i++)
-			wanted = lx_image_matches(lx_map_value(e), req->filters[i]);
+			wanted = lx_image_matches(image, req->filters[i]);
 		if (wanted)
-			list[resp.n_images++] = lx_map_value(e);
+			list[resp.n_images++] = image;
 	}
 	lx_call_reply(call, &resp.base);
 }
@@ -47,7 +55,7 @@ static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg
 {
 	const Lxmgr__V1__ImageRequest *req = (const void *)msg;
 	struct lx_err err = LX_ERR_INIT;
-	Lxmgr__V1__Image *img = lx_image_find(arg, req->image, &err);
+	Lxmgr__V1__Image *img = lx_image_find(arg, lx_call_project(call), req->image, &err);
 	if (img)
 		lx_call_reply(call, &img->base);
 	else
@@ -84,26 +92,11 @@ static void change_free(struct image_change *u)
 	free(u);
 }
 
-/* Takes an alias from whichever image has it, in memory. */
-static void take_alias(struct lx_manager *m, const char *alias)
-{
-	Lxmgr__V1__Image *img = lx_map_get(&m->aliases, alias);
-	for (size_t i = 0; img && i < img->n_aliases; i++) {
-		if (!lx_streq(img->aliases[i], alias))
-			continue;
-		free(img->aliases[i]);
-		memmove(&img->aliases[i], &img->aliases[i + 1], (img->n_aliases - i - 1) * sizeof(char *));
-		img->n_aliases--;
-		break;
-	}
-	lx_map_del(&m->aliases, alias);
-}
-
 static void on_updated(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
 {
 	struct image_change *u = data;
 	struct lx_err e = *err;
-	Lxmgr__V1__Image *img = lx_map_get(&m->images, u->next->fingerprint);
+	Lxmgr__V1__Image *img = lx_image_get(m, u->next->project, u->next->fingerprint);
 
 	if (e.code == LX_OK && !img)
 		lx_err_set(&e, LX_NOT_FOUND, "image %.12s was deleted meanwhile", u->next->fingerprint);
@@ -114,15 +107,35 @@ static void on_updated(struct lx_manager *m, struct lx_call *call, const struct 
 		u->next->n_properties = 0;
 		u->next->properties = NULL;
 		for (size_t i = 0; i < u->req->n_remove_aliases; i++)
-			take_alias(m, u->req->remove_aliases[i]);
-		for (size_t i = 0; i < u->req->n_add_aliases; i++) {
-			take_alias(m, u->req->add_aliases[i]);
-			if (lx_pb_strv_add(&img->n_aliases, &img->aliases, u->req->add_aliases[i]) == 0)
-				lx_map_set(&m->aliases, u->req->add_aliases[i], img);
-		}
+			lx_image_take_alias(m, img->project, u->req->remove_aliases[i], NULL);
+		for (size_t i = 0; i < u->req->n_add_aliases; i++)
+			lx_image_take_alias(m, img->project, u->req->add_aliases[i], img);
 	}
 	lx_api_answer(call, img ? &img->base : NULL, &e);
 	change_free(u);
+}
+
+/* NULL: out of memory. */
+static struct lx_txn *change_txn(const Lxmgr__V1__Image *img, const char *key, const struct image_change *u)
+{
+	struct lx_txn *txn =
+		lx_txn_named_spec("UPDATE images SET spec = ?2 WHERE fingerprint = ?1", key, &u->next->base);
+	int r = txn ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < u->req->n_remove_aliases; i++) {
+		lx_autofree char *alias = lx_scoped(img->project, u->req->remove_aliases[i]);
+
+		if (!alias)
+			r = -ENOMEM;
+		lx_txn_exec(txn, "DELETE FROM image_aliases WHERE alias = ?1");
+		lx_txn_text(txn, alias);
+	}
+	for (size_t i = 0; r == 0 && i < u->req->n_add_aliases; i++)
+		r = lx_image_alias_txn(txn, img, u->req->add_aliases[i], u->req->move_aliases);
+	if (r == 0)
+		return txn;
+	lx_txn_free(txn);
+	return NULL;
 }
 
 static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
@@ -132,7 +145,9 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct lx_err err = LX_ERR_INIT;
 	struct image_change *u = NULL;
 	struct lx_txn *txn = NULL;
-	const Lxmgr__V1__Image *img = lx_image_find(m, req->image, &err);
+	const char *project = lx_call_project(call);
+	const Lxmgr__V1__Image *img = lx_image_find_own(m, project, req->image, &err);
+	lx_autofree char *key = img ? lx_scoped(project, img->fingerprint) : NULL;
 
 	if (!img || lx_api_check_properties(req->n_set_properties, req->set_properties, &err) < 0)
 		goto fail;
@@ -140,10 +155,11 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		lx_err_set(&err, LX_INVALID_ARGUMENT, "more than %u aliases", MAX_ALIASES);
 		goto fail;
 	}
-	if (lx_image_check_aliases(m, req->n_add_aliases, req->add_aliases, req->move_aliases, &err) < 0)
+	if (lx_image_check_aliases(m, project, req->n_add_aliases, req->add_aliases, req->move_aliases,
+				   &err) < 0)
 		goto fail;
 	for (size_t i = 0; i < req->n_remove_aliases; i++) {
-		if (lx_map_get(&m->aliases, req->remove_aliases[i]) != img) {
+		if (lx_image_of_alias(m, project, req->remove_aliases[i]) != img) {
 			lx_err_set(&err, LX_NOT_FOUND, "image %.12s has no alias %s", img->fingerprint,
 				   req->remove_aliases[i]);
 			goto fail;
@@ -151,7 +167,7 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	}
 	size_t n_aliases = img->n_aliases - req->n_remove_aliases;
 	for (size_t i = 0; i < req->n_add_aliases; i++)
-		n_aliases += lx_map_get(&m->aliases, req->add_aliases[i]) != img;
+		n_aliases += lx_image_of_alias(m, project, req->add_aliases[i]) != img;
 	if (n_aliases > MAX_ALIASES) {
 		lx_err_set(&err, LX_INVALID_ARGUMENT, "image %.12s would have more than %u aliases",
 			   img->fingerprint, MAX_ALIASES);
@@ -180,14 +196,7 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 			   img->fingerprint, MAX_PROPERTIES);
 		goto fail;
 	}
-	txn = lx_txn_named_spec("UPDATE images SET spec = ?2 WHERE fingerprint = ?1", img->fingerprint,
-				&u->next->base);
-	for (size_t i = 0; txn && i < req->n_remove_aliases; i++) {
-		lx_txn_exec(txn, "DELETE FROM image_aliases WHERE alias = ?1");
-		lx_txn_text(txn, req->remove_aliases[i]);
-	}
-	for (size_t i = 0; txn && i < req->n_add_aliases; i++)
-		lx_image_alias_txn(txn, req->add_aliases[i], img->fingerprint, req->move_aliases);
+	txn = key ? change_txn(img, key, u) : NULL;
 	if (lx_api_commit(m, call, txn, on_updated, u, &err) == 0)
 		return;
 fail:
@@ -197,14 +206,24 @@ fail:
 
 /* ------------------------------------------------------------------ delete */
 
+/* Is it what the instance is made of? A shared one counts for those that have no such one themselves. */
+static bool is_of(struct lx_manager *m, const struct lx_inst *inst, const Lxmgr__V1__Image *img)
+{
+	return lx_streq(inst->pb->image_fingerprint, img->fingerprint) &&
+	       lx_project_uses(inst->pb->project, img->project) &&
+	       (lx_same_project(inst->pb->project, img->project) ||
+		!lx_image_get(m, inst->pb->project, img->fingerprint));
+}
+
 static int check_unused(struct lx_manager *m, const Lxmgr__V1__Image *img, struct lx_err *err)
 {
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		const struct lx_inst *inst = lx_map_value(e);
-		if (!lx_streq(inst->pb->image_fingerprint, img->fingerprint))
+		char shown[LX_SHOWN_NAME_MAX];
+		if (!is_of(m, inst, img))
 			continue;
 		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "image %.12s is used by instance %s",
-				   img->fingerprint, inst->pb->name);
+				   img->fingerprint, lx_inst_shown(inst->pb, img->project, shown));
 		lx_err_hint(
 			err,
 			"Instances share their image's files. lxmgr list image=%.12s shows all that use it.",
@@ -239,11 +258,11 @@ static void api_delete(struct lx_call *call, const ProtobufCMessage *msg, void *
 
 	if (lx_api_repeated(m, call, req->request_id, &lx_op_image_delete, ""))
 		return;
-	Lxmgr__V1__Image *img = lx_image_find(m, req->image, &err);
+	Lxmgr__V1__Image *img = lx_image_find_own(m, lx_call_project(call), req->image, &err);
 	if (!img || check_unused(m, img, &err) < 0)
 		goto fail;
-	op = lx_op_new(m, &lx_op_image_delete, img->fingerprint, msg, req->request_id, lx_call_peer(call),
-		       &err);
+	op = lx_op_new(m, &lx_op_image_delete, img->project, img->fingerprint, msg, req->request_id,
+		       lx_call_peer(call), &err);
 	if (op && lx_api_accept(call, op, NULL, &err) == 0)
 		return;
 fail:
@@ -258,6 +277,7 @@ static void api_build(struct lx_call *call, const ProtobufCMessage *msg, void *a
 	struct lx_manager *m = arg;
 	struct lx_err err = LX_ERR_INIT;
 	const char *subject = req->n_aliases ? req->aliases[0] : req->template_;
+	const char *project = lx_call_project(call);
 	struct lx_op *op;
 	struct lx_node *node;
 
@@ -273,12 +293,14 @@ static void api_build(struct lx_call *call, const ProtobufCMessage *msg, void *a
 		lx_err_hint(&err, "Templates: " LX_TEMPLATE_NAMES ".");
 		goto fail;
 	}
-	if (lx_image_check_aliases(m, req->n_aliases, req->aliases, req->move_aliases, &err) < 0)
+	if (lx_image_check_aliases(m, project, req->n_aliases, req->aliases, req->move_aliases, &err) < 0 ||
+	    lx_project_room(m, project, LX_QUOTA_IMAGES, &err) < 0)
 		goto fail;
 	node = lx_place(m, NULL, req->node, &err);
 	if (!node)
 		goto fail;
-	op = lx_op_new(m, &lx_op_image_build, subject, msg, req->request_id, lx_call_peer(call), &err);
+	op = lx_op_new(m, &lx_op_image_build, project, subject, msg, req->request_id, lx_call_peer(call),
+		       &err);
 	if (!op)
 		goto fail;
 	if (lx_pb_set(&op->pb->node, node->pb->name) < 0) {
@@ -317,11 +339,12 @@ static void api_fetch(struct lx_call *call, const ProtobufCMessage *msg, void *a
 
 	if (lx_api_repeated(m, call, req->request_id, &lx_op_image_fetch, ""))
 		return;
-	const Lxmgr__V1__Image *img = lx_image_find(m, req->image, &err);
+	const char *project = lx_call_project(call);
+	const Lxmgr__V1__Image *img = lx_image_find(m, project, req->image, &err);
 	if (!img || check_fetch(m, img, req->node, &err) < 0)
 		goto fail;
-	op = lx_op_new(m, &lx_op_image_fetch, img->fingerprint, msg, req->request_id, lx_call_peer(call),
-		       &err);
+	op = lx_op_new(m, &lx_op_image_fetch, project, img->fingerprint, msg, req->request_id,
+		       lx_call_peer(call), &err);
 	if (!op)
 		goto fail;
 	if (lx_pb_set(&op->pb->node, req->node) < 0) {

@@ -6,7 +6,9 @@
 
 #include "lib/cleanup.h"
 #include "lxmgr/api/accept.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/project.h"
 
 /* Is the instance in a state in which the verb makes sense? */
 static int check_state(const struct lx_op_kind *kind, const struct lx_inst *inst, bool force,
@@ -65,10 +67,10 @@ static void act(struct lx_call *call, const ProtobufCMessage *msg, struct lx_man
 
 	if (lx_api_repeated(m, call, req->request_id, kind, req->name))
 		return;
-	inst = lx_inst_find(m, req->name, &err);
+	inst = lx_inst_find(m, lx_call_project(call), req->name, &err);
 	if (!inst || check_state(kind, inst, req->force, &err) < 0)
 		goto fail;
-	op = lx_op_new(m, kind, req->name, msg, req->request_id, lx_call_peer(call), &err);
+	op = lx_op_new(m, kind, inst->pb->project, req->name, msg, req->request_id, lx_call_peer(call), &err);
 	if (!op || lx_op_claim(op, inst, &err) < 0)
 		goto fail;
 	if (lx_api_accept(call, lx_move_ptr(op), NULL, &err) == 0)

@@ -19,11 +19,13 @@
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/audit.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/quota.h"
 #include "proto/pb.h"
 
 /* A name nobody has to think of. */
-static int pick_name(struct lx_manager *m, char out[LX_NAME_MAX + 1], struct lx_err *err)
+static int pick_name(struct lx_manager *m, const char *project, char out[LX_NAME_MAX + 1], struct lx_err *err)
 {
 	static const char *const first[] = { "calm",  "brave", "clever", "eager",  "gentle", "happy",
 					     "keen",  "lucky", "merry",  "nimble", "proud",  "quick",
@@ -40,14 +42,14 @@ static int pick_name(struct lx_manager *m, char out[LX_NAME_MAX + 1], struct lx_
 			snprintf(out, LX_NAME_MAX + 1, "%s-%s", a, b);
 		else
 			snprintf(out, LX_NAME_MAX + 1, "%s-%s-%u", a, b, r >> 16);
-		if (!lx_map_has(&m->instances, out))
+		if (!lx_inst_exists(m, project, out))
 			return 0;
 	}
 	return lx_err_set(err, LX_RESOURCE_EXHAUSTED, "no free name was found");
 }
 
 /* The request as an instance: own configuration, profiles, image. */
-static int fill(struct lx_manager *m, Lxmgr__V1__Instance *pb, const Lxmgr__V1__CreateInstanceRequest *req,
+static int fill(Lxmgr__V1__Instance *pb, const Lxmgr__V1__CreateInstanceRequest *req, const char *project,
 		const char *name, const Lxmgr__V1__Image *image, struct lx_err *err)
 {
 	struct lx_map config, devices;
@@ -57,7 +59,7 @@ static int fill(struct lx_manager *m, Lxmgr__V1__Instance *pb, const Lxmgr__V1__
 	lx_map_init(&config, free);
 	lx_map_init(&devices, lx_pb_options_free);
 	if (lx_uuid(uuid) < 0 || lx_pb_set(&pb->name, name) < 0 || lx_pb_set(&pb->uuid, uuid) < 0 ||
-	    lx_pb_set(&pb->image, req->image) < 0 ||
+	    lx_pb_set(&pb->project, project) < 0 || lx_pb_set(&pb->image, req->image) < 0 ||
 	    lx_pb_set(&pb->image_fingerprint, image->fingerprint) < 0 ||
 	    lx_pb_set(&pb->image_description, image->description) < 0 ||
 	    lx_pb_set(&pb->architecture, image->architecture) < 0 ||
@@ -80,8 +82,9 @@ static int fill(struct lx_manager *m, Lxmgr__V1__Instance *pb, const Lxmgr__V1__
 	return r < 0 ? lx_err_oom(err) : 0;
 }
 
-static struct lx_txn *launch_txn(const struct lx_op *op, const Lxmgr__V1__Instance *pb)
+static struct lx_txn *launch_txn(const struct lx_op *op, const struct lx_inst *inst)
 {
+	const Lxmgr__V1__Instance *pb = inst->pb;
 	size_t len;
 	lx_autofree uint8_t *spec = lx_inst_pack(pb, &len);
 	struct lx_txn *txn = spec ? lx_txn_new(op->pb->id) : NULL;
@@ -90,7 +93,7 @@ static struct lx_txn *launch_txn(const struct lx_op *op, const Lxmgr__V1__Instan
 	lx_txn_exec(txn, "INSERT INTO instances (uuid, name, node, generation, idmap_base, image, spec)"
 			 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
 	lx_txn_text(txn, pb->uuid);
-	lx_txn_text(txn, pb->name);
+	lx_txn_text(txn, inst->key);
 	lx_txn_text(txn, pb->node);
 	lx_txn_int(txn, (int64_t)pb->generation);
 	lx_txn_int(txn, pb->idmap_base);
@@ -135,8 +138,8 @@ static void on_launch_accepted(struct lx_op *op, const struct lx_err *err, void 
 }
 
 /* What is wrong with the request whatever there is already. */
-static int check_request(struct lx_manager *m, const Lxmgr__V1__CreateInstanceRequest *req,
-			 struct lx_err *err)
+static int check_request(struct lx_manager *m, const char *project,
+			 const Lxmgr__V1__CreateInstanceRequest *req, struct lx_err *err)
 {
 	int r;
 
@@ -144,7 +147,7 @@ static int check_request(struct lx_manager *m, const Lxmgr__V1__CreateInstanceRe
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "more than %u profiles",
 				  MAX_PROFILES_PER_INSTANCE);
 	if ((r = lx_api_check_config(req->n_config, req->config, err)) < 0 ||
-	    (r = lx_api_check_devices(m, req->n_devices, req->devices, err)) < 0)
+	    (r = lx_api_check_devices(m, project, req->n_devices, req->devices, err)) < 0)
 		return r;
 	if (!lx_str_empty(req->image))
 		return 0;
@@ -153,14 +156,26 @@ static int check_request(struct lx_manager *m, const Lxmgr__V1__CreateInstanceRe
 	return r;
 }
 
-static int check_name(struct lx_manager *m, const char *name, struct lx_err *err)
+/* A name that nodes can have with the project's before it. */
+static int check_name(const char *project, const char *name, struct lx_err *err)
 {
+	char key[LX_QNAME_MAX + 1];
 	int r = lx_name_check("instance", name, err);
 
-	if (r < 0)
+	if (r < 0 || lx_qname_make(project, name, key))
 		return r;
-	if (lx_map_has(&m->instances, name)) {
-		r = lx_err_set(err, LX_ALREADY_EXISTS, "instance %s already exists", name);
+	r = lx_err_set(err, LX_INVALID_ARGUMENT,
+		       "invalid instance name \"%s\": it is longer than %zu characters", name,
+		       LX_QNAME_MAX - 1 - strlen(project));
+	lx_err_hint(err, "Nodes know it as %s%c%s, which has at most %d.", project, LX_QNAME_SEPARATOR, name,
+		    LX_QNAME_MAX);
+	return r;
+}
+
+static int check_free(struct lx_manager *m, const char *project, const char *name, struct lx_err *err)
+{
+	if (lx_inst_exists(m, project, name)) {
+		int r = lx_err_set(err, LX_ALREADY_EXISTS, "instance %s already exists", name);
 		lx_err_hint(err, "Choose another name, or remove it first: lxmgr delete %s", name);
 		return r;
 	}
@@ -171,11 +186,12 @@ static int check_name(struct lx_manager *m, const char *name, struct lx_err *err
 }
 
 /* The instance that the request describes, expanded and checked, on no node yet. NULL: refused. */
-static Lxmgr__V1__Instance *draft(struct lx_manager *m, const Lxmgr__V1__CreateInstanceRequest *req,
-				  const char *name, const Lxmgr__V1__Image **ret_image, struct lx_err *err)
+static Lxmgr__V1__Instance *draft(struct lx_manager *m, const char *project,
+				  const Lxmgr__V1__CreateInstanceRequest *req, const char *name,
+				  const Lxmgr__V1__Image **ret_image, struct lx_err *err)
 {
 	const Lxmgr__V1__Image *image =
-		check_request(m, req, err) == 0 ? lx_image_find(m, req->image, err) : NULL;
+		check_request(m, project, req, err) == 0 ? lx_image_find(m, project, req->image, err) : NULL;
 
 	if (!image)
 		return NULL;
@@ -190,8 +206,8 @@ static Lxmgr__V1__Instance *draft(struct lx_manager *m, const Lxmgr__V1__CreateI
 		return NULL;
 	}
 	lxmgr__v1__instance__init(pb);
-	if (fill(m, pb, req, name, image, err) < 0 || lx_inst_expand(m, pb, err) < 0 ||
-	    lx_api_check_expanded(pb, err) < 0) {
+	if (fill(pb, req, project, name, image, err) < 0 || lx_inst_expand(m, pb, err) < 0 ||
+	    lx_api_check_expanded(pb, err) < 0 || lx_project_check(m, project, &pb, 1, err) < 0) {
 		lx_pb_free(pb);
 		return NULL;
 	}
@@ -211,17 +227,18 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	const Lxmgr__V1__Image *image = NULL;
 	bool leased = false;
 	char picked[LX_NAME_MAX + 1];
-	const char *name = req->name;
+	const char *name = req->name, *project = lx_call_project(call);
 
 	if (lx_api_repeated(m, call, req->request_id, &lx_op_launch, name))
 		return;
 	if (lx_str_empty(name)) {
-		if (pick_name(m, picked, &err) < 0)
+		if (pick_name(m, project, picked, &err) < 0)
 			goto fail;
 		name = picked;
 		lx_audit_about(call, name);
 	}
-	if (check_name(m, name, &err) < 0 || !(pb = draft(m, req, name, &image, &err)) ||
+	if (check_name(project, name, &err) < 0 || check_free(m, project, name, &err) < 0 ||
+	    !(pb = draft(m, project, req, name, &image, &err)) ||
 	    lx_api_check_device_role(m, call, req->n_devices, req->devices, 0, NULL, &err) < 0)
 		goto fail;
 	struct lx_node *node = lx_place_instance(m, pb, image, req->target, &err);
@@ -237,7 +254,7 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	if (lx_api_is_privileged(pb))
 		lx_audit_fact(call, LX_AUDIT_PRIVILEGED);
 
-	op = lx_op_new(m, &lx_op_launch, name, msg, req->request_id, lx_call_peer(call), &err);
+	op = lx_op_new(m, &lx_op_launch, project, name, msg, req->request_id, lx_call_peer(call), &err);
 	l = calloc(1, sizeof(*l));
 	if (!op || !l) {
 		if (op)
@@ -251,7 +268,7 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		goto fail;
 	}
 	inst->pending = true;
-	struct lx_txn *txn = launch_txn(op, inst->pb);
+	struct lx_txn *txn = launch_txn(op, inst);
 	if (!txn || lx_op_claim(op, inst, &err) < 0) {
 		lx_txn_free(txn);
 		if (err.code == LX_OK)
@@ -305,10 +322,11 @@ void lx_api_instance_explain(struct lx_call *call, const ProtobufCMessage *msg, 
 	Lxmgr__V1__Placement *placement = NULL;
 	Lxmgr__V1__Instance *pb = NULL;
 	bool named = !lx_str_empty(req->name), targeted = !lx_str_empty(req->target);
+	const char *project = lx_call_project(call);
 
-	if ((!named || lx_name_check("instance", req->name, &err) == 0) &&
+	if ((!named || check_name(project, req->name, &err) == 0) &&
 	    (!targeted || lx_node_find(m, req->target, &err)))
-		pb = draft(m, req, named ? req->name : "unnamed", &image, &err);
+		pb = draft(m, project, req, named ? req->name : "unnamed", &image, &err);
 	if (pb) {
 		placement = lx_place_explain(m, pb, image, req->target);
 		if (!placement)

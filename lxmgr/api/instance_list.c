@@ -2,11 +2,13 @@
 #include "lxmgr/api/instances.h"
 
 #include <fnmatch.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "lxmgr/auth/auth.h"
 #include "proto/pb.h"
 
 #define MAX_FILTERS 64u
@@ -33,6 +35,8 @@ static bool matches(const struct lx_inst *inst, const char *filter)
 		return lx_streq(pb->node, value);
 	if (n == 4 && strncmp(filter, "name", n) == 0)
 		return fnmatch(value, pb->name, 0) == 0;
+	if (n == 7 && strncmp(filter, "project", n) == 0)
+		return fnmatch(value, pb->project, 0) == 0;
 	if (n == 5 && strncmp(filter, "image", n) == 0)
 		return fnmatch(value, pb->image, 0) == 0 || lx_starts_with(pb->image_fingerprint, value);
 	if (n == 7 && strncmp(filter, "profile", n) == 0) {
@@ -63,10 +67,14 @@ void lx_api_instance_list(struct lx_call *call, const ProtobufCMessage *msg, voi
 	struct lx_manager *m = arg;
 	Lxmgr__V1__ListInstancesResponse resp = LXMGR__V1__LIST_INSTANCES_RESPONSE__INIT;
 	bool full = req->view == LXMGR__V1__INSTANCE_VIEW__INSTANCE_VIEW_FULL;
-	bool plain = !full && !req->n_filters;
+	struct lx_scope scope;
 	size_t n = lx_map_count(&m->instances);
 
-	if (plain && m->list_cache && m->list_revision == m->revision) {
+	lx_scope_of(m, call, &scope);
+	/* What of all projects may be seen depends on who asks. */
+	bool plain = !full && !req->n_filters && (!scope.all || scope.cluster != LX_ROLE_NONE);
+	if (plain && m->list_cache && m->list_revision == m->revision &&
+	    lx_streq(m->list_project, scope.project)) {
 		lx_call_reply_bytes(call, (struct lx_bytes){ m->list_cache, m->list_cache_len });
 		return;
 	}
@@ -85,6 +93,8 @@ void lx_api_instance_list(struct lx_call *call, const ProtobufCMessage *msg, voi
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		const struct lx_inst *inst = lx_map_value(e);
 		bool wanted = !req->n_filters;
+		if (!lx_scope_sees(&scope, inst->pb->project))
+			continue;
 		for (size_t i = 0; i < req->n_filters && !wanted; i++)
 			wanted = matches(inst, req->filters[i]);
 		if (!wanted)
@@ -112,5 +122,6 @@ void lx_api_instance_list(struct lx_call *call, const ProtobufCMessage *msg, voi
 	m->list_cache = bytes;
 	m->list_cache_len = len;
 	m->list_revision = m->revision;
+	snprintf(m->list_project, sizeof(m->list_project), "%s", scope.project);
 	lx_call_reply_bytes(call, (struct lx_bytes){ bytes, len });
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lxmgr/api/accept.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/operations/move.h"
 #include "lxmgr/operations/operation.h"
 
@@ -15,7 +16,7 @@ void lx_api_instance_move(struct lx_call *call, const ProtobufCMessage *msg, voi
 
 	if (lx_api_repeated(m, call, req->request_id, &lx_op_move, req->name))
 		return;
-	struct lx_op *op = lx_move_new(m, req, lx_call_peer(call), &err);
+	struct lx_op *op = lx_move_new(m, lx_call_project(call), req, lx_call_peer(call), &err);
 
 	if (!op || lx_api_accept(call, op, NULL, &err) < 0)
 		lx_call_fail(call, &err);
@@ -57,7 +58,7 @@ void lx_api_instance_check_move(struct lx_call *call, const ProtobufCMessage *ms
 	struct lx_inst *inst = NULL;
 	struct asked *a = NULL;
 
-	if (lx_move_find(m, req, &inst, &target, &err) < 0)
+	if (lx_move_find(m, lx_call_project(call), req, &inst, &target, &err) < 0)
 		goto fail;
 	a = calloc(1, sizeof(*a));
 	if (!a) {

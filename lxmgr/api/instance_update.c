@@ -11,7 +11,9 @@
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/audit.h"
+#include "lxmgr/auth/auth.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/quota.h"
 #include "proto/pb.h"
 
 struct update {
@@ -91,10 +93,11 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct lx_err err = LX_ERR_INIT;
 	struct update *u = NULL;
 	Lxmgr__V1__Instance *copy = NULL;
-	struct lx_inst *inst = lx_inst_find(m, req->name, &err);
+	const char *project = lx_call_project(call);
+	struct lx_inst *inst = lx_inst_find(m, project, req->name, &err);
 
 	if (!inst || lx_api_check_config(req->n_set_config, req->set_config, &err) < 0 ||
-	    lx_api_check_devices(m, req->n_set_devices, req->set_devices, &err) < 0 ||
+	    lx_api_check_devices(m, project, req->n_set_devices, req->set_devices, &err) < 0 ||
 	    lx_api_check_device_role(m, call, req->n_set_devices, req->set_devices, inst->pb->n_devices,
 				     inst->pb->devices, &err) < 0)
 		goto fail;
@@ -115,7 +118,8 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		goto fail;
 	}
 	if (change(copy, req, &err) < 0 || lx_inst_expand(m, copy, &err) < 0 ||
-	    lx_api_check_expanded(copy, &err) < 0 || lx_api_check_change(inst->pb, copy, &err) < 0)
+	    lx_api_check_expanded(copy, &err) < 0 || lx_api_check_change(inst->pb, copy, &err) < 0 ||
+	    lx_project_check(m, project, &copy, 1, &err) < 0)
 		goto fail;
 	u->call = call;
 	lx_call_set_events(call, &update_events, u);
@@ -135,10 +139,11 @@ static void check_size(struct lx_call *call, const ProtobufCMessage *msg, void *
 {
 	const Lxmgr__V1__UpdateInstanceRequest *req = (const void *)msg;
 	struct lx_manager *m = arg;
-	const struct lx_inst *inst = lx_map_get(&m->instances, req->name);
+	const char *project = lx_call_project(call);
+	const struct lx_inst *inst = lx_inst_find(m, project, req->name, NULL);
 	Lxmgr__V1__Instance *changed = inst && !inst->op ? LX_PB_DUP(Lxmgr__V1__Instance, inst->pb) : NULL;
 
-	if (changed && lx_api_check_devices(m, req->n_set_devices, req->set_devices, NULL) == 0 &&
+	if (changed && lx_api_check_devices(m, project, req->n_set_devices, req->set_devices, NULL) == 0 &&
 	    change(changed, req, NULL) == 0 && lx_inst_expand(m, changed, NULL) == 0 &&
 	    lx_api_check_expanded(changed, NULL) == 0)
 		lx_api_check_disk_size(m, call, msg, inst, changed, update_in_turn);

@@ -2,12 +2,14 @@
 #include "lxmgr/api/instances.h"
 
 #include "lib/cleanup.h"
+#include "lxmgr/auth/auth.h"
+#include "lxmgr/project.h"
 
 static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	const Lxmgr__V1__GetInstanceRequest *req = (const void *)msg;
 	struct lx_err err = LX_ERR_INIT;
-	struct lx_inst *inst = lx_inst_find(arg, req->name, &err);
+	struct lx_inst *inst = lx_inst_find(arg, lx_call_project(call), req->name, &err);
 
 	if (!inst) {
 		lx_call_fail(call, &err);

@@ -17,8 +17,10 @@
 #define MAX_DOMAIN      253u
 #define IFNAME_LEN_MAX  15u
 
-static const char *const key_names[] = { "ipv4.address", "ipv4.nat",   "ipv4.dhcp", "ipv6.address",
-					 "ipv6.nat",     "dns.domain", "bridge.mtu" };
+static const char *const key_names[] = { "ipv4.address", "ipv4.nat",
+					 "ipv4.dhcp",    "ipv6.address",
+					 "ipv6.nat",     "dns.domain",
+					 "bridge.mtu",   "security.projects.isolation" };
 
 /* ------------------------------------------------------------------ addresses */
 
@@ -101,7 +103,12 @@ static const char *address_fault(const struct family *f, const char *value, stru
 	return NULL;
 }
 
-/* Another network with a part of the subnet, or NULL. */
+static bool is_same(const Lxmgr__V1__Network *a, const Lxmgr__V1__Network *b)
+{
+	return lx_streq(a->bridge, b->bridge);
+}
+
+/* Another network with a part of the subnet, or NULL. One that is being made has no bridge yet. */
 static const Lxmgr__V1__Network *overlaps(struct lx_manager *m, const Lxmgr__V1__Network *n,
 					  const struct family *f, const struct subnet *s)
 {
@@ -109,7 +116,7 @@ static const Lxmgr__V1__Network *overlaps(struct lx_manager *m, const Lxmgr__V1_
 		const Lxmgr__V1__Network *other = lx_map_value(e);
 		const char *text = lx_pb_map_get(other->n_config, other->config, f->key);
 		struct subnet o;
-		if (!lx_streq(other->name, n->name) && text && parse(f, text, &o) &&
+		if (!is_same(other, n) && text && parse(f, text, &o) &&
 		    share_prefix(s, &o, s->len < o.len ? s->len : o.len))
 			return other;
 	}
@@ -197,7 +204,7 @@ static int check_key(const char *network, const char *key, const char *value, st
 		int r = lx_err_set(err, LX_INVALID_ARGUMENT, "network %s: there is no key %s", network, key);
 		lx_err_hint(err,
 			    "%s%s%sKeys: ipv4.address, ipv4.nat, ipv4.dhcp, ipv6.address, ipv6.nat, "
-			    "dns.domain, bridge.mtu.",
+			    "dns.domain, bridge.mtu, security.projects.isolation.",
 			    near ? "Did you mean " : "", near ? near : "", near ? "? " : "");
 		return r;
 	}
@@ -215,6 +222,11 @@ int lx_api_check_network(struct lx_manager *m, const Lxmgr__V1__Network *n, stru
 	int r = lx_name_check("network", n->name, err);
 	if (r < 0)
 		return r;
+	if (lx_starts_with(n->name, LX_BRIDGE_PREFIX) &&
+	    strspn(n->name + strlen(LX_BRIDGE_PREFIX), "0123456789") ==
+		    strlen(n->name + strlen(LX_BRIDGE_PREFIX)))
+		return lx_err_set(err, LX_INVALID_ARGUMENT,
+				  "network name %s is one that bridges of projects have", n->name);
 	if (strlen(n->name) > IFNAME_LEN_MAX) {
 		r = lx_err_set(err, LX_INVALID_ARGUMENT, "network name %s is longer than %u bytes", n->name,
 			       IFNAME_LEN_MAX);

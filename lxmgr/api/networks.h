@@ -4,6 +4,9 @@
 
 #include "lxmgr/manager.h"
 
+/* Bridges of networks that are not the default project's: behind it comes a number. */
+#define LX_BRIDGE_PREFIX "lxn"
+
 /*
  * Name, description, keys and values; addresses that a bridge can have; no subnet that
  * another network has a part of. LX_INVALID_ARGUMENT names the key.

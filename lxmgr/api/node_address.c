@@ -39,7 +39,7 @@ static void on_stored(struct lx_manager *m, struct lx_call *call, const struct l
 	} else if (n) {
 		lx_info("node has a new address", "node=%s address=%s", c->name, c->address);
 		const char *fields[] = { "address", c->address, NULL };
-		lx_event(m, "node", "node-address-changed", c->name, c->name, fields);
+		lx_event(m, "node", "node-address-changed", "", c->name, c->name, fields);
 		lx_link_redial(n);
 	}
 	lx_api_answer(call, n ? &n->pb->base : NULL, &e);

@@ -155,8 +155,8 @@ static void evacuate(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 		return;
 	}
 	begin(m, call, n,
-	      lx_op_new(m, &lx_op_evacuate, req->name, msg, req->request_id, lx_call_peer(call), &err), true,
-	      &err);
+	      lx_op_new(m, &lx_op_evacuate, "", req->name, msg, req->request_id, lx_call_peer(call), &err),
+	      true, &err);
 }
 
 static void restore(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
@@ -174,8 +174,8 @@ static void restore(struct lx_call *call, const ProtobufCMessage *msg, void *arg
 		return;
 	}
 	begin(m, call, n,
-	      lx_op_new(m, &lx_op_restore, req->name, msg, req->request_id, lx_call_peer(call), &err), false,
-	      &err);
+	      lx_op_new(m, &lx_op_restore, "", req->name, msg, req->request_id, lx_call_peer(call), &err),
+	      false, &err);
 }
 
 void lx_api_node_evacuate(struct lx_call *call, const ProtobufCMessage *msg, void *arg)

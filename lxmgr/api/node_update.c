@@ -73,7 +73,8 @@ void lx_api_node_set_cordon(struct lx_node *n, bool cordon)
 		return;
 	n->pb->cordoned = cordon;
 	lx_info(cordon ? "node cordoned" : "node uncordoned", "node=%s", n->pb->name);
-	lx_event(n->m, "node", cordon ? "node-cordoned" : "node-uncordoned", n->pb->name, n->pb->name, NULL);
+	lx_event(n->m, "node", cordon ? "node-cordoned" : "node-uncordoned", "", n->pb->name, n->pb->name,
+		 NULL);
 }
 
 /* What lasts of the node, with the changes. NULL: no memory. */

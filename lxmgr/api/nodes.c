@@ -178,7 +178,7 @@ static void on_joined(struct lx_manager *m, struct lx_call *call, const struct l
 	if (e.code == LX_OK) {
 		lx_info("node joined", "node=%s address=%s", j->node->name, j->node->address);
 		const char *fields[] = { "address", j->node->address, NULL };
-		lx_event(m, "node", "node-joined", j->node->name, j->node->name, fields);
+		lx_event(m, "node", "node-joined", "", j->node->name, j->node->name, fields);
 		struct lx_node *n = lx_node_add(m, j->node);
 		j->node = NULL;
 		if (n)
@@ -284,7 +284,7 @@ static void forget_instances(struct lx_manager *m, const char *node)
 			inst->op = NULL;
 			lx_op_end(op, &why, NULL, NULL);
 		}
-		lx_event(m, "lifecycle", "instance-deleted", inst->pb->name, node, NULL);
+		lx_event(m, "lifecycle", "instance-deleted", inst->pb->project, inst->pb->name, node, NULL);
 		lx_inst_remove(m, inst);
 	}
 }
@@ -301,7 +301,7 @@ static void on_removed(struct lx_manager *m, struct lx_call *call, const struct 
 		lx_link_tell_peers(m);
 		lx_link_apply_networks(m);
 		lx_info("node removed", "node=%s", name);
-		lx_event(m, "node", "node-removed", name, name, NULL);
+		lx_event(m, "node", "node-removed", "", name, name, NULL);
 	}
 	lx_api_answer(call, &reply.base, err);
 }

@@ -15,37 +15,36 @@
 #include "lxmgr/api/device_role.h"
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
-#include "profiles/builtin.h"
+#include "lxmgr/auth/auth.h"
+#include "lxmgr/quota.h"
 #include "profiles/profiles.h"
 #include "proto/pb.h"
 
-#define MAX_PROFILES    1000u
+#define MAX_PROFILES    1000u /* of a project */
 #define MAX_DESCRIPTION 1024u
 
-static bool uses(const struct lx_inst *inst, const char *profile)
+/* Does the instance use it? `p` may be what it is to be, of the same project and name. */
+static bool uses(const struct lx_inst *inst, const Lxmgr__V1__Profile *p)
 {
+	/* No profile of anybody's own has a built-in one's name, but those that were there before it. */
+	if (!p->builtin && !lx_same_project(inst->pb->project, p->project))
+		return false;
 	for (size_t i = 0; i < inst->pb->n_profiles; i++)
-		if (lx_streq(inst->pb->profiles[i], profile))
+		if (lx_streq(inst->pb->profiles[i], p->name))
 			return true;
 	return false;
 }
 
-static void fill_used_by(struct lx_manager *m, Lxmgr__V1__Profile *p)
+/* Of a built-in one: by those in the call's project. */
+static void fill_used_by(struct lx_manager *m, const char *project, Lxmgr__V1__Profile *p)
 {
 	lx_pb_strv_free(&p->n_used_by, &p->used_by);
-	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e))
-		if (uses(lx_map_value(e), p->name))
-			lx_pb_strv_add(&p->n_used_by, &p->used_by, lx_map_key(e));
-}
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+		const struct lx_inst *inst = lx_map_value(e);
 
-static Lxmgr__V1__Profile *find(struct lx_manager *m, const char *name, struct lx_err *err)
-{
-	Lxmgr__V1__Profile *p = lx_map_get(&m->profiles, name);
-	if (!p) {
-		lx_err_set(err, LX_NOT_FOUND, "there is no profile %s", name);
-		lx_err_hint(err, "lxmgr profile list shows the profiles there are.");
+		if (uses(inst, p) && lx_same_project(inst->pb->project, p->builtin ? project : p->project))
+			lx_pb_strv_add(&p->n_used_by, &p->used_by, inst->pb->name);
 	}
-	return p;
 }
 
 static int check_own(const Lxmgr__V1__Profile *p, const char *verb, struct lx_err *err)
@@ -60,7 +59,7 @@ static int check_own(const Lxmgr__V1__Profile *p, const char *verb, struct lx_er
 }
 
 /* Everything a user can put into a profile. */
-static int check(struct lx_manager *m, const Lxmgr__V1__Profile *p, struct lx_err *err)
+static int check(struct lx_manager *m, const char *project, const Lxmgr__V1__Profile *p, struct lx_err *err)
 {
 	int r = lx_name_check("profile", p->name, err);
 	if (r < 0)
@@ -70,23 +69,29 @@ static int check(struct lx_manager *m, const Lxmgr__V1__Profile *p, struct lx_er
 				  "the description of profile %s is longer than %u bytes", p->name,
 				  MAX_DESCRIPTION);
 	r = lx_api_check_config(p->n_config, p->config, err);
-	return r < 0 ? r : lx_api_check_devices(m, p->n_devices, p->devices, err);
+	return r < 0 ? r : lx_api_check_devices(m, project, p->n_devices, p->devices, err);
 }
 
 static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	struct lx_manager *m = arg;
 	Lxmgr__V1__ListProfilesResponse resp = LXMGR__V1__LIST_PROFILES_RESPONSE__INIT;
+	struct lx_scope scope;
 	lx_autofree Lxmgr__V1__Profile **list = calloc(lx_map_count(&m->profiles) + 1, sizeof(*list));
 
 	if (!list) {
 		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
+	lx_scope_of(m, call, &scope);
 	resp.profiles = list;
 	for (struct lx_map_entry *e = lx_map_first(&m->profiles); e; e = lx_map_next(e)) {
-		list[resp.n_profiles] = lx_map_value(e);
-		fill_used_by(m, list[resp.n_profiles++]);
+		Lxmgr__V1__Profile *p = lx_map_value(e);
+
+		if (!p->builtin && !lx_scope_sees(&scope, p->project))
+			continue;
+		fill_used_by(m, scope.project, p);
+		list[resp.n_profiles++] = p;
 	}
 	lx_call_reply(call, &resp.base);
 }
@@ -95,13 +100,13 @@ static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg
 {
 	const Lxmgr__V1__ProfileRequest *req = (const void *)msg;
 	struct lx_err err = LX_ERR_INIT;
-	Lxmgr__V1__Profile *p = find(arg, req->name, &err);
+	Lxmgr__V1__Profile *p = lx_profile_find(arg, lx_call_project(call), req->name, &err);
 
 	if (!p) {
 		lx_call_fail(call, &err);
 		return;
 	}
-	fill_used_by(arg, p);
+	fill_used_by(arg, lx_call_project(call), p);
 	lx_call_reply(call, &p->base);
 }
 
@@ -115,20 +120,45 @@ static void on_created(struct lx_manager *m, struct lx_call *call, const struct 
 	if (e.code == LX_ALREADY_EXISTS)
 		lx_err_set(&e, LX_ALREADY_EXISTS, "profile %s already exists", p->name);
 	lx_api_answer(call, &p->base, &e);
-	if (e.code != LX_OK || lx_map_set(&m->profiles, p->name, p) < 0)
+	if (e.code != LX_OK || lx_profile_put(m, p) < 0)
 		lx_pb_free(p);
 }
 
 /* The client's message without what is not its to say. */
-static Lxmgr__V1__Profile *accept_profile(const Lxmgr__V1__Profile *req, uint64_t revision)
+static Lxmgr__V1__Profile *accept_profile(const Lxmgr__V1__Profile *req, const char *project,
+					  uint64_t revision)
 {
 	Lxmgr__V1__Profile *p = LX_PB_DUP(Lxmgr__V1__Profile, req);
 	if (!p)
 		return NULL;
+	if (lx_pb_set(&p->project, project) < 0) {
+		lx_pb_free(p);
+		return NULL;
+	}
 	lx_pb_strv_free(&p->n_used_by, &p->used_by);
 	p->revision = revision;
 	p->builtin = false;
 	return p;
+}
+
+static size_t count(struct lx_manager *m, const char *project)
+{
+	size_t n = 0;
+
+	for (struct lx_map_entry *e = lx_map_first(&m->profiles); e; e = lx_map_next(e)) {
+		const Lxmgr__V1__Profile *p = lx_map_value(e);
+
+		n += !p->builtin && lx_same_project(p->project, project);
+	}
+	return n;
+}
+
+/* A statement with ?1 = its key, ?2 = the message. NULL: out of memory. */
+static struct lx_txn *spec_txn(const char *sql, const Lxmgr__V1__Profile *p)
+{
+	lx_autofree char *key = lx_scoped(p->project, p->name);
+
+	return key ? lx_txn_named_spec(sql, key, &p->base) : NULL;
 }
 
 static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
@@ -136,14 +166,15 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	const Lxmgr__V1__Profile *req = (const void *)msg;
 	struct lx_manager *m = arg;
 	struct lx_err err = LX_ERR_INIT;
+	const char *project = lx_call_project(call);
+	const Lxmgr__V1__Profile *there;
 	Lxmgr__V1__Profile *p = NULL;
 
-	if (check(m, req, &err) < 0 ||
+	if (!lx_project_for_new(m, project, &err) || check(m, project, req, &err) < 0 ||
 	    lx_api_check_device_role(m, call, req->n_devices, req->devices, 0, NULL, &err) < 0)
 		goto fail;
-	if (lx_map_has(&m->profiles, req->name)) {
-		const Lxmgr__V1__Profile *there = lx_map_get(&m->profiles, req->name);
-
+	there = lx_profile_find(m, project, req->name, NULL);
+	if (there) {
 		lx_err_set(&err, LX_ALREADY_EXISTS, "profile %s already exists%s", req->name,
 			   there->builtin ? ": it is built in" : "");
 		lx_err_hint(&err,
@@ -152,19 +183,17 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 				    : "Change it with lxmgr profile set or edit, or choose another name.");
 		goto fail;
 	}
-	if (lx_map_count(&m->profiles) >= MAX_PROFILES + lx_n_builtin_profiles) {
+	if (count(m, project) >= MAX_PROFILES) {
 		lx_err_set(&err, LX_RESOURCE_EXHAUSTED, "there are %u profiles already", MAX_PROFILES);
 		goto fail;
 	}
-	p = accept_profile(req, 1);
+	p = accept_profile(req, project, 1);
 	if (!p) {
 		lx_err_oom(&err);
 		goto fail;
 	}
-	if (lx_api_commit(
-		    m, call,
-		    lx_txn_named_spec("INSERT INTO profiles (name, spec) VALUES (?1, ?2)", p->name, &p->base),
-		    on_created, p, &err) == 0)
+	if (lx_api_commit(m, call, spec_txn("INSERT INTO profiles (name, spec) VALUES (?1, ?2)", p),
+			  on_created, p, &err) == 0)
 		return;
 fail:
 	lx_pb_free(p);
@@ -220,7 +249,7 @@ static void on_updated(struct lx_manager *m, struct lx_call *call, const struct 
 {
 	struct change *c = data;
 
-	if (err->code != LX_OK || lx_map_set(&m->profiles, c->p->name, c->p) < 0) {
+	if (err->code != LX_OK || lx_profile_put(m, c->p) < 0) {
 		struct lx_err e = *err;
 		if (e.code == LX_OK)
 			lx_err_oom(&e);
@@ -230,7 +259,7 @@ static void on_updated(struct lx_manager *m, struct lx_call *call, const struct 
 		free(c);
 		return;
 	}
-	fill_used_by(m, c->p);
+	fill_used_by(m, c->p->project, c->p);
 	c->reply->profile = LX_PB_DUP(Lxmgr__V1__Profile, c->p);
 	c->call = call;
 	c->waiting = 1;
@@ -239,14 +268,14 @@ static void on_updated(struct lx_manager *m, struct lx_call *call, const struct 
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		struct lx_inst *inst = lx_map_value(e);
 		struct lx_err ie = LX_ERR_INIT;
-		if (!uses(inst, c->p->name))
+		if (!uses(inst, c->p))
 			continue;
 		c->waiting++;
 		int r = lx_inst_reapply(m, NULL, inst, NULL, inst->op ? on_busy_instance : on_instance, c,
 					&ie);
 		if (r < 0)
 			lx_warn("profile not applied", "profile=%s instance=%s error=\"%s\"", c->p->name,
-				inst->pb->name, ie.msg);
+				inst->key, ie.msg);
 		else if (inst->op)
 			lx_err_set(&ie, LX_FAILED_PRECONDITION, "it is busy");
 		if (ie.code != LX_OK)
@@ -255,30 +284,57 @@ static void on_updated(struct lx_manager *m, struct lx_call *call, const struct 
 	change_done(c);
 }
 
-/* Would every instance that uses it still expand? Checked before anything is stored. */
+/* What an instance would be, checked. NULL: it cannot be. */
+static Lxmgr__V1__Instance *with_change(struct lx_manager *m, const struct lx_inst *inst,
+					const Lxmgr__V1__Profile *p, struct lx_err *err)
+{
+	Lxmgr__V1__Instance *copy = LX_PB_DUP(Lxmgr__V1__Instance, inst->pb);
+	int r = copy ? lx_inst_expand(m, copy, err) : lx_err_oom(err);
+
+	if (r == 0)
+		r = lx_api_check_expanded(copy, err);
+	if (r == 0)
+		r = lx_api_check_change(inst->pb, copy, err);
+	if (r == 0)
+		return copy;
+	lx_err_wrap(err, "profile %s is used by instance %s", p->name, inst->pb->name);
+	lx_pb_free(copy);
+	return NULL;
+}
+
+/* All that use it as they would be: is each one right, and do they fit into the project together? */
+static int check_changed(struct lx_manager *m, const Lxmgr__V1__Profile *p, struct lx_err *err)
+{
+	Lxmgr__V1__Instance **next = calloc(lx_map_count(&m->instances) + 1, sizeof(Lxmgr__V1__Instance *));
+	size_t n = 0;
+	int r = next ? 0 : lx_err_oom(err);
+
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e && r == 0; e = lx_map_next(e)) {
+		if (!uses(lx_map_value(e), p))
+			continue;
+		next[n] = with_change(m, lx_map_value(e), p, err);
+		if (next[n])
+			n++;
+		else
+			r = lx_code_errno(err->code);
+	}
+	if (r == 0 && n && (r = lx_project_check(m, p->project, next, n, err)) < 0)
+		lx_err_wrap(err, "profile %s", p->name);
+	while (n)
+		lx_pb_free(next[--n]);
+	free(next);
+	return r;
+}
+
+/* Checked with the profile in its place, before anything is stored. */
 static int check_users(struct lx_manager *m, Lxmgr__V1__Profile *p, struct lx_err *err)
 {
-	Lxmgr__V1__Profile *old = lx_map_take(&m->profiles, p->name);
-	int r = lx_map_set(&m->profiles, p->name, p);
+	Lxmgr__V1__Profile *old = lx_profile_take(m, p->project, p->name);
+	int r = lx_profile_put(m, p);
 
-	if (r < 0)
-		lx_err_oom(err);
-	for (struct lx_map_entry *e = lx_map_first(&m->instances); e && r == 0; e = lx_map_next(e)) {
-		const struct lx_inst *inst = lx_map_value(e);
-		if (!uses(inst, p->name))
-			continue;
-		Lxmgr__V1__Instance *copy = LX_PB_DUP(Lxmgr__V1__Instance, inst->pb);
-		r = copy ? lx_inst_expand(m, copy, err) : lx_err_oom(err);
-		if (r == 0)
-			r = lx_api_check_expanded(copy, err);
-		if (r == 0)
-			r = lx_api_check_change(inst->pb, copy, err);
-		if (r < 0)
-			lx_err_wrap(err, "profile %s is used by instance %s", p->name, inst->pb->name);
-		lx_pb_free(copy);
-	}
-	lx_map_take(&m->profiles, p->name);
-	if (lx_map_set(&m->profiles, old->name, old) < 0) {
+	r = r < 0 ? lx_err_oom(err) : check_changed(m, p, err);
+	lx_profile_take(m, p->project, p->name);
+	if (lx_profile_put(m, old) < 0) {
 		lx_pb_free(old);
 		return lx_err_oom(err);
 	}
@@ -291,9 +347,10 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct lx_manager *m = arg;
 	struct lx_err err = LX_ERR_INIT;
 	struct change *c = NULL;
-	const Lxmgr__V1__Profile *old = find(m, req->name, &err);
+	const char *project = lx_call_project(call);
+	const Lxmgr__V1__Profile *old = lx_profile_find(m, project, req->name, &err);
 
-	if (!old || check_own(old, "changed", &err) < 0 || check(m, req, &err) < 0 ||
+	if (!old || check_own(old, "changed", &err) < 0 || check(m, project, req, &err) < 0 ||
 	    lx_api_check_device_role(m, call, req->n_devices, req->devices, old->n_devices, old->devices,
 				     &err) < 0)
 		goto fail;
@@ -303,7 +360,7 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 		goto fail;
 	}
 	c = calloc(1, sizeof(*c));
-	if (!c || !(c->p = accept_profile(req, old->revision + 1)) ||
+	if (!c || !(c->p = accept_profile(req, project, old->revision + 1)) ||
 	    !(c->reply = malloc(sizeof(*c->reply)))) {
 		lx_err_oom(&err);
 		goto fail;
@@ -311,9 +368,7 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	lxmgr__v1__update_profile_response__init(c->reply);
 	if (check_users(m, c->p, &err) < 0)
 		goto fail;
-	if (lx_api_commit(m, call,
-			  lx_txn_named_spec("UPDATE profiles SET spec = ?2 WHERE name = ?1", c->p->name,
-					    &c->p->base),
+	if (lx_api_commit(m, call, spec_txn("UPDATE profiles SET spec = ?2 WHERE name = ?1", c->p),
 			  on_updated, c, &err) == 0)
 		return;
 fail:
@@ -337,7 +392,7 @@ static int check_unused(struct lx_manager *m, Lxmgr__V1__Profile *p, const char 
 	}
 	if (check_own(p, verb, err) < 0)
 		return -EPERM;
-	fill_used_by(m, p);
+	fill_used_by(m, p->project, p);
 	if (p->n_used_by) {
 		int r = lx_err_set(err, LX_FAILED_PRECONDITION, "profile %s is used by %s%s", p->name,
 				   p->used_by[0], p->n_used_by > 1 ? " and others" : "");
@@ -350,10 +405,10 @@ static int check_unused(struct lx_manager *m, Lxmgr__V1__Profile *p, const char 
 
 static void on_deleted(struct lx_manager *m, struct lx_call *call, const struct lx_err *err, void *data)
 {
-	lx_autofree char *name = data;
+	lx_autofree char *key = data;
 	Lxmgr__V1__DeleteProfileResponse reply = LXMGR__V1__DELETE_PROFILE_RESPONSE__INIT;
 	if (err->code == LX_OK)
-		lx_map_del(&m->profiles, name);
+		lx_map_del(&m->profiles, key);
 	lx_api_answer(call, &reply.base, err);
 }
 
@@ -362,24 +417,24 @@ static void delete (struct lx_call *call, const ProtobufCMessage *msg, void *arg
 	const Lxmgr__V1__ProfileRequest *req = (const void *)msg;
 	struct lx_manager *m = arg;
 	struct lx_err err = LX_ERR_INIT;
-	Lxmgr__V1__Profile *p = find(m, req->name, &err);
+	Lxmgr__V1__Profile *p = lx_profile_find(m, lx_call_project(call), req->name, &err);
 
 	if (p && check_unused(m, p, "deleted", &err) == 0) {
-		char *name = strdup(req->name);
-		struct lx_txn *txn = name ? lx_txn_new(NULL) : NULL;
+		char *key = lx_scoped(p->project, p->name);
+		struct lx_txn *txn = key ? lx_txn_new(NULL) : NULL;
 		if (txn) {
 			lx_txn_exec(txn, "DELETE FROM profiles WHERE name = ?1");
-			lx_txn_text(txn, req->name);
+			lx_txn_text(txn, key);
 		}
-		if (lx_api_commit(m, call, txn, on_deleted, name, &err) == 0)
+		if (lx_api_commit(m, call, txn, on_deleted, key, &err) == 0)
 			return;
-		free(name);
+		free(key);
 	}
 	lx_call_fail(call, &err);
 }
 
 struct renaming {
-	char *old;
+	char *old; /* its key */
 	Lxmgr__V1__Profile *p;
 };
 
@@ -388,7 +443,7 @@ static void on_renamed(struct lx_manager *m, struct lx_call *call, const struct 
 	struct renaming *r = data;
 	struct lx_err e = *err;
 
-	if (e.code == LX_OK && lx_map_set(&m->profiles, r->p->name, r->p) < 0)
+	if (e.code == LX_OK && lx_profile_put(m, r->p) < 0)
 		lx_err_oom(&e);
 	if (e.code == LX_OK)
 		lx_map_del(&m->profiles, r->old);
@@ -405,17 +460,20 @@ static void rename_profile(struct lx_call *call, const ProtobufCMessage *msg, vo
 	struct lx_manager *m = arg;
 	struct lx_err err = LX_ERR_INIT;
 	struct renaming *r = NULL;
-	Lxmgr__V1__Profile *p = find(m, req->name, &err);
+	const char *project = lx_call_project(call);
+	Lxmgr__V1__Profile *p = lx_profile_find(m, project, req->name, &err);
+	lx_autofree char *key = p ? lx_scoped(project, req->new_name) : NULL;
 
 	if (!p || check_unused(m, p, "renamed", &err) < 0 ||
 	    lx_name_check("profile", req->new_name, &err) < 0)
 		goto fail;
-	if (lx_map_has(&m->profiles, req->new_name)) {
+	if (lx_profile_find(m, project, req->new_name, NULL)) {
 		lx_err_set(&err, LX_ALREADY_EXISTS, "profile %s already exists", req->new_name);
 		goto fail;
 	}
 	r = calloc(1, sizeof(*r));
-	if (!r || !(r->old = strdup(req->name)) || !(r->p = accept_profile(p, p->revision + 1)) ||
+	if (!r || !key || !(r->old = lx_scoped(project, req->name)) ||
+	    !(r->p = accept_profile(p, project, p->revision + 1)) ||
 	    lx_pb_set(&r->p->name, req->new_name) < 0) {
 		lx_err_oom(&err);
 		goto fail;
@@ -423,7 +481,7 @@ static void rename_profile(struct lx_call *call, const ProtobufCMessage *msg, vo
 	struct lx_txn *txn = lx_txn_named_spec("UPDATE profiles SET spec = ?2, name = ?3 WHERE name = ?1",
 					       r->old, &r->p->base);
 	if (txn)
-		lx_txn_text(txn, req->new_name);
+		lx_txn_text(txn, key);
 	if (lx_api_commit(m, call, txn, on_renamed, r, &err) == 0)
 		return;
 fail:

@@ -1,6 +1,7 @@
 /*
  * Exec, console log and files: the first message names the instance, everything is then
- * passed between the client and the instance's agent undecoded (rpc/proxy.h).
+ * passed between the client and the instance's agent undecoded (rpc/proxy.h). An instance of
+ * another project than the default one has another name there, which goes into the first message.
  */
 #include "lxmgr/api/instances.h"
 
@@ -9,7 +10,10 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/auth/audit.h"
+#include "lxmgr/auth/auth.h"
+#include "lxmgr/project.h"
 #include "lxmgr/v1/stream.pb-c.h"
+#include "proto/pb.h"
 #include "rpc/proxy.h"
 #include "rpc/text.h"
 #include "rpc/unpack.h"
@@ -17,8 +21,8 @@
 struct route {
 	const char *path; /* the agent's method */
 	const ProtobufCMessageDescriptor *first;
-	/* Which instance the first message is about; NULL: it does not say. */
-	const char *(*instance)(const ProtobufCMessage *msg);
+	/* Where the first message says which instance it is about; NULL: it does not. */
+	char **(*instance)(const ProtobufCMessage *msg);
 	bool must_run;
 };
 
@@ -29,12 +33,10 @@ struct waiting {
 
 static const struct lx_call_events proxied = { 0 };
 
-static int target(struct lx_manager *m, const struct route *route, const char *name, struct lx_channel **ret,
-		  struct lx_err *err)
+static int target(struct lx_manager *m, const struct route *route, const struct lx_inst *inst,
+		  struct lx_channel **ret, struct lx_err *err)
 {
-	struct lx_inst *inst = lx_inst_find(m, name, err);
-	if (!inst)
-		return lx_code_errno(err->code);
+	const char *name = inst->pb->name;
 	struct lx_node *node = lx_node_find(m, inst->pb->node, err);
 	if (!node)
 		return lx_code_errno(err->code);
@@ -67,22 +69,40 @@ static const ProtobufCMessage *asked(const ProtobufCMessage *msg)
 	return msg;
 }
 
+/* The message as the agent is to have it: `bytes` themselves, or packed anew (*ret_own, malloc'ed). */
+static int readdress(const ProtobufCMessage *msg, char **name, const struct lx_inst *inst,
+		     struct lx_bytes *bytes, uint8_t **ret_own, struct lx_err *err)
+{
+	char *given = *name;
+
+	if (lx_streq(given, inst->key))
+		return 0;
+	*name = (char *)(uintptr_t)inst->key;
+	*ret_own = lx_pb_pack(msg, &bytes->len);
+	*name = given;
+	bytes->data = *ret_own;
+	return *ret_own ? 0 : lx_err_oom(err);
+}
+
 static void on_first(struct lx_call *call, struct lx_bytes bytes, void *arg)
 {
 	lx_autofree struct waiting *w = arg;
 	struct lx_err err = LX_ERR_INIT;
 	struct lx_channel *channel = NULL;
 	struct lx_unpacked first = { 0 };
-	const char *name = NULL;
+	lx_autofree uint8_t *own = NULL;
+	char **name = NULL;
 
 	lx_call_set_events(call, &proxied, NULL);
 	if (lx_rpc_unpack(&first, w->route->first, bytes, &err) == 0 &&
 	    lx_text_check(w->route->first, bytes, &err) == 0) {
 		name = w->route->instance(first.msg);
-		if (name)
-			target(w->m, w->route, name, &channel, &err);
-		else
+		const struct lx_inst *inst =
+			name ? lx_inst_find(w->m, lx_call_project(call), *name, &err) : NULL;
+		if (!name)
 			lx_err_set(&err, LX_INVALID_ARGUMENT, "the first message must name an instance");
+		if (inst && target(w->m, w->route, inst, &channel, &err) == 0)
+			readdress(first.msg, name, inst, &bytes, &own, &err);
 	}
 	if (err.code == LX_INVALID_ARGUMENT)
 		lx_err_wrap(&err, "%s", lx_call_method(call));
@@ -128,31 +148,31 @@ static void wait_first(struct lx_call *call, struct lx_manager *m, const struct 
 
 /* ------------------------------------------------------------------ the routes */
 
-static const char *of_exec(const ProtobufCMessage *msg)
+static char **of_exec(const ProtobufCMessage *msg)
 {
 	const Lxmgr__V1__ExecRequest *r = (const void *)msg;
-	return r->what_case == LXMGR__V1__EXEC_REQUEST__WHAT_START ? r->start->instance : NULL;
+	return r->what_case == LXMGR__V1__EXEC_REQUEST__WHAT_START ? &r->start->instance : NULL;
 }
 
-static const char *of_console_log(const ProtobufCMessage *msg)
+static char **of_console_log(const ProtobufCMessage *msg)
 {
-	return ((const Lxmgr__V1__ConsoleLogRequest *)(const void *)msg)->instance;
+	return &((Lxmgr__V1__ConsoleLogRequest *)(uintptr_t)msg)->instance;
 }
 
-static const char *of_push(const ProtobufCMessage *msg)
+static char **of_push(const ProtobufCMessage *msg)
 {
 	const Lxmgr__V1__PushFileRequest *r = (const void *)msg;
-	return r->what_case == LXMGR__V1__PUSH_FILE_REQUEST__WHAT_START ? r->start->instance : NULL;
+	return r->what_case == LXMGR__V1__PUSH_FILE_REQUEST__WHAT_START ? &r->start->instance : NULL;
 }
 
-static const char *of_pull(const ProtobufCMessage *msg)
+static char **of_pull(const ProtobufCMessage *msg)
 {
-	return ((const Lxmgr__V1__PullFileRequest *)(const void *)msg)->instance;
+	return &((Lxmgr__V1__PullFileRequest *)(uintptr_t)msg)->instance;
 }
 
-static const char *of_delete(const ProtobufCMessage *msg)
+static char **of_delete(const ProtobufCMessage *msg)
 {
-	return ((const Lxmgr__V1__DeleteFileRequest *)(const void *)msg)->instance;
+	return &((Lxmgr__V1__DeleteFileRequest *)(uintptr_t)msg)->instance;
 }
 
 #define ROUTE(fn, method, type, of, run)                                                                     \

@@ -8,6 +8,7 @@
  */
 #include "lxmgr/api/update.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@
 #include "lib/str.h"
 #include "lxmgr/api/disk_size.h"
 #include "lxmgr/auth/audit.h"
+#include "lxmgr/project.h"
 #include "profiles/privileged.h"
 #include "profiles/profiles.h"
 #include "profiles/root_disk.h"
@@ -39,7 +41,8 @@ int lx_api_check_config(size_t n, const void *entries, struct lx_err *err)
 	return 0;
 }
 
-int lx_api_check_devices(struct lx_manager *m, size_t n, const void *entries, struct lx_err *err)
+int lx_api_check_devices(struct lx_manager *m, const char *project, size_t n, const void *entries,
+			 struct lx_err *err)
 {
 	struct lx_pb_device_entry *const *v = entries;
 	struct lx_map devices;
@@ -60,10 +63,9 @@ int lx_api_check_devices(struct lx_manager *m, size_t n, const void *entries, st
 		const struct lx_map *options = lx_map_value(e);
 		r = lx_device_check(lx_map_key(e), options, err);
 		const char *network = lx_map_get(options, "network");
-		if (r == 0 && network && !lx_map_has(&m->networks, network)) {
-			r = lx_err_set(err, LX_NOT_FOUND, "device %s: there is no network %s", lx_map_key(e),
-				       network);
-			lx_err_hint(err, "lxmgr network list shows the networks there are.");
+		if (r == 0 && network && !lx_network_find(m, project, network, err)) {
+			lx_err_wrap(err, "device %s", lx_map_key(e));
+			r = -ENOENT;
 		}
 	}
 	lx_map_release(&devices);
@@ -173,7 +175,7 @@ void lx_txn_leases(struct lx_txn *txn, const Lxmgr__V1__Instance *pb)
 				 " VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
 		lx_txn_text(txn, pb->uuid);
 		lx_txn_text(txn, nic->name);
-		lx_txn_text(txn, nic->network);
+		lx_txn_text(txn, nic->bridge);
 		lx_txn_text(txn, nic->hwaddr);
 		bind_address(txn, nic->ipv4_address);
 		bind_address(txn, nic->ipv6_address);

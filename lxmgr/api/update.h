@@ -4,9 +4,10 @@
 
 #include "lxmgr/manager.h"
 
-/* Config and devices as they come in a request (map fields): count, keys, values, networks. */
+/* Config and devices as they come in a request (map fields): count, keys, values, the project's networks. */
 int lx_api_check_config(size_t n, const void *entries, struct lx_err *err);
-int lx_api_check_devices(struct lx_manager *m, size_t n, const void *entries, struct lx_err *err);
+int lx_api_check_devices(struct lx_manager *m, const char *project, size_t n, const void *entries,
+			 struct lx_err *err);
 /* What an expanded instance must have (a root disk), and may not have too much of. */
 int lx_api_check_expanded(const Lxmgr__V1__Instance *pb, struct lx_err *err);
 

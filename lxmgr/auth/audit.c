@@ -65,6 +65,17 @@ static const char *peer_text(const struct lx_peer *peer, char *buf, size_t n)
 	return buf;
 }
 
+/* "" for calls that are about none, or whose header names none. */
+static const char *project_of(const struct lx_call *call)
+{
+	const char *project = lx_call_project(call);
+	enum lx_where where = lx_access_find(lx_call_method(call))->where;
+
+	if (where == LX_IN_CLUSTER || where == LX_ANYWHERE || lx_name_check("", project, NULL) < 0)
+		return "";
+	return project;
+}
+
 /* ------------------------------------------------------------------ rows */
 
 static void prune(struct lx_txn *txn, bool ok)
@@ -85,13 +96,14 @@ static void add_row(struct lx_manager *m, struct lx_txn *txn, struct lx_call *ca
 	lx_txn_exec(txn,
 		    "INSERT INTO audit (ok, seq, time_ns, identity, peer, method, subject, project, code,"
 		    " error, request) VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM audit WHERE"
-		    " ok = ?1), ?2, ?3, ?4, ?5, ?6, '', ?7, ?8, ?9)");
+		    " ok = ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
 	lx_txn_int(txn, ok);
 	lx_txn_int(txn, (int64_t)lx_now_realtime_ns());
 	lx_txn_text(txn, n->identity);
 	lx_txn_text(txn, peer_text(lx_call_peer(call), peer, sizeof(peer)));
 	lx_txn_text(txn, short_method(lx_call_method(call)));
 	lx_txn_text(txn, n->subject ? n->subject : "");
+	lx_txn_text(txn, project_of(call));
 	lx_txn_int(txn, (int64_t)code);
 	lx_txn_text(txn, error);
 	lx_txn_text(txn, n->request ? n->request : "");

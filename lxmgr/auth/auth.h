@@ -4,6 +4,7 @@
  *   methods.c    what each method of the API asks for: the one table
  *   identity.c   who there is: unix users and groups, client certificates; in memory
  *   gate.c       from a peer to a role, and the decision before a call is looked at
+ *   scope.c      which project a call is about, and what its caller may see
  *   describe.c   what a request asks for, in a line, without its secrets
  *   audit.c      the log of calls that change something
  *
@@ -28,10 +29,20 @@ int lx_role_parse(const char *text, bool none, enum lx_role *ret);
 
 /* ------------------------------------------------------------------ methods.c */
 
+/* Where the role must be held. One that is held in all projects counts anywhere. */
+enum lx_where {
+	LX_IN_CLUSTER,  /* in all projects */
+	LX_IN_PROJECT,  /* in the call's */
+	LX_FOR_PROJECT, /* in all projects, for it is done to the machines; the call is about one */
+	LX_IN_LISTS,    /* the same, or "*": then anywhere, and the handler leaves out what may not be seen */
+	LX_ANYWHERE,    /* in some project */
+};
+
 struct lx_access {
 	const char *method; /* "InstanceService/Create" */
 	enum lx_role role;  /* NONE: the method checks a secret itself */
 	bool changes;       /* is in the audit log */
+	enum lx_where where;
 };
 
 /* By full path. Never NULL: what is not in the table needs an admin and counts as a change. */
@@ -58,19 +69,59 @@ Lxmgr__V1__Identity *lx_identity_find(const struct lx_identities *ids, const cha
 const Lxmgr__V1__Identity *lx_identity_of_certificate(const struct lx_identities *ids,
 						      const char *fingerprint);
 /*
- * A user's own identity comes before those of its groups; of these the one that may most counts.
- * NULL: nobody.
+ * A user's own identity comes before those of its groups; of these the one that may most in the
+ * project counts. NULL: nobody.
  */
-const Lxmgr__V1__Identity *lx_identity_of_user(const struct lx_identities *ids, uid_t uid, gid_t gid);
+const Lxmgr__V1__Identity *lx_identity_of_user(const struct lx_identities *ids, uid_t uid, gid_t gid,
+					       const char *project);
+/*
+ * What an identity may do: in that project; with NULL in all of them; with "*" in the one where
+ * it may most.
+ */
+enum lx_role lx_identity_role(const Lxmgr__V1__Identity *pb, const char *project);
 /* Is the user in the group, by its primary or a supplementary one? `group` by name or id. */
 bool lx_user_in_group(uid_t uid, gid_t gid, const char *group);
 
 /* ------------------------------------------------------------------ gate.c */
 
-/* Who a peer is: its role, and its identity if it has one of its own (may be NULL). */
-enum lx_role lx_gate_role(const struct lx_manager *m, const struct lx_peer *peer,
+/*
+ * What a peer may do (`project` as for lx_identity_role()), and its identity if it has one of its
+ * own (`ret` may be NULL).
+ */
+enum lx_role lx_gate_role(const struct lx_manager *m, const struct lx_peer *peer, const char *project,
 			  const Lxmgr__V1__Identity **ret);
 /* Identities have changed: what is open and not allowed any more ends. */
 void lx_gate_changed(struct lx_manager *m);
+
+/* ------------------------------------------------------------------ scope.c */
+
+#define LX_PROJECT_HEADER "lxmgr-project"
+#define LX_PROJECTS_ALL   "*"
+
+/* The header as the client sent it; "default" without one. Not checked: the gate has done so. */
+const char *lx_call_project(const struct lx_call *call);
+/* Is it what the method takes, and given once? */
+int lx_scope_check(const struct lx_call *call, const struct lx_access *access, struct lx_err *err);
+
+/* What of the cluster a call may see. Valid until identities change. */
+struct lx_scope {
+	const struct lx_manager *m;
+	const struct lx_peer *peer;
+	const char *project; /* of the call, or "*" */
+	bool all;
+	enum lx_role cluster; /* in all projects */
+	/* The last project that was asked for, and the answer. */
+	const char *asked;
+	bool seen;
+};
+
+void lx_scope_of(const struct lx_manager *m, const struct lx_call *call, struct lx_scope *ret);
+/*
+ * Something of that project; "" or NULL: of the cluster itself, for those with a role in all
+ * projects. `project` must stay valid as long as the scope.
+ */
+bool lx_scope_sees(struct lx_scope *s, const char *project);
+/* The same, or shared with the call's project: images and networks. */
+bool lx_scope_sees_shared(struct lx_scope *s, const char *project);
 
 #endif

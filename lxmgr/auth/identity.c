@@ -178,7 +178,21 @@ bool lx_user_in_group(uid_t uid, gid_t gid, const char *group)
 	return in;
 }
 
-const Lxmgr__V1__Identity *lx_identity_of_user(const struct lx_identities *ids, uid_t uid, gid_t gid)
+enum lx_role lx_identity_role(const Lxmgr__V1__Identity *pb, const char *project)
+{
+	Lxmgr__V1__Role best = pb->role;
+
+	for (size_t i = 0; project && i < pb->n_projects; i++) {
+		const Lxmgr__V1__ProjectRole *r = pb->projects[i];
+
+		if (r->role > best && (lx_streq(project, LX_PROJECTS_ALL) || lx_streq(project, r->project)))
+			best = r->role;
+	}
+	return (enum lx_role)best;
+}
+
+const Lxmgr__V1__Identity *lx_identity_of_user(const struct lx_identities *ids, uid_t uid, gid_t gid,
+					       const char *project)
 {
 	const Lxmgr__V1__Identity *best = NULL;
 	char buf[16384];
@@ -197,7 +211,7 @@ const Lxmgr__V1__Identity *lx_identity_of_user(const struct lx_identities *ids, 
 			break;
 		}
 		if (pb->type == LXMGR__V1__IDENTITY_TYPE__IDENTITY_TYPE_GROUP && has_group(&g, pb->subject) &&
-		    (!best || pb->role > best->role))
+		    (!best || lx_identity_role(pb, project) > lx_identity_role(best, project)))
 			best = pb;
 	}
 	free(g.ids);

@@ -1,6 +1,6 @@
 /*
- * What each method asks for. A method that is missing here needs an admin; a test looks for
- * those. Readers may not see into guests: consoles, files and images hold their secrets.
+ * What each method asks for, and where. A method that is missing here needs an admin; a test looks
+ * for those. Readers may not see into guests: consoles, files and images hold their secrets.
  */
 #include "lxmgr/auth/auth.h"
 
@@ -11,100 +11,106 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 
-#define SEES(method, role)                                                                                   \
+#define SEES(method, role, where)                                                                            \
 	{                                                                                                    \
-		method, LX_ROLE_##role, false                                                                \
+		method, LX_ROLE_##role, false, LX_##where                                                    \
 	}
-#define DOES(method, role)                                                                                   \
+#define DOES(method, role, where)                                                                            \
 	{                                                                                                    \
-		method, LX_ROLE_##role, true                                                                 \
+		method, LX_ROLE_##role, true, LX_##where                                                     \
 	}
 
 /* By name, for bsearch(). */
 static const struct lx_access table[] = {
-	SEES("AuditService/List", ADMIN),
+	SEES("AuditService/List", ADMIN, ANYWHERE),
 
-	DOES("DenialService/Forget", OPERATOR),
-	SEES("DenialService/List", VIEWER),
-	SEES("DenialService/Suggest", VIEWER),
+	DOES("DenialService/Forget", OPERATOR, IN_PROJECT),
+	SEES("DenialService/List", VIEWER, IN_PROJECT),
+	SEES("DenialService/Suggest", VIEWER, IN_PROJECT),
 
-	SEES("EventService/Watch", VIEWER),
+	SEES("EventService/Watch", VIEWER, IN_LISTS),
 
-	DOES("IdentityService/Create", ADMIN),
-	DOES("IdentityService/CreateToken", ADMIN),
-	DOES("IdentityService/Delete", ADMIN),
-	DOES("IdentityService/DeleteToken", ADMIN),
-	DOES("IdentityService/Enrol", NONE),
-	SEES("IdentityService/Get", ADMIN),
-	SEES("IdentityService/List", ADMIN),
-	SEES("IdentityService/ListTokens", ADMIN),
-	DOES("IdentityService/Update", ADMIN),
-	SEES("IdentityService/WhoAmI", VIEWER),
+	DOES("IdentityService/Create", ADMIN, IN_CLUSTER),
+	DOES("IdentityService/CreateToken", ADMIN, IN_CLUSTER),
+	DOES("IdentityService/Delete", ADMIN, IN_CLUSTER),
+	DOES("IdentityService/DeleteToken", ADMIN, IN_CLUSTER),
+	DOES("IdentityService/Enrol", NONE, IN_CLUSTER),
+	SEES("IdentityService/Get", ADMIN, IN_CLUSTER),
+	SEES("IdentityService/List", ADMIN, IN_CLUSTER),
+	SEES("IdentityService/ListTokens", ADMIN, IN_CLUSTER),
+	DOES("IdentityService/Update", ADMIN, IN_CLUSTER),
+	SEES("IdentityService/WhoAmI", VIEWER, ANYWHERE),
 
-	DOES("ImageService/Build", OPERATOR),
-	DOES("ImageService/Delete", OPERATOR),
-	SEES("ImageService/Export", OPERATOR),
-	DOES("ImageService/Fetch", OPERATOR),
-	SEES("ImageService/Get", VIEWER),
-	DOES("ImageService/Import", OPERATOR),
-	SEES("ImageService/List", VIEWER),
-	DOES("ImageService/Update", OPERATOR),
+	DOES("ImageService/Build", OPERATOR, IN_PROJECT),
+	DOES("ImageService/Delete", OPERATOR, IN_PROJECT),
+	SEES("ImageService/Export", OPERATOR, IN_PROJECT),
+	DOES("ImageService/Fetch", OPERATOR, IN_PROJECT),
+	SEES("ImageService/Get", VIEWER, IN_PROJECT),
+	DOES("ImageService/Import", OPERATOR, IN_PROJECT),
+	SEES("ImageService/List", VIEWER, IN_LISTS),
+	DOES("ImageService/Update", OPERATOR, IN_PROJECT),
 
-	SEES("InstanceService/CheckMove", OPERATOR),
-	SEES("InstanceService/ConsoleLog", OPERATOR),
-	DOES("InstanceService/Create", OPERATOR),
-	DOES("InstanceService/Delete", OPERATOR),
-	DOES("InstanceService/DeleteFile", OPERATOR),
-	DOES("InstanceService/Exec", OPERATOR),
-	SEES("InstanceService/Explain", VIEWER),
-	DOES("InstanceService/Freeze", OPERATOR),
-	SEES("InstanceService/Get", VIEWER),
-	SEES("InstanceService/List", VIEWER),
-	DOES("InstanceService/Move", OPERATOR),
-	SEES("InstanceService/PullFile", OPERATOR),
-	DOES("InstanceService/PushFile", OPERATOR),
-	DOES("InstanceService/Restart", OPERATOR),
-	DOES("InstanceService/Start", OPERATOR),
-	DOES("InstanceService/Stop", OPERATOR),
-	DOES("InstanceService/Unfreeze", OPERATOR),
-	DOES("InstanceService/Update", OPERATOR),
+	SEES("InstanceService/CheckMove", OPERATOR, IN_PROJECT),
+	SEES("InstanceService/ConsoleLog", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/Create", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/Delete", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/DeleteFile", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/Exec", OPERATOR, IN_PROJECT),
+	SEES("InstanceService/Explain", VIEWER, IN_PROJECT),
+	DOES("InstanceService/Freeze", OPERATOR, IN_PROJECT),
+	SEES("InstanceService/Get", VIEWER, IN_PROJECT),
+	SEES("InstanceService/List", VIEWER, IN_LISTS),
+	DOES("InstanceService/Move", OPERATOR, IN_PROJECT),
+	SEES("InstanceService/PullFile", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/PushFile", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/Restart", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/Start", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/Stop", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/Unfreeze", OPERATOR, IN_PROJECT),
+	DOES("InstanceService/Update", OPERATOR, IN_PROJECT),
 
-	DOES("NetworkService/Create", ADMIN),
-	DOES("NetworkService/Delete", ADMIN),
-	SEES("NetworkService/Get", VIEWER),
-	SEES("NetworkService/List", VIEWER),
-	SEES("NetworkService/ListLeases", VIEWER),
-	DOES("NetworkService/Update", ADMIN),
+	DOES("NetworkService/Create", ADMIN, FOR_PROJECT),
+	DOES("NetworkService/Delete", ADMIN, FOR_PROJECT),
+	SEES("NetworkService/Get", VIEWER, IN_PROJECT),
+	SEES("NetworkService/List", VIEWER, IN_LISTS),
+	SEES("NetworkService/ListLeases", VIEWER, IN_PROJECT),
+	DOES("NetworkService/Update", ADMIN, FOR_PROJECT),
 
-	DOES("NodeService/CreateToken", ADMIN),
-	DOES("NodeService/Evacuate", ADMIN),
-	SEES("NodeService/Get", VIEWER),
-	DOES("NodeService/Join", NONE),
-	SEES("NodeService/List", VIEWER),
-	DOES("NodeService/Remove", ADMIN),
-	DOES("NodeService/Restore", ADMIN),
-	DOES("NodeService/SetAddress", ADMIN),
-	DOES("NodeService/Update", ADMIN),
+	DOES("NodeService/CreateToken", ADMIN, IN_CLUSTER),
+	DOES("NodeService/Evacuate", ADMIN, IN_CLUSTER),
+	SEES("NodeService/Get", VIEWER, IN_CLUSTER),
+	DOES("NodeService/Join", NONE, IN_CLUSTER),
+	SEES("NodeService/List", VIEWER, IN_CLUSTER),
+	DOES("NodeService/Remove", ADMIN, IN_CLUSTER),
+	DOES("NodeService/Restore", ADMIN, IN_CLUSTER),
+	DOES("NodeService/SetAddress", ADMIN, IN_CLUSTER),
+	DOES("NodeService/Update", ADMIN, IN_CLUSTER),
 
-	DOES("OperationService/Cancel", OPERATOR),
-	SEES("OperationService/Get", VIEWER),
-	SEES("OperationService/List", VIEWER),
-	SEES("OperationService/Watch", VIEWER),
+	DOES("OperationService/Cancel", OPERATOR, IN_PROJECT),
+	SEES("OperationService/Get", VIEWER, IN_PROJECT),
+	SEES("OperationService/List", VIEWER, IN_LISTS),
+	SEES("OperationService/Watch", VIEWER, IN_PROJECT),
 
-	DOES("ProfileService/Create", OPERATOR),
-	DOES("ProfileService/Delete", OPERATOR),
-	SEES("ProfileService/Get", VIEWER),
-	SEES("ProfileService/List", VIEWER),
-	SEES("ProfileService/ListKeys", VIEWER),
-	DOES("ProfileService/Rename", OPERATOR),
-	DOES("ProfileService/Update", OPERATOR),
+	DOES("ProfileService/Create", OPERATOR, IN_PROJECT),
+	DOES("ProfileService/Delete", OPERATOR, IN_PROJECT),
+	SEES("ProfileService/Get", VIEWER, IN_PROJECT),
+	SEES("ProfileService/List", VIEWER, IN_LISTS),
+	SEES("ProfileService/ListKeys", VIEWER, ANYWHERE),
+	DOES("ProfileService/Rename", OPERATOR, IN_PROJECT),
+	DOES("ProfileService/Update", OPERATOR, IN_PROJECT),
 
-	SEES("SystemService/Info", VIEWER),
+	DOES("ProjectService/Create", ADMIN, IN_CLUSTER),
+	DOES("ProjectService/Delete", ADMIN, IN_CLUSTER),
+	SEES("ProjectService/Get", VIEWER, ANYWHERE),
+	SEES("ProjectService/List", VIEWER, ANYWHERE),
+	DOES("ProjectService/Update", ADMIN, IN_CLUSTER),
 
-	DOES("WarningService/Acknowledge", OPERATOR),
-	DOES("WarningService/Delete", OPERATOR),
-	SEES("WarningService/Get", VIEWER),
-	SEES("WarningService/List", VIEWER),
+	SEES("SystemService/Info", VIEWER, ANYWHERE),
+
+	DOES("WarningService/Acknowledge", OPERATOR, IN_CLUSTER),
+	DOES("WarningService/Delete", OPERATOR, IN_CLUSTER),
+	SEES("WarningService/Get", VIEWER, IN_CLUSTER),
+	SEES("WarningService/List", VIEWER, IN_CLUSTER),
 };
 
 const struct lx_access *lx_access_rows(size_t *n)
@@ -120,8 +126,8 @@ static int compare(const void *key, const void *row)
 
 const struct lx_access *lx_access_find(const char *path)
 {
-	static const struct lx_access unknown = { "", LX_ROLE_ADMIN, true };
-	static const struct lx_access reflection = { "", LX_ROLE_VIEWER, false };
+	static const struct lx_access unknown = { "", LX_ROLE_ADMIN, true, LX_IN_CLUSTER };
+	static const struct lx_access reflection = { "", LX_ROLE_VIEWER, false, LX_ANYWHERE };
 	static const char package[] = "/lxmgr.v1.";
 	const struct lx_access *row = NULL;
 

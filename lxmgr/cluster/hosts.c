@@ -48,7 +48,7 @@ void lx_host_addresses(struct lx_manager *m, const Lxmgr__V1__Network *net, cons
 		       char *ipv6, size_t size)
 {
 	const Lxmgr__V1__NetworkHost *host = find_host(net, node);
-	const struct lx_pool *p = lx_pool_find(m, net->name);
+	const struct lx_pool *p = lx_pool_find(m, net->bridge);
 
 	ipv4[0] = ipv6[0] = '\0';
 	if (!host || !p || host->index >= p->used.n)
@@ -87,7 +87,7 @@ static bool wants_hosts(const struct lx_pool *p, const Lxmgr__V1__Network *net)
 
 static bool lacks(struct lx_manager *m, const Lxmgr__V1__Network *net)
 {
-	const struct lx_pool *p = lx_pool_find(m, net->name);
+	const struct lx_pool *p = lx_pool_find(m, net->bridge);
 
 	if (net->vxlan_id == 0)
 		return true;
@@ -151,7 +151,7 @@ static int add_host(Lxmgr__V1__Network *net, struct lx_pool *p, const char *node
 
 Lxmgr__V1__Network *lx_hosts_assign(struct lx_manager *m, const Lxmgr__V1__Network *net)
 {
-	struct lx_pool *p = lx_pool_find(m, net->name);
+	struct lx_pool *p = lx_pool_find(m, net->bridge);
 	Lxmgr__V1__Network *copy = LX_PB_DUP(Lxmgr__V1__Network, net);
 	bool changed;
 
@@ -180,7 +180,7 @@ Lxmgr__V1__Network *lx_hosts_assign(struct lx_manager *m, const Lxmgr__V1__Netwo
 /* Addresses that one has and the other has not go back. */
 static void give_back(struct lx_manager *m, const Lxmgr__V1__Network *of, const Lxmgr__V1__Network *but)
 {
-	struct lx_pool *p = lx_pool_find(m, of->name);
+	struct lx_pool *p = lx_pool_find(m, of->bridge);
 
 	for (size_t i = 0; p && i < of->n_hosts; i++) {
 		const Lxmgr__V1__NetworkHost *kept = find_host(but, of->hosts[i]->node);
@@ -198,7 +198,7 @@ static void on_stored(const struct lx_store_result *res, const struct lx_err *er
 {
 	struct settling *s = arg;
 	struct lx_manager *m = s->m;
-	Lxmgr__V1__Network *net = lx_map_get(&m->networks, s->copy->name);
+	Lxmgr__V1__Network *net = lx_map_get(&m->networks, s->copy->bridge);
 
 	if (err->code != LX_OK)
 		lx_error("numbers of a network not stored", "network=%s error=\"%s\"", s->copy->name,
@@ -238,7 +238,7 @@ static int store(struct lx_manager *m, Lxmgr__V1__Network *copy, struct lx_err *
 	}
 	*s = (struct settling){ m, copy };
 	lx_txn_exec(txn, "UPDATE networks SET spec = ?2 WHERE name = ?1");
-	lx_txn_text(txn, copy->name);
+	lx_txn_text(txn, copy->bridge);
 	lx_txn_blob(txn, bytes, len);
 	lx_txn_expect(txn, 1, "no such network");
 	free(bytes);

@@ -41,7 +41,7 @@ static void set_offline(struct lx_node *n, const char *reason)
 		return;
 	lx_warn("node is away", "node=%s reason=\"%s\"", n->pb->name, reason);
 	const char *fields[] = { "reason", reason, NULL };
-	lx_event(m, "node", "node-offline", n->pb->name, n->pb->name, fields);
+	lx_event(m, "node", "node-offline", "", n->pb->name, n->pb->name, fields);
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		struct lx_inst *inst = lx_map_value(e);
 		if (lx_streq(inst->pb->node, n->pb->name))
@@ -85,7 +85,7 @@ static void on_snapshot(struct lx_node *n, const Lxmgr__V1__AgentSnapshot *s)
 	lx_map_release(&seen);
 	lx_info("node is online", "node=%s instances=%zu images=%zu", n->pb->name, s->n_instances,
 		s->n_images);
-	lx_event(m, "node", "node-online", n->pb->name, n->pb->name, NULL);
+	lx_event(m, "node", "node-online", "", n->pb->name, n->pb->name, NULL);
 	lx_node_send_peers(n);
 	lx_node_send_networks(n);
 	lx_op_node_ready(m, n);

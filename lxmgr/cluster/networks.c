@@ -14,6 +14,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/leases.h"
+#include "lxmgr/project.h"
 #include "lxmgr/warnings/warnings.h"
 #include "proto/pb.h"
 
@@ -37,7 +38,7 @@ void lx_node_host(const struct lx_node *n, char *buf, size_t size)
 
 struct lease_text {
 	Lxmgr__V1__LeaseSpec pb;
-	char ipv4[ADDRESS_TEXT], ipv6[ADDRESS_TEXT];
+	char ipv4[ADDRESS_TEXT], ipv6[ADDRESS_TEXT], name[LX_SHOWN_NAME_MAX];
 };
 
 struct network_text {
@@ -75,13 +76,25 @@ static void free_request(Lxmgr__V1__ApplyNetworksRequest *req)
 	free(req->peers);
 }
 
-static int add_leases(struct lx_manager *m, Lxmgr__V1__NetworkSpec *s)
+/* In its own project's network "web1", in a shared one "web1.shop". */
+static void set_name(struct lease_text *l, const Lxmgr__V1__Instance *pb, const Lxmgr__V1__Network *net)
+{
+	if (lx_project_is_default(pb->project))
+		return;
+	if (lx_same_project(pb->project, net->project))
+		snprintf(l->name, sizeof(l->name), "%s", pb->name);
+	else
+		snprintf(l->name, sizeof(l->name), "%s.%s", pb->name, pb->project);
+	l->pb.name = l->name;
+}
+
+static int add_leases(struct lx_manager *m, const Lxmgr__V1__Network *net, Lxmgr__V1__NetworkSpec *s)
 {
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		const struct lx_inst *inst = lx_map_value(e);
 		for (size_t i = 0; i < inst->pb->n_nics; i++) {
 			Lxmgr__V1__Nic *nic = inst->pb->nics[i];
-			if (!lx_streq(nic->network, s->name))
+			if (!lx_streq(nic->bridge, s->name))
 				continue;
 			struct lease_text *l = malloc(sizeof(*l));
 			Lxmgr__V1__LeaseSpec **grown = realloc(s->leases, (s->n_leases + 1) * sizeof(*grown));
@@ -92,7 +105,9 @@ static int add_leases(struct lx_manager *m, Lxmgr__V1__NetworkSpec *s)
 				return -1;
 			}
 			lxmgr__v1__lease_spec__init(&l->pb);
-			l->pb.instance = inst->pb->name;
+			l->pb.instance = (char *)(uintptr_t)inst->key;
+			l->pb.card = nic->host_name;
+			set_name(l, inst->pb, net);
 			l->pb.hwaddr = nic->hwaddr;
 			l->pb.ipv4 = (char *)(uintptr_t)lx_address_part(nic->ipv4_address, l->ipv4,
 									sizeof(l->ipv4));
@@ -117,14 +132,14 @@ static int add_networks(const struct lx_node *n, Lxmgr__V1__ApplyNetworksRequest
 			return -1;
 		lxmgr__v1__network_spec__init(&t->pb);
 		req->networks[req->n_networks++] = &t->pb;
-		t->pb.name = net->name;
+		t->pb.name = net->bridge;
 		t->pb.n_config = net->n_config;
 		t->pb.config = (Lxmgr__V1__NetworkSpec__ConfigEntry **)(void *)net->config;
 		t->pb.vxlan_id = net->vxlan_id;
 		lx_host_addresses(m, net, n->pb->name, t->host_ipv4, t->host_ipv6, ADDRESS_TEXT);
 		t->pb.host_ipv4 = t->host_ipv4;
 		t->pb.host_ipv6 = t->host_ipv6;
-		if (add_leases(m, &t->pb) < 0)
+		if (add_leases(m, net, &t->pb) < 0)
 			return -1;
 	}
 	return req->networks ? 0 : -1;
@@ -141,7 +156,7 @@ static int add_peer_hosts(struct lx_manager *m, Lxmgr__V1__NetworkPeer *peer)
 		lxmgr__v1__network_peer_host__init(&t->pb);
 		peer->hosts[peer->n_hosts++] = &t->pb;
 		lx_host_addresses(m, net, peer->node, t->ipv4, t->ipv6, ADDRESS_TEXT);
-		t->pb.network = net->name;
+		t->pb.network = net->bridge;
 		t->pb.ipv4 = t->ipv4;
 		t->pb.ipv6 = t->ipv6;
 	}

@@ -287,7 +287,7 @@ struct lx_node *lx_place_move(struct lx_manager *m, const struct lx_inst *inst, 
 	struct survey s = { .want = { .exclude = exclude_node } };
 	const char *fingerprint = inst->pb->image_fingerprint;
 
-	return place(m, &s, inst->pb, lx_map_get(&m->images, fingerprint), fingerprint, err);
+	return place(m, &s, inst->pb, lx_image_any(m, fingerprint), fingerprint, err);
 }
 
 struct lx_node *lx_node_with_image(struct lx_manager *m, const Lxmgr__V1__Image *image, struct lx_err *err)

@@ -47,6 +47,6 @@ void lx_node_drop_stray_images(struct lx_node *n)
 	if (!lx_node_online(n) || is_making_images(n->m, n))
 		return;
 	for (struct lx_map_entry *e = lx_map_first(&n->images); e; e = lx_map_next(e))
-		if (!lx_map_has(&n->m->images, lx_map_key(e)))
+		if (!lx_image_any(n->m, lx_map_key(e)))
 			drop(n, lx_map_key(e));
 }

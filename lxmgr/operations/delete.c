@@ -15,7 +15,8 @@ static void forget(struct lx_op *op)
 	inst->op = NULL;
 	op->inst = NULL;
 	lx_inst_remove(op->m, inst);
-	lx_event(op->m, "lifecycle", "instance-deleted", op->pb->subject, op->pb->node, NULL);
+	lx_event(op->m, "lifecycle", "instance-deleted", op->pb->project, op->pb->subject, op->pb->node,
+		 NULL);
 }
 
 static void on_deleted(struct lx_op *op, const ProtobufCMessage *resp, const struct lx_err *err)
@@ -46,7 +47,7 @@ static void delete_run(struct lx_op *op)
 	lx_op_phase(op, "delete");
 	Lxmgr__V1__AgentInstanceRequest req = LXMGR__V1__AGENT_INSTANCE_REQUEST__INIT;
 	req.operation = op->pb->id;
-	req.name = op->inst->pb->name;
+	req.name = op->inst->key;
 	req.generation = op->inst->pb->generation;
 	req.force = args->force;
 	lx_op_agent_call(op, op->inst->pb->node, "DeleteInstance", &req.base, on_deleted);

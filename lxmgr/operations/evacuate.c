@@ -3,7 +3,7 @@
  *
  * Each instance is moved by an instance.move operation of its own, so many at a time, to where
  * there is room when its turn comes. What such a child is called follows from this operation's id
- * and the instance's name (its request id): after a restart of the manager run() finds the
+ * and the instance's key (its request id): after a restart of the manager run() finds the
  * children there are, those that have ended too, takes their outcomes and goes on with the rest.
  *
  *             begin               accepted, and ended
@@ -26,6 +26,7 @@
 #include "lib/str.h"
 #include "lxmgr/operations/move.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/project.h"
 #include "proto/pb.h"
 
 #define NAMED_MAX 5u /* instances that the error names; the result has all */
@@ -35,7 +36,7 @@ enum stage { WAITING, BLOCKED, MOVING, DONE };
 struct item {
 	struct lx_op_watcher w; /* of what blocks it, or of its move */
 	struct lx_op *parent;
-	char name[LX_NAME_MAX + 1];
+	char key[LX_QNAME_MAX + 1]; /* of the instance */
 	enum stage stage;
 	bool failed;
 };
@@ -56,19 +57,21 @@ static void pump(struct lx_op *op);
 
 /* ------------------------------------------------------------------ parents and children */
 
-/* "<id of the parent>/<instance>" */
-static void child_request_id(const struct lx_op *op, const char *instance,
-			     char out[LX_UUID_TEXT + LX_NAME_MAX + 1])
+/* "<id of the parent>/<key of the instance>" */
+static void child_request_id(const struct lx_op *op, const char *key,
+			     char out[LX_UUID_TEXT + LX_QNAME_MAX + 1])
 {
-	snprintf(out, LX_UUID_TEXT + LX_NAME_MAX + 1, "%s/%s", op->pb->id, instance);
+	snprintf(out, LX_UUID_TEXT + LX_QNAME_MAX + 1, "%s/%s", op->pb->id, key);
 }
 
 static bool is_child(const struct lx_op *op, const struct lx_op *of)
 {
 	size_t n = strlen(of->pb->id);
+	char key[LX_QNAME_MAX + 1];
 
 	return op->kind == &lx_op_move && strncmp(op->pb->request_id, of->pb->id, n) == 0 &&
-	       op->pb->request_id[n] == '/' && lx_streq(op->pb->request_id + n + 1, op->pb->subject);
+	       op->pb->request_id[n] == '/' && lx_qname_make(op->pb->project, op->pb->subject, key) &&
+	       lx_streq(op->pb->request_id + n + 1, key);
 }
 
 bool lx_op_is_evacuation(const struct lx_op *move)
@@ -108,7 +111,7 @@ static void settle(struct item *it, bool moved, bool failed, const char *text)
 	ev->moved += moved;
 	ev->failed += failed;
 	/* Short of memory the entry is missing; the counts and the child's own outcome are not. */
-	(void)lx_op_result(it->parent, it->name, text);
+	(void)lx_op_result(it->parent, it->key, text);
 }
 
 static void settle_failed(struct item *it, const char *why)
@@ -121,7 +124,7 @@ static void settle_failed(struct item *it, const char *why)
 
 static void settle_left(struct item *it, const char *why)
 {
-	char text[LX_NAME_MAX + 64];
+	char text[128];
 
 	snprintf(text, sizeof(text), "left out: %s", why);
 	settle(it, false, false, text);
@@ -224,8 +227,8 @@ static bool tried_again(struct lx_op *op)
 static void begin(struct lx_op *op, struct item *it)
 {
 	Lxmgr__V1__MoveInstanceRequest req = LXMGR__V1__MOVE_INSTANCE_REQUEST__INIT;
-	struct lx_inst *inst = lx_map_get(&op->m->instances, it->name);
-	char request_id[LX_UUID_TEXT + LX_NAME_MAX + 1];
+	struct lx_inst *inst = lx_inst_by_key(op->m, it->key);
+	char request_id[LX_UUID_TEXT + LX_QNAME_MAX + 1];
 	struct evacuation *ev = op->data;
 	struct lx_err err = LX_ERR_INIT;
 	struct lx_op *child;
@@ -242,13 +245,13 @@ static void begin(struct lx_op *op, struct item *it)
 		wait_for(it, inst->op);
 		return;
 	}
-	child_request_id(op, it->name, request_id);
-	req.name = it->name;
+	child_request_id(op, it->key, request_id);
+	req.name = inst->pb->name;
 	req.target = (char *)(uintptr_t)ev->target;
 	req.live = ev->live;
 	req.timeout_seconds = ev->timeout_seconds;
 	req.request_id = request_id;
-	child = lx_move_new(op->m, &req, NULL, &err);
+	child = lx_move_new(op->m, inst->pb->project, &req, NULL, &err);
 	if (child && lx_pb_set(&child->pb->user, op->pb->user) < 0) {
 		lx_op_free(child);
 		child = NULL;
@@ -272,7 +275,7 @@ static void names_of_failed(const struct evacuation *ev, char *buf, size_t n)
 	for (size_t i = 0; i < ev->n && named < NAMED_MAX; i++)
 		if (ev->items[i].failed && at < n)
 			at += (size_t)snprintf(buf + at, n - at, "%s%s", named++ ? ", " : "",
-					       ev->items[i].name);
+					       ev->items[i].key);
 	if (named < ev->failed && at < n)
 		snprintf(buf + at, n - at, " and %zu more", ev->failed - named);
 }
@@ -281,7 +284,7 @@ static void finish(struct lx_op *op)
 {
 	const struct evacuation *ev = op->data;
 	const char *verb = ev->home ? "restore" : "evacuate";
-	char names[NAMED_MAX * (LX_NAME_MAX + 2) + 32];
+	char names[NAMED_MAX * (LX_QNAME_MAX + 2) + 32];
 	struct lx_err err = LX_ERR_INIT;
 
 	if (op->cancelled && ev->done < ev->n) {
@@ -326,20 +329,20 @@ static bool concerns(const struct lx_inst *inst, const char *node, bool home)
 		    : lx_streq(inst->pb->node, node);
 }
 
-static struct item *add(struct evacuation *ev, struct lx_op *op, const char *name)
+static struct item *add(struct evacuation *ev, struct lx_op *op, const char *key)
 {
 	struct item *it = &ev->items[ev->n++];
 
 	it->parent = op;
-	snprintf(it->name, sizeof(it->name), "%s", name);
+	snprintf(it->key, sizeof(it->key), "%s", key);
 	return it;
 }
 
-static bool has_child(const struct lx_op *op, const char *name)
+static bool has_child(const struct lx_op *op, const char *key)
 {
-	char request_id[LX_UUID_TEXT + LX_NAME_MAX + 1];
+	char request_id[LX_UUID_TEXT + LX_QNAME_MAX + 1];
 
-	child_request_id(op, name, request_id);
+	child_request_id(op, key, request_id);
 	return lx_map_has(&op->m->ops_by_request, request_id);
 }
 
@@ -352,7 +355,7 @@ static void collect(struct lx_op *op, struct evacuation *ev)
 
 		if (!is_child(child, op))
 			continue;
-		struct item *it = add(ev, op, child->pb->subject);
+		struct item *it = add(ev, op, strchr(child->pb->request_id, '/') + 1);
 
 		if (lx_op_ended(child)) {
 			settle_child(it, child);
@@ -365,8 +368,8 @@ static void collect(struct lx_op *op, struct evacuation *ev)
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		const struct lx_inst *inst = lx_map_value(e);
 
-		if (concerns(inst, ev->node, ev->home) && !has_child(op, inst->pb->name))
-			add(ev, op, inst->pb->name);
+		if (concerns(inst, ev->node, ev->home) && !has_child(op, inst->key))
+			add(ev, op, inst->key);
 	}
 }
 

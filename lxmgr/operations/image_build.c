@@ -55,7 +55,7 @@ static void on_closed(struct lx_call *call, const struct lx_err *cause, void *ar
 		lx_image_on_node(op->m, lx_map_get(&op->m->nodes, op->pb->node), image->fingerprint, true);
 		char *alias = args->template_;
 		/* A finished build takes its names over from the one before. */
-		if (lx_image_add(op->m, image, args->n_aliases ? args->n_aliases : 1,
+		if (lx_image_add(op->m, op->pb->project, image, args->n_aliases ? args->n_aliases : 1,
 				 args->n_aliases ? args->aliases : &alias, true, on_remembered, op, &err) < 0)
 			lx_op_end(op, &err, NULL, NULL);
 	}

@@ -184,7 +184,7 @@ static int call_agent(struct need *need, struct lx_node *node, Lxmgr__V1__AgentF
 
 static int check(const struct lx_manager *m, const char *fingerprint, struct lx_err *err)
 {
-	const Lxmgr__V1__Image *image = lx_map_get(&m->images, fingerprint);
+	const Lxmgr__V1__Image *image = lx_image_any(m, fingerprint);
 
 	if (image && !lx_image_is_going(m, image))
 		return 0;

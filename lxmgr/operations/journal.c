@@ -12,6 +12,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/project.h"
 #include "proto/pb.h"
 
 static const struct lx_op_kind *const kinds[] = {
@@ -255,6 +256,10 @@ int lx_op_load(struct lx_manager *m, const struct lx_sql_value *cols, struct lx_
 	op->kind = kind;
 	op->pb = pb;
 	op->accepted = op->resumed = true;
+	/* Written before there were projects. */
+	if (lx_str_empty(pb->project) && !lx_starts_with(pb->kind, "node.") &&
+	    lx_pb_set(&pb->project, LX_PROJECT_DEFAULT) < 0)
+		return lx_err_oom(err);
 	if (!lx_str_empty(pb->request_id) && lx_map_set(&m->ops_by_request, pb->request_id, op) < 0)
 		return lx_err_oom(err);
 	if (lx_op_ended(op))
@@ -272,8 +277,10 @@ int lx_op_load(struct lx_manager *m, const struct lx_sql_value *cols, struct lx_
 		lx_op_end(op, &why, NULL, NULL);
 		return 0;
 	}
-	struct lx_inst *inst = lx_map_get(&m->instances, pb->subject);
-	if (inst && lx_starts_with(kind->name, "instance."))
+	struct lx_inst *inst = lx_starts_with(kind->name, "instance.")
+				       ? lx_inst_find(m, pb->project, pb->subject, NULL)
+				       : NULL;
+	if (inst)
 		lx_op_claim(op, inst, NULL);
 	if (kind->needs_client) {
 		lx_err_set(&why, LX_ABORTED, "the manager was restarted while %s was being sent",

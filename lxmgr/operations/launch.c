@@ -78,7 +78,7 @@ static void undo(struct lx_op *op, const struct lx_err *why)
 	lx_op_phase(op, "undo");
 	Lxmgr__V1__AgentInstanceRequest req = LXMGR__V1__AGENT_INSTANCE_REQUEST__INIT;
 	req.operation = op->pb->id;
-	req.name = op->inst->pb->name;
+	req.name = op->inst->key;
 	req.generation = op->inst->pb->generation;
 	req.force = true;
 	lx_op_agent_call(op, op->inst->pb->node, "DeleteInstance", &req.base, on_undone);
@@ -97,7 +97,8 @@ static void on_created(struct lx_op *op, const ProtobufCMessage *resp, const str
 		lx_inst_report(op->m, node, report);
 	lx_op_result(op, "name", op->pb->subject);
 	const char *fields[] = { "image", op->inst->pb->image, NULL };
-	lx_event(op->m, "lifecycle", "instance-created", op->pb->subject, op->pb->node, fields);
+	lx_event(op->m, "lifecycle", "instance-created", op->pb->project, op->pb->subject, op->pb->node,
+		 fields);
 	lx_op_end(op, NULL, NULL, NULL);
 }
 

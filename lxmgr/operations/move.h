@@ -9,14 +9,15 @@
 /* move_begin.c: can these be asked for? */
 int lx_move_check_options(Lxmgr__V1__LiveMode live, uint32_t timeout_seconds, struct lx_err *err);
 /* Which instance, and where would it go, as things are now? Nothing is changed. */
-int lx_move_find(struct lx_manager *m, const Lxmgr__V1__MoveInstanceRequest *req, struct lx_inst **ret_inst,
-		 struct lx_node **ret_target, struct lx_err *err);
+int lx_move_find(struct lx_manager *m, const char *project, const Lxmgr__V1__MoveInstanceRequest *req,
+		 struct lx_inst **ret_inst, struct lx_node **ret_target, struct lx_err *err);
 /*
  * The operation, with its instance in hand, to be accepted (lx_op_accept()) or freed. `peer` may
  * be NULL. NULL with err filled: it cannot be.
  */
-struct lx_op *lx_move_new(struct lx_manager *m, const Lxmgr__V1__MoveInstanceRequest *req,
-			  const struct lx_peer *peer, struct lx_err *err);
+struct lx_op *lx_move_new(struct lx_manager *m, const char *project,
+			  const Lxmgr__V1__MoveInstanceRequest *req, const struct lx_peer *peer,
+			  struct lx_err *err);
 
 /*
  * Preflight of a move of that instance to that node: both agents are asked. `cb` runs once, later,

@@ -8,6 +8,7 @@
 
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/project.h"
 #include "proto/pb.h"
 
 /* The node it goes to; NULL with err filled. */
@@ -73,10 +74,10 @@ static int check_request(const struct lx_inst *inst, const Lxmgr__V1__MoveInstan
 	return lx_code_errno(err->code);
 }
 
-int lx_move_find(struct lx_manager *m, const Lxmgr__V1__MoveInstanceRequest *req, struct lx_inst **ret_inst,
-		 struct lx_node **ret_target, struct lx_err *err)
+int lx_move_find(struct lx_manager *m, const char *project, const Lxmgr__V1__MoveInstanceRequest *req,
+		 struct lx_inst **ret_inst, struct lx_node **ret_target, struct lx_err *err)
 {
-	struct lx_inst *inst = lx_inst_find(m, req->name, err);
+	struct lx_inst *inst = lx_inst_find(m, project, req->name, err);
 	int r = inst ? check_request(inst, req, err) : -ENOENT;
 	struct lx_node *target = r == 0 ? find_target(m, inst, req, err) : NULL;
 
@@ -87,22 +88,23 @@ int lx_move_find(struct lx_manager *m, const Lxmgr__V1__MoveInstanceRequest *req
 	return 0;
 }
 
-struct lx_op *lx_move_new(struct lx_manager *m, const Lxmgr__V1__MoveInstanceRequest *req,
-			  const struct lx_peer *peer, struct lx_err *err)
+struct lx_op *lx_move_new(struct lx_manager *m, const char *project,
+			  const Lxmgr__V1__MoveInstanceRequest *req, const struct lx_peer *peer,
+			  struct lx_err *err)
 {
 	Lxmgr__V1__MoveInstanceRequest *args = NULL;
 	struct lx_node *target = NULL;
 	struct lx_inst *inst = NULL;
 	struct lx_op *op = NULL;
 
-	if (lx_move_find(m, req, &inst, &target, err) < 0)
+	if (lx_move_find(m, project, req, &inst, &target, err) < 0)
 		return NULL;
 	args = LX_PB_DUP(Lxmgr__V1__MoveInstanceRequest, req);
 	if (!args || lx_pb_set(&args->target, target->pb->name) < 0) {
 		lx_err_oom(err);
 		goto fail;
 	}
-	op = lx_op_new(m, &lx_op_move, req->name, &args->base, req->request_id, peer, err);
+	op = lx_op_new(m, &lx_op_move, inst->pb->project, req->name, &args->base, req->request_id, peer, err);
 	if (!op || lx_op_claim(op, inst, err) < 0)
 		goto fail;
 	lx_pb_free(args);

@@ -161,7 +161,7 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 			     .cb = cb,
 			     .arg = arg };
 	r = lx_pb_set(&result->target, target);
-	here.name = inst->pb->name;
+	here.name = (char *)(uintptr_t)inst->key;
 	here.postcopy = req->postcopy;
 	there.spec = spec;
 	there.live = c->wanted == LIVE;

@@ -85,7 +85,7 @@ void lx_move_send(struct lx_op *op)
 	mv->sent = true;
 	lx_op_phase(op, "send");
 	req.operation = operation;
-	req.name = op->inst->pb->name;
+	req.name = op->inst->key;
 	req.generation = op->inst->pb->generation;
 	req.new_generation = op->inst->pb->generation + 1;
 	req.target = args->target;

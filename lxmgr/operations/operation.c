@@ -48,12 +48,12 @@ void lx_op_announce(struct lx_op *op, const char *action)
 {
 	const char *fields[] = { "kind",  op->pb->kind,  "subject", op->pb->subject, "phase", op->pb->phase,
 				 "error", op->pb->error, NULL };
-	lx_event(op->m, "operation", action, op->pb->id, op->pb->node, fields);
+	lx_event(op->m, "operation", action, op->pb->project, op->pb->id, op->pb->node, fields);
 }
 
-struct lx_op *lx_op_new(struct lx_manager *m, const struct lx_op_kind *kind, const char *subject,
-			const ProtobufCMessage *args, const char *request_id, const struct lx_peer *peer,
-			struct lx_err *err)
+struct lx_op *lx_op_new(struct lx_manager *m, const struct lx_op_kind *kind, const char *project,
+			const char *subject, const ProtobufCMessage *args, const char *request_id,
+			const struct lx_peer *peer, struct lx_err *err)
 {
 	char id[LX_UUID_TEXT], user[128] = "";
 	struct lx_op *op = calloc(1, sizeof(*op));
@@ -71,7 +71,8 @@ struct lx_op *lx_op_new(struct lx_manager *m, const struct lx_op_kind *kind, con
 	op->args = args ? lx_pb_dup(args) : NULL;
 	if ((args && !op->args) || lx_pb_set(&op->pb->id, id) < 0 ||
 	    lx_pb_set(&op->pb->kind, kind->name) < 0 || lx_pb_set(&op->pb->subject, subject) < 0 ||
-	    lx_pb_set(&op->pb->request_id, request_id) < 0 || lx_pb_set(&op->pb->user, user) < 0)
+	    lx_pb_set(&op->pb->project, project) < 0 || lx_pb_set(&op->pb->request_id, request_id) < 0 ||
+	    lx_pb_set(&op->pb->user, user) < 0)
 		goto oom;
 	op->pb->created_at_ns = (int64_t)lx_now_realtime_ns();
 	op->pb->cancellable = true;
@@ -180,14 +181,16 @@ void lx_op_unwatch(struct lx_op_watcher *w)
 	w->op = NULL;
 }
 
-struct lx_op *lx_op_find(struct lx_manager *m, const char *id, struct lx_err *err)
+struct lx_op *lx_op_find(struct lx_manager *m, const char *id,
+			 bool (*sees)(const struct lx_op *op, void *arg), void *arg, struct lx_err *err)
 {
 	struct lx_op *found = lx_map_get(&m->ops, id);
-	if (found)
+	if (found && sees(found, arg))
 		return found;
+	found = NULL;
 	if (strlen(id) >= 4) {
 		for (struct lx_map_entry *e = lx_map_first(&m->ops); e; e = lx_map_next(e)) {
-			if (!lx_starts_with(lx_map_key(e), id))
+			if (!lx_starts_with(lx_map_key(e), id) || !sees(lx_map_value(e), arg))
 				continue;
 			if (found) {
 				lx_err_set(err, LX_INVALID_ARGUMENT, "operation id %s is ambiguous", id);

@@ -72,10 +72,13 @@ extern const struct lx_op_kind lx_op_launch, lx_op_start, lx_op_stop, lx_op_rest
 	lx_op_unfreeze, lx_op_delete, lx_op_image_build, lx_op_image_import, lx_op_image_delete,
 	lx_op_image_fetch, lx_op_move, lx_op_evacuate, lx_op_restore;
 
-/* Makes an operation; its request_id must be new or empty. `args` is copied. */
-struct lx_op *lx_op_new(struct lx_manager *m, const struct lx_op_kind *kind, const char *subject,
-			const ProtobufCMessage *args, const char *request_id, const struct lx_peer *peer,
-			struct lx_err *err);
+/*
+ * Makes an operation; its request_id must be new or empty. `args` is copied. `project` is the
+ * subject's; "": it is about the cluster itself.
+ */
+struct lx_op *lx_op_new(struct lx_manager *m, const struct lx_op_kind *kind, const char *project,
+			const char *subject, const ProtobufCMessage *args, const char *request_id,
+			const struct lx_peer *peer, struct lx_err *err);
 /*
  * Adds the journal's INSERT to `txn` and submits it (taking txn over; NULL makes one). When it
  * is on disk: memory lists it, `accepted` runs (may be NULL), then the kind's run(). On failure
@@ -110,8 +113,9 @@ void lx_op_go_on(struct lx_op *op);
 void lx_op_node_ready(struct lx_manager *m, struct lx_node *node);
 
 bool lx_op_ended(const struct lx_op *op);
-/* By id or unique prefix. */
-struct lx_op *lx_op_find(struct lx_manager *m, const char *id, struct lx_err *err);
+/* By id or unique prefix, among those that `sees` says yes to. */
+struct lx_op *lx_op_find(struct lx_manager *m, const char *id,
+			 bool (*sees)(const struct lx_op *op, void *arg), void *arg, struct lx_err *err);
 void lx_op_watch(struct lx_op *op, struct lx_op_watcher *w);
 void lx_op_unwatch(struct lx_op_watcher *w);
 int lx_op_cancel(struct lx_op *op, struct lx_err *err);

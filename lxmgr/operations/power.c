@@ -32,7 +32,7 @@ static void ask(struct lx_op *op, const char *method, const char *phase)
 	lx_op_phase(op, phase);
 	Lxmgr__V1__AgentInstanceRequest req = LXMGR__V1__AGENT_INSTANCE_REQUEST__INIT;
 	req.operation = op->pb->id;
-	req.name = op->inst->pb->name;
+	req.name = op->inst->key;
 	req.generation = op->inst->pb->generation;
 	req.force = args->force;
 	req.timeout_seconds = args->timeout_seconds;

@@ -138,7 +138,7 @@ static void look_at_images(struct lx_manager *m)
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		const struct lx_inst *inst = lx_map_value(e);
 		const struct lx_node *n = lx_map_get(&m->nodes, inst->pb->node);
-		const struct lx_warning_of of = { "image-missing", "instance", inst->pb->name, inst->pb->node,
+		const struct lx_warning_of of = { "image-missing", "instance", inst->key, inst->pb->node,
 						  LX_SEVERITY_HIGH };
 		char text[256];
 

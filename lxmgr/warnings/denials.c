@@ -15,6 +15,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/project.h"
 #include "lxmgr/warnings/warnings.h"
 #include "proto/pb.h"
 
@@ -55,7 +56,7 @@ static const char *detail(const Lxmgr__V1__Denial *d, const char *key)
 
 /* ------------------------------------------------------------------ events, warnings */
 
-static void tell(struct lx_manager *m, const struct kind *k, const char *subject, const char *node,
+static void tell(struct lx_manager *m, const struct kind *k, const struct lx_inst *inst, const char *node,
 		 const Lxmgr__V1__Denial *d)
 {
 	char count[24];
@@ -80,13 +81,14 @@ static void tell(struct lx_manager *m, const struct kind *k, const char *subject
 				 source ? source : detail(d, "reason"),
 				 NULL };
 
-	lx_event(m, "security", k->type, subject, node, fields);
+	lx_event(m, "security", k->type, inst ? inst->pb->project : "", inst ? inst->pb->name : node, node,
+		 fields);
 }
 
 static void warn_of(struct lx_manager *m, const struct kind *k, const struct lx_inst *inst,
 		    const Lxmgr__V1__Denial *d)
 {
-	const struct lx_warning_of of = { k->type, "instance", inst->pb->name, inst->pb->node, k->severity };
+	const struct lx_warning_of of = { k->type, "instance", inst->key, inst->pb->node, k->severity };
 	const char *words[] = { d->operation, detail(d, "capability"), d->path, d->mask,
 				detail(d, "reason") };
 	lx_autobuf struct lx_buf text = { 0 };
@@ -202,7 +204,7 @@ static void count(Lxmgr__V1__Denials *all, const char *kind, uint64_t more)
 /* An agent speaks of the instances that are with it, or have just arrived. */
 static struct lx_inst *find(struct lx_manager *m, const struct lx_node *node, const char *name)
 {
-	struct lx_inst *inst = *name ? lx_map_get(&m->instances, name) : NULL;
+	struct lx_inst *inst = *name ? lx_inst_by_key(m, name) : NULL;
 
 	return inst && (lx_streq(inst->pb->node, node->pb->name) ||
 			lx_streq(lx_inst_cards_at(inst), node->pb->name))
@@ -225,7 +227,7 @@ static void take(struct lx_manager *m, const struct lx_node *node, const Lxmgr__
 
 	if (!k)
 		return;
-	tell(m, k, inst ? inst->pb->name : node->pb->name, node->pb->name, d);
+	tell(m, k, inst, node->pb->name, d);
 	if (!all)
 		return;
 	remember(all, d);
@@ -243,8 +245,8 @@ static void take_omission(struct lx_manager *m, const struct lx_node *node,
 	const char *fields[] = { "count", text, NULL };
 
 	snprintf(text, sizeof(text), "%" PRIu64, o->count);
-	lx_event(m, "security", "denials-omitted", inst ? inst->pb->name : node->pb->name, node->pb->name,
-		 fields);
+	lx_event(m, "security", "denials-omitted", inst ? inst->pb->project : "",
+		 inst ? inst->pb->name : node->pb->name, node->pb->name, fields);
 	if (!all)
 		return;
 	count(all, OMITTED, o->count);

@@ -45,8 +45,8 @@ struct lx_warnings {
 struct lx_warning_of {
 	const char *type;   /* "node-offline" */
 	const char *entity; /* "instance", "node", "cluster" */
-	const char *name;
-	const char *node; /* or NULL */
+	const char *name;   /* an instance's key (project.h) */
+	const char *node;   /* or NULL */
 	enum lx_severity severity;
 };
 

@@ -130,7 +130,7 @@ def role_needed(path):
     reads = method in ("List", "Get", "ListLeases", "ListKeys", "Watch", "Info", "Explain", "WhoAmI")
     if reads:
         return "viewer"
-    return "admin" if service in ("NodeService", "NetworkService") else "operator"
+    return "admin" if service in ("NodeService", "NetworkService", "ProjectService") else "operator"
 
 
 RANK = {"viewer": 1, "operator": 2, "admin": 3}

@@ -10,7 +10,7 @@ import pytest
 from manager.managerlab import (Code, answers, api_pool, every_method, grpc, manager, outcome,  # noqa: F401
                                 raw_call, refused, steady, wait_op)
 
-SERVICES = ["Instance", "Image", "Profile", "Network", "Node", "Operation", "Event", "System", "Identity",
+SERVICES = ["Instance", "Image", "Profile", "Network", "Node", "Operation", "Event", "System", "Identity", "Project",
             "Audit", "Warning", "Denial"]
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 

@@ -20,7 +20,7 @@ import grpc  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROTOS = ["agent", "audit", "event", "identity", "image", "instance", "migration", "network", "node", "operation",
-          "profile", "stream", "warning"]
+          "profile", "project", "stream", "warning"]
 SERVICES = {
     "instances": "InstanceService",
     "images": "ImageService",
@@ -34,6 +34,7 @@ SERVICES = {
     "audit": "AuditService",
     "warnings": "WarningService",
     "denials": "DenialService",
+    "projects": "ProjectService",
 }
 
 

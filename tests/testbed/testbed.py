@@ -414,9 +414,12 @@ class Cluster:
             raise AssertionError("left behind:\n" + "\n".join(found)) from None
 
     def remove_instances(self):
-        names = [i.name for i in self.instances()]
-        if names:
-            self.cli("delete", "--force", "-q", *names, timeout=120)
+        """Of all projects."""
+        found = self.api.instances.List(self.api.pb.ListInstancesRequest(), wait_for_ready=True, timeout=30,
+                                        metadata=(("lxmgr-project", "*"),)).instances
+        for project in {i.project for i in found}:
+            names = [i.name for i in found if i.project == project]
+            self.cli("--project", project, "delete", "--force", "-q", *names, timeout=120)
 
     # ------------------------------------------------------------ the end
 

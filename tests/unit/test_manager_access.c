@@ -17,9 +17,9 @@
 #include "proto/pb.h"
 
 static const struct lx_service *const services[] = {
-	&lx_api_instances,  &lx_api_images,     &lx_api_profiles, &lx_api_networks,
-	&lx_api_nodes,      &lx_api_operations, &lx_api_events,   &lx_api_system,
-	&lx_api_identities, &lx_api_audit,      &lx_api_warnings, &lx_api_denials,
+	&lx_api_instances,  &lx_api_images,  &lx_api_profiles, &lx_api_networks,   &lx_api_nodes,
+	&lx_api_operations, &lx_api_events,  &lx_api_system,   &lx_api_identities, &lx_api_audit,
+	&lx_api_warnings,   &lx_api_denials, &lx_api_projects,
 };
 
 static void rows_are_in_order(void **state)
@@ -226,24 +226,73 @@ static void users_come_before_groups(void **state)
 	struct lx_identities ids = { 0 };
 
 	lx_identities_init(&ids);
-	assert_null(lx_identity_of_user(&ids, 4000001, 4000002));
+	assert_null(lx_identity_of_user(&ids, 4000001, 4000002, NULL));
 	assert_int_equal(lx_identity_put(&ids, identity("g", GROUP, "4000002", LXMGR__V1__ROLE__ROLE_VIEWER)),
 			 0);
 	assert_int_equal(lx_identity_put(&ids, identity("h", GROUP, "4000003", LXMGR__V1__ROLE__ROLE_ADMIN)),
 			 0);
-	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002)->name, "g");
-	assert_null(lx_identity_of_user(&ids, 4000001, 4000004));
+	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002, NULL)->name, "g");
+	assert_null(lx_identity_of_user(&ids, 4000001, 4000004, NULL));
 	assert_int_equal(
 		lx_identity_put(&ids, identity("j", GROUP, "4000002", LXMGR__V1__ROLE__ROLE_OPERATOR)), 0);
-	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002)->name, "j");
+	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002, NULL)->name, "j");
 	assert_int_equal(lx_identity_put(&ids, identity("u", USER, "4000001", LXMGR__V1__ROLE__ROLE_VIEWER)),
 			 0);
-	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002)->name, "u");
-	assert_null(lx_identity_of_user(&ids, 4000005, 4000006));
+	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002, NULL)->name, "u");
+	assert_null(lx_identity_of_user(&ids, 4000005, 4000006, NULL));
 	lx_identity_drop(&ids, "u");
 	lx_identity_drop(&ids, "j");
-	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002)->name, "g");
+	assert_string_equal(lx_identity_of_user(&ids, 4000001, 4000002, NULL)->name, "g");
 	lx_identities_release(&ids);
+}
+
+/* A role in all projects, and more in one of them. */
+static void roles_in_projects(void **state)
+{
+	Lxmgr__V1__ProjectRole shop = LXMGR__V1__PROJECT_ROLE__INIT, bank = shop, *both[] = { &shop, &bank };
+	Lxmgr__V1__Identity pb = LXMGR__V1__IDENTITY__INIT;
+
+	shop.project = (char *)(uintptr_t) "shop";
+	shop.role = LXMGR__V1__ROLE__ROLE_OPERATOR;
+	bank.project = (char *)(uintptr_t) "bank";
+	bank.role = LXMGR__V1__ROLE__ROLE_VIEWER;
+	pb.n_projects = 2;
+	pb.projects = both;
+	assert_int_equal(lx_identity_role(&pb, NULL), LX_ROLE_NONE);
+	assert_int_equal(lx_identity_role(&pb, "shop"), LX_ROLE_OPERATOR);
+	assert_int_equal(lx_identity_role(&pb, "bank"), LX_ROLE_VIEWER);
+	assert_int_equal(lx_identity_role(&pb, "shops"), LX_ROLE_NONE);
+	assert_int_equal(lx_identity_role(&pb, "default"), LX_ROLE_NONE);
+	assert_int_equal(lx_identity_role(&pb, LX_PROJECTS_ALL), LX_ROLE_OPERATOR);
+	/* The greater one counts. */
+	pb.role = LXMGR__V1__ROLE__ROLE_VIEWER;
+	assert_int_equal(lx_identity_role(&pb, NULL), LX_ROLE_VIEWER);
+	assert_int_equal(lx_identity_role(&pb, "shop"), LX_ROLE_OPERATOR);
+	assert_int_equal(lx_identity_role(&pb, "default"), LX_ROLE_VIEWER);
+	pb.role = LXMGR__V1__ROLE__ROLE_ADMIN;
+	assert_int_equal(lx_identity_role(&pb, "bank"), LX_ROLE_ADMIN);
+}
+
+/* What is done to machines is for roles in all projects; what shows the cluster as well. */
+static void methods_of_the_cluster(void **state)
+{
+	size_t n;
+	const struct lx_access *rows = lx_access_rows(&n);
+
+	for (size_t i = 0; i < n; i++) {
+		bool cluster = lx_starts_with(rows[i].method, "NodeService/") ||
+			       lx_starts_with(rows[i].method, "WarningService/") ||
+			       (lx_starts_with(rows[i].method, "IdentityService/") &&
+				!lx_ends_with(rows[i].method, "WhoAmI")) ||
+			       (lx_starts_with(rows[i].method, "ProjectService/") && rows[i].changes);
+		bool machines = lx_starts_with(rows[i].method, "NetworkService/") && rows[i].changes;
+
+		assert_int_equal(rows[i].where == LX_IN_CLUSTER, cluster);
+		assert_int_equal(rows[i].where == LX_FOR_PROJECT, machines);
+		if (rows[i].where == LX_IN_LISTS)
+			assert_false(rows[i].changes);
+	}
+	assert_int_equal(lx_access_find("/lxmgr.v1.X/Y")->where, LX_IN_CLUSTER);
 }
 
 int main(void)
@@ -260,6 +309,8 @@ int main(void)
 		cmocka_unit_test(empty_requests),
 		cmocka_unit_test(certificates_are_found),
 		cmocka_unit_test(users_come_before_groups),
+		cmocka_unit_test(roles_in_projects),
+		cmocka_unit_test(methods_of_the_cluster),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

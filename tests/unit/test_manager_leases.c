@@ -41,6 +41,7 @@ static int add_network(struct lx_manager *m, const char *name, const char *v4, c
 	assert_non_null(n);
 	lxmgr__v1__network__init(n);
 	lx_pb_set(&n->name, name);
+	lx_pb_set(&n->bridge, name);
 	lx_pb_map_set(&lxmgr__v1__network__config_entry__descriptor, &n->n_config, &n->config, "ipv4.address",
 		      v4);
 	lx_pb_map_set(&lxmgr__v1__network__config_entry__descriptor, &n->n_config, &n->config, "ipv6.address",

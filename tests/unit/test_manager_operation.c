@@ -15,6 +15,7 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/project.h"
 #include "proto/pb.h"
 
 struct fixture {
@@ -43,6 +44,7 @@ static void manager_open(struct fixture *f)
 	m->opt.idmap_base = 1000000000u;
 	m->opt.idmap_count = 16;
 	lx_map_init(&m->nodes, lx_node_free);
+	lx_map_init(&m->projects, lx_project_free);
 	lx_map_init(&m->instances, lx_inst_free);
 	lx_map_init(&m->images, free_message);
 	lx_map_init(&m->profiles, free_message);
@@ -67,9 +69,9 @@ static void manager_close(struct fixture *f)
 	struct lx_manager *m = &f->m;
 	m->stopping = true;
 	lx_store_close(m->store);
-	struct lx_map *maps[] = { &m->ops_by_request, &m->ops,    &m->instances_by_uuid, &m->instances,
-				  &m->aliases,        &m->images, &m->profiles,          &m->networks,
-				  &m->nodes,          &m->hwaddrs };
+	struct lx_map *maps[] = { &m->ops_by_request, &m->ops,     &m->instances_by_uuid, &m->instances,
+				  &m->aliases,        &m->images,  &m->profiles,          &m->networks,
+				  &m->nodes,          &m->hwaddrs, &m->projects };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(*maps); i++)
 		lx_map_release(maps[i]);
 	lx_leases_free(m->leases);
@@ -147,7 +149,7 @@ static struct lx_op *accept_start(struct fixture *f, const char *name, const cha
 	struct outcome o = { 0 };
 
 	req.name = (char *)(uintptr_t)name;
-	struct lx_op *op = lx_op_new(&f->m, &lx_op_start, name, &req.base, request_id, NULL, &err);
+	struct lx_op *op = lx_op_new(&f->m, &lx_op_start, "default", name, &req.base, request_id, NULL, &err);
 	assert_non_null(op);
 	assert_int_equal(lx_op_claim(op, lx_map_get(&f->m.instances, name), &err), 0);
 	assert_int_equal(lx_op_accept(op, NULL, on_accepted, &o, &err), 0);
@@ -168,7 +170,7 @@ static void test_parked_while_node_is_away(void **state)
 	/* Another verb has to wait, and is told for what. */
 	Lxmgr__V1__InstanceActionRequest req = LXMGR__V1__INSTANCE_ACTION_REQUEST__INIT;
 	struct lx_err err = LX_ERR_INIT;
-	struct lx_op *second = lx_op_new(&f->m, &lx_op_stop, "web1", &req.base, NULL, NULL, &err);
+	struct lx_op *second = lx_op_new(&f->m, &lx_op_stop, "default", "web1", &req.base, NULL, NULL, &err);
 	assert_true(lx_op_claim(second, lx_map_get(&f->m.instances, "web1"), &err) < 0);
 	assert_int_equal(err.code, LX_FAILED_PRECONDITION);
 	assert_non_null(strstr(err.msg, op->pb->id));
@@ -201,7 +203,7 @@ static void test_refused_by_the_store(void **state)
 	struct outcome first = { 0 }, second = { 0 };
 	struct lx_op_watcher w = { .changed = on_refused, .arg = &second };
 
-	struct lx_op *op = lx_op_new(&f->m, &lx_op_start, "web1", &req.base, "r1", NULL, &err);
+	struct lx_op *op = lx_op_new(&f->m, &lx_op_start, "default", "web1", &req.base, "r1", NULL, &err);
 	struct lx_txn *txn = lx_txn_new(op->pb->id);
 	lx_txn_exec(txn, "DELETE FROM instances WHERE name = 'nobody'");
 	lx_txn_expect(txn, 1, "there is nobody");
@@ -240,6 +242,16 @@ static void test_cancel(void **state)
 	accept_start(f, "web1", NULL);
 }
 
+static bool any(const struct lx_op *op, void *arg)
+{
+	return true;
+}
+
+static bool none(const struct lx_op *op, void *arg)
+{
+	return false;
+}
+
 static void test_found_by_prefix(void **state)
 {
 	struct fixture *f = *state;
@@ -248,8 +260,10 @@ static void test_found_by_prefix(void **state)
 	add_instance(f, "web1");
 	struct lx_op *op = accept_start(f, "web1", NULL);
 	snprintf(prefix, sizeof(prefix), "%.8s", op->pb->id);
-	assert_ptr_equal(lx_op_find(&f->m, prefix, &err), op);
-	assert_null(lx_op_find(&f->m, "zzzz", &err));
+	assert_ptr_equal(lx_op_find(&f->m, prefix, any, NULL, &err), op);
+	assert_null(lx_op_find(&f->m, prefix, none, NULL, NULL));
+	assert_null(lx_op_find(&f->m, op->pb->id, none, NULL, NULL));
+	assert_null(lx_op_find(&f->m, "zzzz", any, NULL, &err));
 	assert_int_equal(err.code, LX_NOT_FOUND);
 }
 

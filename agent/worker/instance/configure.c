@@ -21,6 +21,7 @@
 #include "agent/worker/instance/rootfs.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/qname.h"
 #include "lib/str.h"
 
 /* A log that has grown beyond this is begun anew at the next start. */
@@ -148,7 +149,7 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 		.name = job->name,
 		.rootfs = rootfs,
 		.cgroup_root = job->cgroup_root,
-		.hostname = job->name,
+		.hostname = lx_qname_leaf(job->name),
 		.init = LX_GUEST_INIT,
 		.seccomp_path = seccomp,
 		.log_path = log,

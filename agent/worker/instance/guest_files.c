@@ -17,6 +17,7 @@
 #include "agent/worker/instance/rootfs.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/qname.h"
 
 /* More than any instance gets; what the manager leases is far fewer. */
 #define NICS_MAX 64
@@ -146,7 +147,8 @@ static int make_files(const lx_spec *spec, int root_fd, struct lx_guest_file *fi
 		r = fill_net(spec->nics[n], &nets[n]);
 		n++;
 	}
-	r = r < 0 ? lx_err_oom(err) : lx_guest_files(spec->name, &probe, nets, spec->n_nics, files, err);
+	r = r < 0 ? lx_err_oom(err)
+		  : lx_guest_files(lx_qname_leaf(spec->name), &probe, nets, spec->n_nics, files, err);
 	while (n > 0)
 		free((void *)(uintptr_t)nets[--n].dns);
 	return r;

@@ -4,6 +4,7 @@
  * fork of this process and would keep it in memory for the container's life.
  */
 #include "agent/worker/instance/job.h"
+#include "lib/qname.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -63,7 +64,7 @@ int lx_job_init(struct lx_job *job, Lxmgr__V1__WorkerJob *msg, struct lx_err *er
 	job->msg = msg;
 	const char *name = msg->spec && *msg->spec->name ? msg->spec->name : job_name(msg);
 	bool about_one = msg->job_case != LXMGR__V1__WORKER_JOB__JOB_CHECK_POLICY;
-	int r = about_one ? lx_name_check("instance", name, err) : 0;
+	int r = about_one ? lx_qname_check("instance", name, err) : 0;
 
 	if (r < 0)
 		return r;

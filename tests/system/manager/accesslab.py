@@ -41,11 +41,11 @@ def pki_file(manager, leaf):
 class Client:
     """One that has enrolled."""
 
-    def __init__(self, manager, name, role="viewer"):
+    def __init__(self, manager, name, role="viewer", *more):
         self.manager, self.name = manager, name
         self.config = os.path.join(manager.dir, f"config-{name}")
         self.env = {"PATH": os.environ["PATH"], "LXMGR_CONFIG_DIR": self.config, "NO_COLOR": "1"}
-        done = self.add("there", token(manager, name, role))
+        done = self.add("there", token(manager, name, role, *more))
         assert done.returncode == 0, done.stderr
         where = os.path.join(self.config, "remotes", "there")
         self.cert, self.key, self.ca = (self._read(where, leaf) for leaf in ("client.crt", "client.key", "ca.crt"))

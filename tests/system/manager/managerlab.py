@@ -130,7 +130,7 @@ def steady(cluster, growth_kib=GROWTH_KIB):
 def every_method(api):
     """(service, method, its descriptor) of the public API."""
     for service in ("Instance", "Image", "Profile", "Network", "Node", "Operation", "Event", "System", "Identity",
-                    "Audit"):
+                    "Audit", "Project"):
         name = f"lxmgr.v1.{service}Service"
         descriptor = api_pool().FindServiceByName(name)
         for method in descriptor.methods:
