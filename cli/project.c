@@ -35,7 +35,7 @@ static const project_use *use_of(const project *p, const char *name)
 
 static void one_amount(const char *name, uint64_t v, char buf[LX_SIZE_TEXT_MAX])
 {
-	if (strcmp(name, "memory") == 0)
+	if (strcmp(name, "memory") == 0 || strcmp(name, "disk") == 0)
 		lx_format_size(v, buf, LX_SIZE_TEXT_MAX);
 	else if (strcmp(name, "cpu") == 0 && v % 1000)
 		snprintf(buf, LX_SIZE_TEXT_MAX, "%.1f", (double)v / 1000);
@@ -70,9 +70,9 @@ static void project_doc(struct cli_doc *d, json_t *to, const project *p)
 
 static int list_run(struct cli *cli, struct lx_err *err)
 {
-	static const char *const headings[] = { "NAME",      ">INSTANCES", ">CPU",        ">MEMORY",
+	static const char *const headings[] = { "NAME",      ">INSTANCES", ">CPU",        ">MEMORY", ">DISK",
 						">NETWORKS", ">IMAGES",    "DESCRIPTION", NULL };
-	static const char *const columns[] = { "instances", "cpu", "memory", "networks", "images" };
+	static const char *const columns[] = { "instances", "cpu", "memory", "disk", "networks", "images" };
 	Lxmgr__V1__ListProjectsRequest req = LXMGR__V1__LIST_PROJECTS_REQUEST__INIT;
 	cli_autopb Lxmgr__V1__ListProjectsResponse *resp = NULL;
 	struct cli_format f;

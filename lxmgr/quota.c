@@ -10,6 +10,7 @@
 #include "lxmgr/operations/operation.h"
 #include "profiles/apparmor.h"
 #include "profiles/privileged.h"
+#include "profiles/root_disk.h"
 #include "profiles/value.h"
 #include "proto/pb.h"
 
@@ -49,6 +50,12 @@ static bool of_processes(const Lxmgr__V1__Instance *pb, uint64_t *ret)
 	return lx_parse_u64(expanded(pb, "limits.processes"), ret) == 0;
 }
 
+static bool of_disk(const Lxmgr__V1__Instance *pb, uint64_t *ret)
+{
+	*ret = lx_root_disk_size(pb->n_expanded_devices, pb->expanded_devices);
+	return *ret > 0;
+}
+
 static const struct row {
 	const char *name, *key;
 	/* NULL: it counts things. Of a sum: what one instance adds, and how its bound is given. */
@@ -62,6 +69,8 @@ static const struct row {
 	[LX_QUOTA_MEMORY] = { "memory", "limits.memory", of_memory, "limits.memory=512MiB", true, 1 },
 	[LX_QUOTA_PROCESSES] = { "processes", "limits.processes", of_processes, "limits.processes=500", false,
 				 1 },
+	[LX_QUOTA_DISK] = { "disk", "limits.disk", of_disk, "option size of its root disk, size=10GiB", true,
+			    1 },
 	[LX_QUOTA_NETWORKS] = { "networks", "limits.networks", NULL, NULL, false, 1 },
 	[LX_QUOTA_IMAGES] = { "images", "limits.images", NULL, NULL, false, 1 },
 };

@@ -2,8 +2,8 @@
  * What a project may have, and what its instances may be.
  *
  * A quota bounds a number (instances, networks, images) or a sum over the project's instances of
- * what each is itself bounded to (limits.cpu, limits.memory, limits.processes): so one without
- * such a bound cannot be in a project that has the quota.
+ * what each is itself bounded to (limits.cpu, limits.memory, limits.processes, the size of its root
+ * disk): so one without such a bound cannot be in a project that has the quota.
  *
  * Everything is looked at in memory, in the turn (turn.h) of the change, and what is being made
  * is in memory from that moment on, before the transaction that stores it is submitted: two that
@@ -20,6 +20,7 @@ enum lx_quota {
 	LX_QUOTA_CPU, /* thousandths */
 	LX_QUOTA_MEMORY,
 	LX_QUOTA_PROCESSES,
+	LX_QUOTA_DISK,
 	LX_QUOTA_NETWORKS,
 	LX_QUOTA_IMAGES,
 	LX_QUOTA_COUNT,

@@ -53,6 +53,40 @@ static Lxmgr__V1__Project *project(const char *key, const char *value)
 	return pb;
 }
 
+/* The root disk's, and no other's. */
+static void sums_of_disks(void **state)
+{
+	static const char *const options[][2] = { { "path", "/data" }, { "path", "/" } };
+	Lxmgr__V1__Instance *pb = instance("a", NULL, NULL, NULL);
+	struct lx_use use = { 0 };
+
+	for (size_t i = 0; i < 2; i++) {
+		Lxmgr__V1__Device *d = malloc(sizeof(*d));
+		Lxmgr__V1__Instance__ExpandedDevicesEntry *e = malloc(sizeof(*e)),
+							  **all = realloc(pb->expanded_devices,
+									  (i + 1) * sizeof(e));
+
+		assert_true(d && e && all);
+		lxmgr__v1__device__init(d);
+		lxmgr__v1__instance__expanded_devices_entry__init(e);
+		lx_pb_map_set(&lxmgr__v1__device__options_entry__descriptor, &d->n_options, &d->options,
+			      "type", "disk");
+		lx_pb_map_set(&lxmgr__v1__device__options_entry__descriptor, &d->n_options, &d->options,
+			      "path", options[i][1]);
+		lx_pb_map_set(&lxmgr__v1__device__options_entry__descriptor, &d->n_options, &d->options,
+			      "size", "1GiB");
+		lx_pb_set(&e->key, i ? "root" : "data");
+		e->value = d;
+		all[i] = e;
+		pb->expanded_devices = all;
+		pb->n_expanded_devices = i + 1;
+		lx_use_add(&use, pb);
+	}
+	assert_int_equal(use.unbounded[LX_QUOTA_DISK], 1);
+	assert_int_equal(use.used[LX_QUOTA_DISK], UINT64_C(1) << 30);
+	lx_pb_free(pb);
+}
+
 static void sums(void **state)
 {
 	struct lx_use use = { 0 };
@@ -72,6 +106,7 @@ static void sums(void **state)
 	assert_int_equal(use.unbounded[LX_QUOTA_PROCESSES], 2);
 	assert_string_equal(use.first[LX_QUOTA_MEMORY], "c");
 	assert_int_equal(use.used[LX_QUOTA_CPU], 3000);
+	assert_int_equal(use.unbounded[LX_QUOTA_DISK], 4);
 	/* Sums do not wrap. */
 	use.used[LX_QUOTA_MEMORY] = UINT64_MAX - 5;
 	add(&use, "e", "1GiB", "1", "1");
@@ -165,6 +200,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sums),
+		cmocka_unit_test(sums_of_disks),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(in_memory),
 	};
