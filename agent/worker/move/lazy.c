@@ -114,15 +114,22 @@ int lx_lazy_start(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *
 	return 0;
 }
 
-void lx_lazy_came(const struct lx_lazy *lazy, uint32_t pages_id, uint64_t start, uint64_t end)
+static void say(const struct lx_lazy *lazy, const struct lx_lazy_word *word)
 {
-	const struct lx_lazy_word word = {
-		.what = LX_LAZY_CAME, .pages_id = pages_id, .start = start, .end = end
-	};
-
-	while (lazy->keeper >= 0 && send(lazy->keeper, &word, sizeof(word), MSG_NOSIGNAL) < 0 &&
+	while (lazy->keeper >= 0 && send(lazy->keeper, word, sizeof(*word), MSG_NOSIGNAL) < 0 &&
 	       errno == EINTR)
 		;
+}
+
+void lx_lazy_came(const struct lx_lazy *lazy, uint32_t pages_id, uint64_t start, uint64_t end)
+{
+	say(lazy,
+	    &(struct lx_lazy_word){ .what = LX_LAZY_CAME, .pages_id = pages_id, .start = start, .end = end });
+}
+
+void lx_lazy_thawed(const struct lx_lazy *lazy)
+{
+	say(lazy, &(struct lx_lazy_word){ .what = LX_LAZY_THAWED });
 }
 
 void lx_lazy_go(const struct lx_move *m, struct lx_lazy *lazy)

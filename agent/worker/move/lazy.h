@@ -47,6 +47,7 @@ struct lx_lazy_word {
 	enum {
 		LX_LAZY_CAME,   /* by the worker: these pages of an image are there */
 		LX_LAZY_WANTED, /* by the keeper: somebody waits for the one at `start` */
+		LX_LAZY_THAWED, /* by the worker: the guest runs, now what nobody waits for as well */
 	} what;
 	uint32_t pages_id;
 	uint64_t start, end;
@@ -87,6 +88,8 @@ int lx_lazy_wait(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *e
 bool lx_lazy_failed(const struct lx_move *m, const struct lx_lazy *lazy, struct lx_err *err);
 /* Post-copy. The keeper may be gone: lx_lazy_failed() says so. */
 void lx_lazy_came(const struct lx_lazy *lazy, uint32_t pages_id, uint64_t start, uint64_t end);
+/* The guest runs: until then only what is touched is put in place. */
+void lx_lazy_thawed(const struct lx_lazy *lazy);
 /* At any time: the keeper is ended, unless it has done its work. */
 void lx_lazy_end(const struct lx_move *m, struct lx_lazy *lazy);
 /* A dump with rounds of memory is in the directory: of a worker before this one. */

@@ -6,7 +6,8 @@
  * Its part towards CRIU's restore is that of `criu lazy-pages` (criu/uffd.c, CRIU 4): on one
  * connection a process's number as an int, then a byte that carries its userfaultfd, for each;
  * of a process that is a zombie the number is negative and nothing follows; and FINISHED when
- * all are restored. Until then only what is touched is put in place.
+ * all are restored. Until the guest has been thawed, too, only what is touched is put in place: the rest
+ * would be in the way of what it waits for.
  *
  * With post-copy the worker tells what has come of what was missing (lazy.h), and hears what is
  * waited for. Without the worker the rest never comes: the keeper says so, and holds on to the guest,
@@ -44,6 +45,7 @@ struct keeper {
 	struct lx_late_pages *late;
 	const char *move; /* its directory */
 	bool lost;        /* what is missing never comes */
+	bool thawed;      /* the guest runs, as far as is known */
 	struct lx_lazy_memory *v;
 	struct pollfd *polls; /* of each, and of the two sockets behind them */
 	size_t n, room;
@@ -143,12 +145,15 @@ static int hear_worker(struct keeper *k, struct lx_err *err)
 	struct lx_lazy_word w;
 	ssize_t n = recv(k->worker, &w, sizeof(w), 0);
 
-	if (n == sizeof(w))
+	if (n == sizeof(w)) {
+		k->thawed |= w.what == LX_LAZY_THAWED;
 		return w.what == LX_LAZY_CAME ? came(k, &w, err) : 0;
+	}
 	if (n < 0 && errno == EINTR)
 		return 0;
 	close(k->worker);
 	k->worker = -1;
+	k->thawed = true; /* or will be */
 	/* Then CRIU's restore is of no use, and must not wait here for what never comes. */
 	return k->crius < 0 ? 0 : lx_err_set(err, LX_ABORTED, "the worker has gone before all was restored");
 }
@@ -247,7 +252,7 @@ static int keep(struct keeper *k, struct lx_err *err)
 
 	while (r == 0) {
 		r = hear_all(k, nothing ? -1 : 0, err);
-		if (r < 0 || k->crius >= 0)
+		if (r < 0 || k->crius >= 0 || !k->thawed)
 			continue;
 		r = step(k, err);
 		nothing = r == 1;

@@ -22,7 +22,7 @@
 #include "migration/proc_text.h"
 
 /* A process with less is copied while the guest stands still. */
-#define WORTH_IT_PROCESS (UINT64_C(4) << 20)
+#define WORTH_IT_PROCESS (UINT64_C(256) << 10)
 /* So much may be left for then: a few hundredths of a second. */
 #define LEFT_MAX (UINT64_C(4) << 20)
 /* A round that leaves more than three quarters of what the one before left will not be the last but one. */
