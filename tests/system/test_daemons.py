@@ -73,3 +73,67 @@ def test_manager_needs_no_root(able):
         cluster.ok("launch", "busybox", "c1")
     finally:
         cluster.stop()
+
+
+def status(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def threads(pid):
+    return [status(f"{pid}/task/{t}") for t in os.listdir(f"/proc/{pid}/task")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: what root's manager keeps is the question")
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_manager_confines_itself(able, user):
+    """Whoever starts it: nothing to gain from, nothing to read, and all of its threads."""
+    cluster = testbed.Cluster("plain")
+    try:
+        if user == "nobody":
+            os.chown(cluster.dir, 65534, 65534)
+            cluster.manager.argv = ["setpriv", "--reuid=65534", "--clear-groups", *cluster.manager.argv]
+        cluster.start_manager()
+        cluster.ok("list")
+        pid = cluster.manager_pid
+        found = threads(pid)
+        assert len(found) > 1  # the store has one of its own
+        for thread in found:
+            assert (thread["NoNewPrivs"], thread["Seccomp"]) == ("1", "2"), thread
+            kept = ["CapInh", "CapPrm", "CapEff", "CapAmb"] + (["CapBnd"] if user == "root" else [])
+            assert {thread[c] for c in kept} == {"0" * 16}, thread
+        with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+            assert re.search(r"^Max core file size\s+0\s+0\s", f.read(), re.M)
+        # Of a process that is not dumpable, everything in /proc is root's.
+        assert os.stat(f"/proc/{pid}/mem").st_uid == 0
+        # Its own user reads nothing of it, not even with the same id; its twin is as readable as any.
+        look = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat"]
+        if user == "nobody":
+            twin = subprocess.Popen(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sleep", "60"])
+            try:
+                testbed.wait_for(lambda: status(twin.pid)["Name"] == "sleep")
+                assert subprocess.run([*look, f"/proc/{twin.pid}/environ"], capture_output=True, check=False).returncode == 0
+            finally:
+                twin.kill()
+                twin.wait()
+        refused = subprocess.run([*look, f"/proc/{pid}/environ"], capture_output=True, text=True, check=False)
+        assert refused.returncode != 0 and "denied" in refused.stderr
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_roots_manager_becomes_the_owner_of_its_state(able):
+    """Started by hand it writes no file into a packaged manager's state that this one cannot read later."""
+    cluster = testbed.Cluster("plain")
+    try:
+        os.chown(cluster.dir, 65534, 65534)
+        os.mkdir(cluster.manager_dir, 0o700)
+        os.chown(cluster.manager_dir, 65534, 65534)
+        cluster.start_manager()
+        cluster.ok("list")
+        assert status(cluster.manager_pid)["Uid"].split() == ["65534"] * 4
+        for where, _, names in os.walk(cluster.manager_dir):
+            assert {os.stat(os.path.join(where, n)).st_uid for n in names} <= {65534}
+    finally:
+        cluster.stop()
