@@ -11,6 +11,7 @@
 #include "lxmgr/confine.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
@@ -73,22 +74,36 @@ static int refuse_if(scmp_filter_ctx filter, int number, struct scmp_arg_cmp con
 	return seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), number, 1, &condition);
 }
 
+/* Of clone(2) it makes threads, which share their memory and all their namespaces, and nothing else. */
+static int refuse_processes(scmp_filter_ctx filter)
+{
+	static const unsigned namespaces[] = { CLONE_NEWCGROUP, CLONE_NEWIPC,  CLONE_NEWNET, CLONE_NEWNS,
+					       CLONE_NEWPID,    CLONE_NEWUSER, CLONE_NEWUTS };
+	int r = refuse_if(filter, SCMP_SYS(clone),
+			  SCMP_CMP(CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(namespaces) && r == 0; i++)
+		r = refuse_if(filter, SCMP_SYS(clone),
+			      SCMP_CMP(CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
+	return r;
+}
+
 /* It talks by unix sockets and IP, and asks the kernel for the machine's addresses. */
 static int refuse_sockets(scmp_filter_ctx filter)
 {
 	static const int calls[] = { SCMP_SYS(socket), SCMP_SYS(socketpair) };
 	const struct scmp_arg_cmp other_netlink[] = {
-		SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
-		SCMP_A2(SCMP_CMP_NE, 0 /* NETLINK_ROUTE */),
+		SCMP_A0(SCMP_CMP_EQ, AF_NETLINK, 0),
+		SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE, 0),
 	};
 	int r = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2, other_netlink);
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(calls) && r == 0; i++) {
 		for (unsigned family = 0; family < AF_NETLINK && r == 0; family++)
 			if (family != AF_UNIX && family != AF_INET && family != AF_INET6)
-				r = refuse_if(filter, calls[i], SCMP_A0(SCMP_CMP_EQ, family));
+				r = refuse_if(filter, calls[i], SCMP_A0(SCMP_CMP_EQ, family, 0));
 		if (r == 0)
-			r = refuse_if(filter, calls[i], SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+			r = refuse_if(filter, calls[i], SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0));
 	}
 	return r;
 }
@@ -114,10 +129,8 @@ static int fill(scmp_filter_ctx filter)
 
 	if (r == 0)
 		r = refuse(filter, absent, LX_ARRAY_SIZE(absent), ENOSYS);
-	/* Threads, which share their memory and are in the namespaces they were, and nothing else. */
 	if (r == 0)
-		r = refuse_if(filter, SCMP_SYS(clone),
-			      SCMP_CMP(CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+		r = refuse_processes(filter);
 	/* Typing on the terminal it was started from. */
 	if (r == 0)
 		r = refuse_if(filter, SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, TIOCSTI));
