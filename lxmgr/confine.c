@@ -32,6 +32,15 @@ gid_t lx_socket_gid(const struct lx_manager_options *opt)
 	return (gid_t)-1;
 }
 
+char *lx_socket_dir(const struct lx_manager_options *opt)
+{
+	const char *path = opt->socket_path, *slash = strrchr(path, '/');
+
+	if (!slash)
+		return strdup(".");
+	return strndup(path, slash > path ? (size_t)(slash - path) : 1);
+}
+
 /* ------------------------------------------------------------------ capabilities */
 
 /* The kernel's second and third version have two words of each set. */
@@ -82,14 +91,10 @@ static uint64_t needed(const struct lx_manager_options *opt)
 /* /run is empty after a boot, and only root makes something in it. */
 static int make_socket_dir(const struct lx_manager_options *opt, const struct stat *owner, struct lx_err *err)
 {
-	lx_autofree char *dir = strdup(opt->socket_path);
-	char *slash = dir ? strrchr(dir, '/') : NULL;
+	lx_autofree char *dir = lx_socket_dir(opt);
 
 	if (!dir)
 		return lx_err_oom(err);
-	if (!slash || slash == dir)
-		return 0;
-	*slash = '\0';
 	if (lx_path_exists(dir))
 		return 0;
 	int r = lx_mkdir_p(dir, 0755, err);
@@ -144,7 +149,7 @@ int lx_confine(const struct lx_manager_options *opt, struct lx_err *err)
 	empty_bounding_set();
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	if ((geteuid() == 0 && (r = leave_root(opt, err)) < 0) || (r = keep_only(needed(opt), err)) < 0 ||
-	    (r = close_process(err)) < 0)
+	    (r = close_process(err)) < 0 || (r = lx_confine_files(opt, err)) < 0)
 		return r;
 	return lx_confine_calls(err);
 }

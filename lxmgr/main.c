@@ -241,17 +241,13 @@ static int listen_all(struct lx_manager *m, struct lx_err *err)
 		.peer_cert_optional = true, /* a machine that joins has none yet; the gate decides */
 	};
 	gid_t gid = lx_socket_gid(&m->opt);
-	lx_autofree char *dir = strdup(m->opt.socket_path);
+	lx_autofree char *dir = lx_socket_dir(&m->opt);
 	int r;
 
 	if (!dir)
 		return lx_err_oom(err);
-	char *slash = strrchr(dir, '/');
-	if (slash && slash != dir) {
-		*slash = '\0';
-		if ((r = lx_mkdir_p(dir, 0755, err)) < 0)
-			return r;
-	}
+	if ((r = lx_mkdir_p(dir, 0755, err)) < 0)
+		return r;
 	if ((r = lx_server_listen_tls(m->server, m->opt.listen, &tls, err)) < 0)
 		return r;
 	/* The port may have been picked by the kernel. */

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/landlock.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <sched.h>
@@ -306,10 +307,36 @@ static uint64_t effective(void)
 	return set;
 }
 
+static char outside[] = "/tmp/lx-confine-out-XXXXXX", inside[] = "/tmp/lx-confine-in-XXXXXX";
+
+/* errno of making a file in that directory. */
+static int make_file(const char *dir)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/file", dir);
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return unlink(path) < 0 ? errno : 0;
+}
+
+static int try_outside(void)
+{
+	return make_file(outside);
+}
+
 static int whole(void)
 {
-	const struct lx_manager_options opt = { .state_dir = "/nonexistent",
-						.socket_path = "/nonexistent/socket",
+	/* A kernel without Landlock bounds no files. */
+	bool bounded = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/socket", inside);
+	const struct lx_manager_options opt = { .state_dir = inside,
+						.socket_path = path,
 						.socket_group = "no such group",
 						.listen = "127.0.0.1:8443" };
 	struct rlimit core;
@@ -320,7 +347,11 @@ static int whole(void)
 		return 2;
 	if (getrlimit(RLIMIT_CORE, &core) < 0 || core.rlim_cur || core.rlim_max)
 		return 3;
-	return effective() == 0 ? 0 : 4;
+	if (effective() != 0)
+		return 4;
+	if (make_file(inside) != 0)
+		return 5;
+	return make_file(outside) == (bounded ? EACCES : 0) ? 0 : 6;
 }
 
 static char owned[] = "/tmp/lx-confine-XXXXXX", made[64];
@@ -347,7 +378,14 @@ static int whole_of_an_owner(void)
 
 static void the_process_is_closed(void **state)
 {
-	assert_int_equal(in_child(whole, false), 0);
+	assert_non_null(mkdtemp(inside));
+	assert_non_null(mkdtemp(outside));
+	int twin = in_child(try_outside, false), r = in_child(whole, false);
+
+	rmdir(inside);
+	rmdir(outside);
+	assert_int_equal(twin, 0);
+	assert_int_equal(r, 0);
 }
 
 static void root_becomes_the_owner_of_the_state(void **state)
