@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/confine.h"
 #include "agent/teardown.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
@@ -248,6 +249,7 @@ int main(int argc, char **argv)
 		.cgroup_root = "lxmgr",
 	};
 	enum lx_log_level level = LX_LOG_INFO;
+	struct lx_err err = LX_ERR_INIT;
 	bool teardown = false;
 	int r = parse(argc, argv, &opt, &level, &teardown);
 
@@ -262,5 +264,9 @@ int main(int argc, char **argv)
 	if (teardown)
 		return tear_down(&opt);
 	raise_limits();
+	if (lx_agent_confine(&err) < 0) {
+		lx_error("cannot start", "error=\"%s\"", err.msg);
+		return EXIT_FAILURE;
+	}
 	return run(&opt);
 }

@@ -1,14 +1,13 @@
 /*
  * lxmgrd: the cluster's manager.
  *
- * Start: open and migrate the store, load it, make or read the CA, listen on the unix socket
- * and on TLS, dial every node. Stop (SIGTERM, SIGINT): stop listening, fail what is open with
- * UNAVAILABLE, write what was accepted, exit. Containers run on; so do operations, which the
- * next start takes up again from the journal.
+ * Start: give up privileges (confine.h), open and migrate the store, load it, make or read the
+ * CA, listen on the unix socket and on TLS, dial every node. Stop (SIGTERM, SIGINT): stop
+ * listening, fail what is open with UNAVAILABLE, write what was accepted, exit. Containers run
+ * on; so do operations, which the next start takes up again from the journal.
  */
 #include <errno.h>
 #include <getopt.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@
 #include "lib/str.h"
 #include "lxmgr/auth/audit.h"
 #include "lxmgr/auth/auth.h"
+#include "lxmgr/confine.h"
 #include "lxmgr/keys_manual.h"
 #include "lxmgr/operations/operation.h"
 #include "lxmgr/project.h"
@@ -243,22 +243,14 @@ static int listen_all(struct lx_manager *m, struct lx_err *err)
 		.ca_pem = m->ca_pem,
 		.peer_cert_optional = true, /* a machine that joins has none yet; the gate decides */
 	};
-	struct group gr, *found = NULL;
-	char buf[4096];
-	gid_t gid = (gid_t)-1;
-	lx_autofree char *dir = strdup(m->opt.socket_path);
+	gid_t gid = lx_socket_gid(&m->opt);
+	lx_autofree char *dir = lx_socket_dir(&m->opt);
 	int r;
 
 	if (!dir)
 		return lx_err_oom(err);
-	char *slash = strrchr(dir, '/');
-	if (slash && slash != dir) {
-		*slash = '\0';
-		if ((r = lx_mkdir_p(dir, 0755, err)) < 0)
-			return r;
-	}
-	if (getgrnam_r(m->opt.socket_group, &gr, buf, sizeof(buf), &found) == 0 && found)
-		gid = found->gr_gid;
+	if ((r = lx_mkdir_p(dir, 0755, err)) < 0)
+		return r;
 	if ((r = lx_server_listen_tls(m->server, m->opt.listen, &tls, err)) < 0)
 		return r;
 	/* The port may have been picked by the kernel. */
@@ -399,6 +391,11 @@ int main(int argc, char **argv)
 		return r - 1;
 	signal(SIGPIPE, SIG_IGN);
 	raise_limits();
+	/* Before anything makes a thread. */
+	if (lx_confine(&m->opt, &err) < 0) {
+		lx_error("cannot start", "error=\"%s\" hint=\"%s\"", err.msg, err.hint);
+		return 1;
+	}
 	if (uv_loop_init(&loop) < 0) {
 		fprintf(stderr, "lxmgrd: no event loop\n");
 		return 1;
