@@ -175,7 +175,8 @@ def test_change_of_a_profile_names_those_it_touches(cluster):
 
 
 def test_keys_are_told_with_their_range(cluster):
-    keys = {k["name"]: k for k in json.loads(cluster.ok("config", "keys", "--format", "json"))}
+    keys = {k["name"]: k for k in json.loads(cluster.ok("config", "keys", "--format", "json"))
+            if k["applies_to"] == "instance"}
     assert keys["limits.memory"]["range"] == "4MiB or more"
     assert keys["security.nesting"] == {"name": "security.nesting", "type": "bool", "default": "false",
                                         "range": "true, false", "scope": "restart", "applies_to": "instance",

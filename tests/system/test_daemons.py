@@ -131,6 +131,15 @@ def test_manager_confines_itself(able, user):
         cluster.stop()
 
 
+def statuses(pids):
+    """Of those that are still there: one may have done its job."""
+    for pid in pids:
+        try:
+            yield status(pid)
+        except FileNotFoundError:
+            pass
+
+
 GIVEN_UP = {16: "sys_module", 17: "sys_rawio", 20: "sys_pacct", 26: "sys_tty_config", 32: "mac_override",
             35: "wake_alarm", 36: "block_suspend"}
 
@@ -156,7 +165,7 @@ def test_agent_confines_itself(able):
         own = int(status("self")["CapBnd"], 16)
         workers = children(pid)
         assert workers  # one waits for its job
-        for process in [*threads(pid), *map(status, workers)]:
+        for process in [*threads(pid), *statuses(workers)]:
             for kept in ("CapInh", "CapPrm", "CapEff", "CapBnd"):
                 assert int(process[kept], 16) & given_up == 0, process
             assert int(process["CapBnd"], 16) == own & ~given_up, process
