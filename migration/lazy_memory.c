@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -15,6 +16,8 @@
 #define LIST_MAX (64u << 20)
 /* What comes along with a page that is waited for: who touches one will touch the next. */
 #define AROUND (64u << 10)
+/* For the kernel to tell of what it has done to the address space. */
+#define TOLD_MS 50
 
 /* ------------------------------------------------------------------ life */
 
@@ -99,6 +102,17 @@ static void forget_all(struct lx_lazy_memory *m)
 }
 
 /*
+ * Whether there is, or comes at once, something to be read. The kernel looks for a mapping before it looks
+ * whether that is being moved: one that has been, and is not told of yet, is as if it had never been there.
+ */
+static bool is_told(const struct lx_lazy_memory *m)
+{
+	struct pollfd p = { .fd = m->uffd, .events = POLLIN };
+
+	return poll(&p, 1, TOLD_MS) > 0;
+}
+
+/*
  * What is there already stays as it is: the guest has put something newer there. A piece that
  * crosses from one mapping into the next one is refused as a whole, and taken in halves. Returns
  * how far it came; -EAGAIN: something is to be read first.
@@ -107,6 +121,7 @@ static ssize_t copy(struct lx_lazy_memory *m, uint64_t address, const char *data
 		    struct lx_err *err)
 {
 	size_t at = 0, piece = len;
+	bool gone = false; /* nothing is to be read of it */
 
 	while (at < len) {
 		struct uffdio_copy c = {
@@ -124,7 +139,10 @@ static ssize_t copy(struct lx_lazy_memory *m, uint64_t address, const char *data
 			return at > 0 ? (ssize_t)at : -EAGAIN;
 		} else if (errno == ENOENT && c.len > LX_PAGE_SIZE) {
 			piece = c.len / 2 / LX_PAGE_SIZE * LX_PAGE_SIZE;
+		} else if (errno == ENOENT && !gone && is_told(m)) {
+			return at > 0 ? (ssize_t)at : -EAGAIN;
 		} else if (errno == EEXIST || errno == ENOENT) {
+			gone |= errno == ENOENT;
 			at += LX_PAGE_SIZE;
 		} else if (errno == ESRCH) {
 			forget_all(m);
