@@ -144,11 +144,12 @@ def strike_keeper(cluster, i):
     return bool(found)
 
 
-def test_memory_is_right_or_the_guest_is_booted(two):
+@pytest.mark.parametrize("postcopy", [False, True])
+def test_memory_is_right_or_the_guest_is_booted(two, postcopy):
     """The keeper is killed while it puts memory in place: zeros must not be taken for it."""
-    guest = Guest(two, "m1", megabytes=128)
+    guest = Guest(two, "m1", megabytes=128, config=("-c", "migration.memory=stop-and-copy") if postcopy else ())
     source = guest.home()
-    ident = two.api.instances.Move(moving.request(two, "m1", 1 - source)).id
+    ident = two.api.instances.Move(moving.request(two, "m1", 1 - source, postcopy=postcopy)).id
     assert Moment("destination:COMMITTED").watch(two, ident, source)
     struck = strike_keeper(two, 1 - source)
     op = moving.ended(two, ident, END_SECONDS)

@@ -127,6 +127,13 @@ void lx_lazy_came(const struct lx_lazy *lazy, uint32_t pages_id, uint64_t start,
 	    &(struct lx_lazy_word){ .what = LX_LAZY_CAME, .pages_id = pages_id, .start = start, .end = end });
 }
 
+void lx_lazy_hang_up(struct lx_lazy *lazy)
+{
+	if (lazy->keeper >= 0)
+		close(lazy->keeper);
+	lazy->keeper = -1;
+}
+
 void lx_lazy_thawed(const struct lx_lazy *lazy)
 {
 	say(lazy, &(struct lx_lazy_word){ .what = LX_LAZY_THAWED });
@@ -225,9 +232,7 @@ void lx_lazy_end(const struct lx_move *m, struct lx_lazy *lazy)
 	}
 	lazy->pid = 0;
 	let_go(lazy);
-	if (lazy->keeper >= 0)
-		close(lazy->keeper);
-	lazy->keeper = -1;
+	lx_lazy_hang_up(lazy);
 }
 
 static pid_t read_pid(const struct lx_move *m)

@@ -88,6 +88,8 @@ int lx_lazy_wait(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *e
 bool lx_lazy_failed(const struct lx_move *m, const struct lx_lazy *lazy, struct lx_err *err);
 /* Post-copy. The keeper may be gone: lx_lazy_failed() says so. */
 void lx_lazy_came(const struct lx_lazy *lazy, uint32_t pages_id, uint64_t start, uint64_t end);
+/* It has closed its end: whether it has done its work lx_lazy_failed() says a moment later. */
+void lx_lazy_hang_up(struct lx_lazy *lazy);
 /* The guest runs: until then only what is touched is put in place. */
 void lx_lazy_thawed(const struct lx_lazy *lazy);
 /* At any time: the keeper is ended, unless it has done its work. */

@@ -87,7 +87,11 @@ int lx_late_want(struct lx_receive *rx, struct lx_err *err)
 	Lxmgr__V1__MemoryWanted wanted = LXMGR__V1__MEMORY_WANTED__INIT;
 	struct lx_lazy_word w;
 
-	if (recv(rx->lazy.keeper, &w, sizeof(w), MSG_DONTWAIT) != sizeof(w))
+	ssize_t n = recv(rx->lazy.keeper, &w, sizeof(w), MSG_DONTWAIT);
+
+	if (n == 0)
+		lx_lazy_hang_up(&rx->lazy);
+	if (n != sizeof(w))
 		return lx_lazy_failed(&rx->m, &rx->lazy, err) ? -ECHILD : 0;
 	wanted.pages_id = w.pages_id;
 	wanted.address = w.start;
@@ -108,7 +112,7 @@ int lx_late_take_all(struct lx_receive *rx, struct lx_err *err)
 			return lx_err_errno(err, errno, "cannot wait for the memory of the guest");
 		if (lx_lazy_failed(&rx->m, &rx->lazy, err))
 			return -ECHILD;
-		if (p[1].revents & POLLIN)
+		if (p[1].revents)
 			r = lx_late_want(rx, err);
 		if (r == 0 && p[0].revents)
 			r = lx_late_hear(rx, err);

@@ -206,7 +206,7 @@ static int steps_until(struct lx_receive *rx, const char *action, struct lx_err 
 			return action ? explain(rx, err) : 0;
 		} else {
 			/* Who waits for it may be who CRIU waits for. */
-			int r = p[3].revents & POLLIN ? lx_late_want(rx, err) : 0;
+			int r = p[3].revents ? lx_late_want(rx, err) : 0;
 
 			if (r == 0 && p[2].revents)
 				r = lx_late_hear(rx, err);
