@@ -305,6 +305,16 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 	return r;
 }
 
+/* One rung lower, and the report says why. */
+static void not_after(struct lx_memory *mem)
+{
+	char before[LX_MEMORY_REASON_MAX];
+
+	snprintf(before, sizeof(before), "%s", mem->why);
+	snprintf(mem->why, sizeof(mem->why),
+		 "no post-copy: the destination has no userfaultfd, or an older version; %.160s", before);
+}
+
 int lx_send_live_plan(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
@@ -312,6 +322,8 @@ int lx_send_live_plan(struct lx_send *s, struct lx_err *err)
 	bool postcopy = s->m.job->msg->send->postcopy;
 	int r = lx_memory_plan(&s->m, s->spec, postcopy && s->other.memory_after, &s->memory, err);
 
+	if (r == 0 && postcopy && !s->other.memory_after)
+		not_after(&s->memory);
 	/* An older version takes the dump alone. */
 	if (!s->other.memory_ahead && s->memory.on) {
 		s->memory.on = false;
