@@ -360,22 +360,32 @@ int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
 	return r;
 }
 
+/* CRIU may come to more steps on its way out: all are refused. Returns how long it may take to go. */
+static int refuse_steps(struct lx_receive *rx)
+{
+	struct pollfd p[] = { { .fd = rx->hooks, .events = POLLIN },
+			      { .fd = rx->restore.sock, .events = POLLIN } };
+
+	while (poll(p, LX_ARRAY_SIZE(p), UNDO_TIMEOUT_MS) > 0 && !p[1].revents)
+		if (lx_hooks_take(rx->hooks, &rx->held, NULL) == 1)
+			lx_hook_answer(&rx->held, 1);
+	return p[1].revents ? UNDO_TIMEOUT_MS : 0;
+}
+
 void lx_restore_undo(struct lx_receive *rx)
 {
+	/* CRIU would wait for ever for memory that does not come, or for processes that are killed here. */
+	bool waits = rx->late || rx->lazy.n > 0;
+
 	/* First: a guest without its memory must not run when nobody holds it back any more. */
-	if (rx->lazy.n > 0)
+	if (waits)
 		(void)lx_instance_wipe(rx->m.job, &rx->m.cg, NULL);
 	lx_hook_answer(&rx->held, 1);
 	if (rx->restore.pid > 0) {
-		struct pollfd p[] = { { .fd = rx->hooks, .events = POLLIN },
-				      { .fd = rx->restore.sock, .events = POLLIN } };
+		int patience_ms = waits ? 0 : refuse_steps(rx);
 
-		/* CRIU may come to more steps on its way out: all are refused. */
-		while (poll(p, LX_ARRAY_SIZE(p), UNDO_TIMEOUT_MS) > 0 && !p[1].revents)
-			if (lx_hooks_take(rx->hooks, &rx->held, NULL) == 1)
-				lx_hook_answer(&rx->held, 1);
 		lx_lazy_end(&rx->m, &rx->lazy);
-		lx_criu_end(rx->m.job->run_dir, rx->m.operation, p[1].revents ? UNDO_TIMEOUT_MS : 0);
+		lx_criu_end(rx->m.job->run_dir, rx->m.operation, patience_ms);
 		(void)lx_instance_job_wait(&rx->restore, NULL, NULL);
 	}
 	lx_lazy_end(&rx->m, &rx->lazy);
