@@ -31,7 +31,8 @@ struct lx_remote {
  * signal or stopped by job control, or it does not come to a stop.
  *
  * A caller that is killed between lx_remote_call() and lx_remote_end() leaves a process with
- * registers that are not its own: keep that short.
+ * registers that are not its own: keep that short, and in a process that nobody kills
+ * (remote_uffd.h).
  */
 int lx_remote_begin(pid_t pid, struct lx_remote *ret, struct lx_err *err);
 /* The call's own result, a negative errno included. -EIO with `err` set: it could not be made. */

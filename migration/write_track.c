@@ -21,6 +21,7 @@
 #include "migration/memory_maps.h"
 #include "migration/pagemap_scan.h"
 #include "migration/remote_call.h"
+#include "migration/remote_uffd.h"
 
 /* linux/userfaultfd.h of 6.7. */
 #ifndef UFFD_USER_MODE_ONLY
@@ -57,40 +58,14 @@ bool lx_write_track_possible(void)
 	       ioctl(pagemap, LX_SCAN, &none) == 0;
 }
 
-/* The process opens it, we take it over, the process closes it. */
-static int take_uffd(struct lx_remote *remote, struct lx_err *err)
-{
-	const unsigned long open_args[6] = { O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY };
-	long fd = lx_remote_call(remote, SYS_userfaultfd, open_args, err);
-
-	if (fd < 0)
-		return fd == -EIO ? (int)fd
-				  : lx_err_errno(err, (int)fd, "process %d gets no userfaultfd",
-						 (int)remote->pid);
-	lx_autoclose int pidfd = (int)syscall(SYS_pidfd_open, remote->pid, 0);
-	int ours = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)fd, 0);
-	int r = ours < 0 ? lx_err_errno(err, errno, "cannot take over the userfaultfd of process %d",
-					(int)remote->pid)
-			 : ours;
-	const unsigned long close_args[6] = { (unsigned long)fd };
-
-	(void)lx_remote_call(remote, SYS_close, close_args, NULL);
-	return r;
-}
-
 int lx_write_track_open(pid_t pid, struct lx_write_track *ret, struct lx_err *err)
 {
-	struct lx_remote remote;
-
 	*ret = LX_WRITE_TRACK_NONE;
-	int r = lx_remote_begin(pid, &remote, err);
+	int r = lx_remote_uffd(pid, err);
 
 	if (r < 0)
 		return r;
-	ret->uffd = r = take_uffd(&remote, err);
-	lx_remote_end(&remote);
-	if (r < 0)
-		return r;
+	ret->uffd = r;
 	ret->pid = pid;
 	ret->pagemap = open_pagemap(pid);
 	r = ret->pagemap < 0 ? -errno : enable(ret->uffd);

@@ -4,9 +4,9 @@
  * Documentation/admin-guide/mm/pagemap.rst; Linux 6.7).
  *
  * Only private anonymous memory is looked at, and of it what is large enough to be worth it;
- * the rest counts as written. The descriptor is made by the process itself (remote_call.h) and
- * taken over; the process keeps nothing. While it is open, a write to a page that has not been
- * written since the last scan costs the process a page fault.
+ * the rest counts as written. The descriptor is made by the process itself (remote_uffd.h); it
+ * keeps nothing. While it is open, a write to a page that has not been written since the last
+ * scan costs the process a page fault.
  */
 #ifndef LX_MIGRATION_WRITE_TRACK_H
 #define LX_MIGRATION_WRITE_TRACK_H

@@ -103,9 +103,9 @@ def find(wanted):
 
 def strike_worker(cluster, i):
     agent = cluster.agents[i]
-    # A worker that waits for work does not matter.
+    # A worker that waits for work does not matter. One that it has forked for a moment is another process.
     found = find(lambda a: a[0] == "lx-move-worker" and a[1:2] == [agent.dir])
-    for pid in found:
+    for pid in [p for p in found if machine.parent(p) not in found]:
         machine.kill(pid)
     return bool(found)
 

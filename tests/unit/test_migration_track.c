@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "migration/remote_call.h"
+#include "migration/remote_uffd.h"
 #include "migration/write_track.h"
 
 static void need(void)
@@ -146,6 +147,30 @@ static void leaves_the_process_as_it_was(void **state)
 	end(&p);
 }
 
+/* The first moments are those in which the process is at the call. */
+static void is_not_harmed_when_a_caller_is_killed(void **state)
+{
+	need();
+	struct pupil p = start(sleep_well);
+	char letter = 's';
+
+	for (int i = 0; i < 300; i++) {
+		if (i % 50 == 0)
+			assert_int_equal(write(p.to, &letter, 1), 1);
+		pid_t caller = fork();
+
+		if (caller == 0)
+			for (;;)
+				close(lx_remote_uffd(p.pid, NULL));
+		usleep((useconds_t)(i * 37 % 2000));
+		kill(caller, SIGKILL);
+		assert_int_equal(waitpid(caller, NULL, 0), caller);
+		if (i % 50 == 49)
+			assert_int_equal(read(p.from, &letter, 1), 1);
+	}
+	end(&p);
+}
+
 /* Kills whoever calls userfaultfd(2) or close(2). */
 static void refuse_calls(void)
 {
@@ -206,6 +231,7 @@ int main(void)
 		cmocka_unit_test(is_not_deceived_by_other_mappings),
 		cmocka_unit_test(fails_when_the_process_has_gone),
 		cmocka_unit_test(leaves_the_process_as_it_was),
+		cmocka_unit_test(is_not_harmed_when_a_caller_is_killed),
 		cmocka_unit_test(passes_filters_that_would_kill),
 		cmocka_unit_test(leaves_a_traced_process_alone),
 	};

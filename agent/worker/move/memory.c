@@ -21,12 +21,8 @@
 #include "migration/page_image.h"
 #include "migration/proc_text.h"
 
-/*
- * A process with less is copied while the guest stands still. To watch more of them would save some 20 ms,
- * but each that is watched is made to call the kernel once, and one whose caller is killed just then is
- * damaged (migration/remote_call.h).
- */
-#define WORTH_IT_PROCESS (UINT64_C(4) << 20)
+/* A process with less is copied while the guest stands still. Half of a small systemd's are larger. */
+#define WORTH_IT_PROCESS (UINT64_C(256) << 10)
 /* So much may be left for then: a few hundredths of a second. */
 #define LEFT_MAX (UINT64_C(4) << 20)
 /* A round that leaves more than three quarters of what the one before left will not be the last but one. */
