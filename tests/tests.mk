@@ -64,7 +64,7 @@ check-unit:
 check-asan:
 	$(CHECK) asan
 check-lint:
-	$(CHECK) format tidy
+	@LINT_DEEP=1 BUILD=$(BUILD) MAKE=$(MAKE) $(PYTHON) tests/check.py format tidy
 check-layers:
 	$(CHECK) layers
 check-system:
