@@ -131,4 +131,5 @@ def session_debian(session_cluster):
 
 @pytest.fixture
 def debian(session_debian, cluster):
+    _with_image(cluster, "debian/12")  # a test before may have removed all images
     return cluster
