@@ -25,6 +25,7 @@ struct request {
 
 struct asked {
 	TAILQ_ENTRY(asked) next;
+	struct request q;
 	lx_inside_cb cb;
 	void *arg;
 };
@@ -33,7 +34,8 @@ struct lx_inside {
 	uv_poll_t poll;
 	int sock;
 	pid_t pid;
-	TAILQ_HEAD(, asked) waiting;
+	TAILQ_HEAD(, asked) waiting; /* for an answer */
+	struct asked *unsent;        /* the first of them that could not be sent yet, or NULL */
 };
 
 /* ------------------------------------------------------------------ in there */
@@ -88,7 +90,35 @@ static void answer(struct lx_inside *in, int fd)
 	free(a);
 }
 
-static void on_answer(uv_poll_t *poll, int status, int events)
+static void on_event(uv_poll_t *poll, int status, int events);
+
+/* As many as there is room for: on a busy machine its turn may not come for a while. */
+static int send_on(struct lx_inside *in)
+{
+	int r = 0;
+
+	while (in->unsent) {
+		r = lx_fd_send(in->sock, &in->unsent->q, sizeof(in->unsent->q), -1);
+		if (r < 0)
+			break;
+		in->unsent = TAILQ_NEXT(in->unsent, next);
+	}
+	int more = in->unsent ? UV_WRITABLE : 0;
+
+	(void)uv_poll_start(&in->poll, UV_READABLE | UV_DISCONNECT | more, on_event);
+	return r == -EAGAIN ? 0 : r;
+}
+
+/* It has died: nothing more comes. Who watches the guest starts another. */
+static void give_up(struct lx_inside *in)
+{
+	uv_poll_stop(&in->poll);
+	in->unsent = NULL;
+	while (!TAILQ_EMPTY(&in->waiting))
+		answer(in, -ESRCH);
+}
+
+static void on_event(uv_poll_t *poll, int status, int events)
 {
 	struct lx_inside *in = poll->data;
 
@@ -97,16 +127,15 @@ static void on_answer(uv_poll_t *poll, int status, int events)
 		ssize_t n = lx_fd_recv(in->sock, &r, sizeof(r), &fd);
 
 		if (n == -EAGAIN)
-			return;
+			break;
 		if (n != sizeof(r)) {
-			/* It has died: nothing more comes. Who watches the guest starts another. */
-			uv_poll_stop(poll);
-			while (!TAILQ_EMPTY(&in->waiting))
-				answer(in, -ESRCH);
+			give_up(in);
 			return;
 		}
 		answer(in, r < 0 ? r : fd);
 	}
+	if ((events & UV_WRITABLE) && send_on(in) < 0)
+		give_up(in);
 }
 
 int lx_inside_start(uv_loop_t *loop, int init_pidfd, bool privileged, struct lx_inside **ret,
@@ -140,7 +169,7 @@ int lx_inside_start(uv_loop_t *loop, int init_pidfd, bool privileged, struct lx_
 	in->poll.data = in;
 	/* Makes it non-blocking as well. */
 	(void)uv_poll_init(loop, &in->poll, in->sock);
-	(void)uv_poll_start(&in->poll, UV_READABLE | UV_DISCONNECT, on_answer);
+	(void)uv_poll_start(&in->poll, UV_READABLE | UV_DISCONNECT, on_event);
 	*ret = in;
 	return 0;
 }
@@ -167,18 +196,21 @@ void lx_inside_stop(struct lx_inside *in)
 
 int lx_inside_ask(struct lx_inside *in, bool listen, const struct lx_endpoint *e, lx_inside_cb cb, void *arg)
 {
-	struct request q = { .listen = listen, .endpoint = *e };
 	struct asked *a = malloc(sizeof(*a));
+	int r = 0;
 
 	if (!a)
 		return -ENOMEM;
-	*a = (struct asked){ .cb = cb, .arg = arg };
-	int r = lx_fd_send(in->sock, &q, sizeof(q), -1);
-
-	if (r < 0) {
-		free(a);
-		return r;
-	}
+	*a = (struct asked){ .q = { .listen = listen, .endpoint = *e }, .cb = cb, .arg = arg };
 	TAILQ_INSERT_TAIL(&in->waiting, a, next);
-	return 0;
+	if (!in->unsent) {
+		in->unsent = a;
+		r = send_on(in);
+	}
+	if (r < 0) {
+		in->unsent = NULL;
+		TAILQ_REMOVE(&in->waiting, a, next);
+		free(a);
+	}
+	return r;
 }

@@ -4,8 +4,9 @@
  *	accepted --> the other side is dialled --> connected --> bytes go both ways
  *
  * What one side has sent is taken only when the other has taken what came before, so a slow reader
- * slows the sender down and no more than a buffer each way is ever held. An end of one direction is passed
- *on; after both the connection is over. A side that fails takes the other along.
+ * slows the sender down and no more than a buffer each way is ever held. An end of one direction is
+ * passed on; after both the connection is over. A side that fails, or could not be dialled, has the other
+ * reset: an end would say that all had come.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -81,6 +82,22 @@ static void conn_close(struct lx_conn *c)
 	maybe_free(c);
 }
 
+/* Of a socket that is none of TCP's it is just the end. */
+static void reset(const struct side *s)
+{
+	const struct linger now = { .l_onoff = 1 };
+
+	if (s->fd >= 0)
+		(void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+static void conn_fail(struct lx_conn *c)
+{
+	reset(&c->near);
+	reset(&c->far);
+	conn_close(c);
+}
+
 void lx_stream_close(struct lx_proxyd *d, const struct lx_proxy_device *device)
 {
 	struct lx_conn *c, *after;
@@ -151,7 +168,11 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 		well = give(s);
 	if (well && (events & UV_WRITABLE))
 		well = give(s->other);
-	if (!well || (c->near.shut && c->far.shut)) {
+	if (!well) {
+		conn_fail(c);
+		return;
+	}
+	if (c->near.shut && c->far.shut) {
 		conn_close(c);
 		return;
 	}
@@ -182,7 +203,7 @@ static void on_connected(uv_poll_t *poll, int status, int events)
 	socklen_t len = sizeof(fault);
 
 	if (status < 0 || getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &fault, &len) < 0 || fault) {
-		conn_close(c);
+		conn_fail(c);
 		return;
 	}
 	begin_polling(&c->near);
@@ -201,7 +222,7 @@ static void on_dialled(int fd, void *arg)
 		if (c->closing)
 			maybe_free(c);
 		else
-			conn_close(c);
+			conn_fail(c);
 		return;
 	}
 	c->far.fd = fd;
