@@ -135,8 +135,8 @@ $(CRIU_TOOLS): $(call obj,migration/tar/main.c) $(call ar,tar) $(call ar,images)
 	@chmod 0755 $(@D) $@
 
 # Without sanitizers, whose library that program has not.
-$(CRIU_PRELOAD): migration/preload/pages.c migration/preload/cgroups.c migration/preload/conntrack.c migration/preload/copies.c \
-		 migration/scan_regions.c migration/scan_regions.h \
+$(CRIU_PRELOAD): migration/preload/pages.c migration/preload/cgroups.c migration/preload/conntrack.c migration/preload/copies.c migration/preload/watches.c \
+		 migration/scan_regions.c migration/scan_regions.h migration/watch_lines.c migration/watch_lines.h \
 		 migration/hidden_pages.h migration/pagemap_scan.h migration/page_runs.h
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
