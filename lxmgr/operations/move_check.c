@@ -46,12 +46,20 @@ static int add(Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__MoveObstacle *o)
 	return 0;
 }
 
+/* As its node says. */
+static bool has_lxcfs(const struct lx_node *n)
+{
+	const Lxmgr__V1__NodeFacts *f = n->pb->facts;
+
+	return f && lx_streq(lx_pb_map_get(f->n_features, f->features, "lxcfs"), "yes");
+}
+
 /* Those that stand in the way of any move, not of a live one alone. */
 static bool blocks_all(const char *code)
 {
 	return lx_streq(code, "name-taken") || lx_streq(code, "network") ||
 	       lx_streq(code, "device-missing") || lx_streq(code, "proxy-taken") ||
-	       lx_streq(code, "disk-quota") || lx_streq(code, "disk-room");
+	       lx_streq(code, "lxcfs-missing") || lx_streq(code, "disk-quota") || lx_streq(code, "disk-room");
 }
 
 static void decide(struct check *c)
@@ -165,6 +173,7 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 	here.postcopy = req->postcopy;
 	there.spec = spec;
 	there.live = c->wanted == LIVE;
+	there.lxcfs = c->wanted == LIVE && has_lxcfs(from);
 	there.memory_bytes = inst->pb->usage ? inst->pb->usage->memory_bytes : 0;
 	there.disk_bytes = inst->pb->usage ? inst->pb->usage->disk_bytes : 0;
 	if (r == 0)
