@@ -7,6 +7,7 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
@@ -79,15 +80,15 @@ static warning shown(const warning *w, char buf[LX_QNAME_SCOPE_MAX + 1])
 
 /* ------------------------------------------------------------------ reading */
 
-/* By its name in the call's project; a caller of all projects may name the key. */
+/* By its name in the call's project, or by its key. */
 static bool is_about(const warning *w, const char *instance, const struct reach *r)
 {
 	char buf[LX_QNAME_SCOPE_MAX + 1];
 
 	if (!lx_streq(w->entity, "instance"))
 		return false;
-	if (lx_streq(instance, w->name))
-		return true;
+	if (strchr(instance, LX_QNAME_SEPARATOR))
+		return lx_streq(instance, w->name);
 	return lx_streq(instance, lx_qname_leaf(w->name)) &&
 	       (r->scope.all || lx_same_project(r->scope.project, project_of(w, buf)));
 }

@@ -11,6 +11,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "lxmgr/shown.h"
 #include "proto/pb.h"
 
 #define COLD      LXMGR__V1__MOVE_MODE__MOVE_MODE_COLD
@@ -21,6 +22,7 @@
 #define CHECK_MS 60000u
 
 struct check {
+	struct lx_manager *m;
 	Lxmgr__V1__MoveCheck *result;
 	Lxmgr__V1__MoveMode wanted;
 	bool preferred; /* near-live will do */
@@ -31,7 +33,7 @@ struct check {
 	char *name;
 };
 
-static int add(Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__MoveObstacle *o)
+static int add(struct lx_manager *m, Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__MoveObstacle *o)
 {
 	Lxmgr__V1__MoveObstacle **grown =
 		realloc(to->obstacles, (to->n_obstacles + 1) * sizeof(*to->obstacles));
@@ -42,6 +44,8 @@ static int add(Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__MoveObstacle *o)
 
 	if (!copy)
 		return -ENOMEM;
+	lx_shown_text(m, copy->cause);
+	lx_shown_text(m, copy->cure);
 	to->obstacles[to->n_obstacles++] = copy;
 	return 0;
 }
@@ -105,7 +109,7 @@ static void on_answer(const ProtobufCMessage *msg, const struct lx_err *err, voi
 	if (err->code != LX_OK && c->err.code == LX_OK)
 		c->err = *err;
 	for (size_t i = 0; resp && i < resp->n_obstacles; i++)
-		if (add(c->result, resp->obstacles[i]) < 0)
+		if (add(c->m, c->result, resp->obstacles[i]) < 0)
 			lx_err_oom(&c->err);
 	if (resp && resp->memory) {
 		c->result->memory = resp->memory;
@@ -163,7 +167,8 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 		return lx_err_oom(err);
 	}
 	lxmgr__v1__move_check__init(result);
-	*c = (struct check){ .result = result,
+	*c = (struct check){ .m = m,
+			     .result = result,
 			     .wanted = mode_for(inst, req),
 			     .preferred = req->live == LXMGR__V1__LIVE_MODE__LIVE_MODE_PREFERRED,
 			     .cb = cb,
