@@ -23,7 +23,8 @@
 	"22 20 0:52 / /sys rw - sysfs sysfs rw\n"
 #define MEMINFO "30 21 0:43 /proc/meminfo /proc/meminfo ro - fuse.lxcfs lxcfs rw\n"
 #define ONLINE                                                                                               \
-	"31 22 0:43 /sys/devices/system/cpu/online /sys/devices/system/cpu/online ro - fuse.lxcfs lxcfs rw\n"
+	"31 22 0:43 /sys/devices/system/cpu/online /sys/devices/system/cpu/online ro - fuse.lxcfs lxcfs "    \
+	"rw\n"
 
 static lx_lxcfs_set set_of(const char *path)
 {
@@ -42,7 +43,8 @@ static void finds_what_is_the_nodes(void **state)
 		{ GUEST MEMINFO ONLINE, meminfo | online },
 		/* The node's own, which stand for those of a node before. */
 		{ GUEST "30 21 0:21 /meminfo /proc/meminfo ro - proc proc rw\n", meminfo },
-		{ GUEST "31 22 0:40 /devices/system/cpu/online /sys/devices/system/cpu/online ro - sysfs s rw\n",
+		{ GUEST
+		  "31 22 0:40 /devices/system/cpu/online /sys/devices/system/cpu/online ro - sysfs s rw\n",
 		  online },
 		/* The guest's own file, bound over itself: CRIU knows that. */
 		{ GUEST "30 21 0:51 /meminfo /proc/meminfo ro - proc proc rw\n", 0 },
@@ -85,9 +87,9 @@ static void tells_those_that_are_lost(void **state)
 	lx_automounts struct lx_mounts m = { 0 }, own = { 0 };
 
 	assert_int_equal(lx_mounts_parse(GUEST MEMINFO ONLINE, &m, NULL), 0);
-	assert_int_equal(lx_mounts_parse(GUEST "30 21 0:21 /meminfo /proc/meminfo ro - proc proc rw\n", &own,
-					 NULL),
-			 0);
+	assert_int_equal(
+		lx_mounts_parse(GUEST "30 21 0:21 /meminfo /proc/meminfo ro - proc proc rw\n", &own, NULL),
+		0);
 	assert_true(lx_lxcfs_is_whole(&m, true, 0, 43));
 	assert_false(lx_lxcfs_is_whole(&m, false, 0, 43));
 	assert_false(lx_lxcfs_is_whole(&m, true, 0, 44)); /* another one serves by now */
@@ -142,7 +144,7 @@ static void both_sides_use_the_same_names(void **state)
 	      "\x38\x80\x10\x40\xef\x0a\x50\xa4\x82\x02"
 #define MEMINFO_FILE FILE_OF("\x0d", "\x2f", "\x29", "/proc/meminfo")
 #define OTHER_FILE   FILE_OF("\x0d", "\x2f", "\x29", "/etc/hostname")
-#define PIPE	     "\x06\x00\x00\x00\x08\x02\x10\x09\x42\x00"
+#define PIPE         "\x06\x00\x00\x00\x08\x02\x10\x09\x42\x00"
 #define BYTES(text)  (text), sizeof(text) - 1
 
 static void sizes_are_taken_out(void **state)
@@ -154,16 +156,17 @@ static void sizes_are_taken_out(void **state)
 	/* Three bytes less: its own size is gone, the other's is there, and so is all else. */
 	assert_int_equal(out.len, sizeof(HEAD PIPE MEMINFO_FILE OTHER_FILE) - 1 - 3);
 	assert_memory_equal(out.data, HEAD PIPE, sizeof(HEAD PIPE) - 1);
-	assert_memory_equal(out.data + out.len - (sizeof(OTHER_FILE) - 1), OTHER_FILE, sizeof(OTHER_FILE) - 1);
+	assert_memory_equal(out.data + out.len - (sizeof(OTHER_FILE) - 1), OTHER_FILE,
+			    sizeof(OTHER_FILE) - 1);
 	const uint8_t *file = out.data + sizeof(HEAD PIPE) - 1;
 	size_t n = out.len - (sizeof(HEAD PIPE) - 1) - (sizeof(OTHER_FILE) - 1);
 
 	assert_int_equal(file[0], 0x2f - 3);
 	assert_null(memmem(file, n, size, 3));
 	assert_non_null(memmem(file, n, "/proc/meminfo", 13));
-	assert_non_null(memmem(file, n, "\x18\x0c", 2));	     /* position */
-	assert_non_null(memmem(file, n, "\x38\x80\x10", 3));	     /* mount */
-	assert_non_null(memmem(file, n, "\x50\xa4\x82\x02", 4));     /* mode */
+	assert_non_null(memmem(file, n, "\x18\x0c", 2));         /* position */
+	assert_non_null(memmem(file, n, "\x38\x80\x10", 3));     /* mount */
+	assert_non_null(memmem(file, n, "\x50\xa4\x82\x02", 4)); /* mode */
 	/* What has been through it once is read again. */
 	assert_int_equal(lx_file_image_unsize(out.data, out.len, &again, NULL), 0);
 }
@@ -198,7 +201,8 @@ static void damaged_images_are_refused(void **state)
 			assert_int_equal(r, -EBADMSG);
 		lx_buf_release(&out);
 	}
-	assert_int_equal(lx_file_image_unsize(BYTES("\x19\x43\x56\x54\x25\x40\x08\x56"), &out, &err), -EBADMSG);
+	assert_int_equal(lx_file_image_unsize(BYTES("\x19\x43\x56\x54\x25\x40\x08\x56"), &out, &err),
+			 -EBADMSG);
 	assert_int_equal(lx_file_image_unsize(BYTES(HEAD "\xff\xff\xff\xff"), &out, &err), -EBADMSG);
 	assert_int_equal(lx_file_image_unsize(BYTES(HEAD "\x02\x00\x00\x00\x1a\x7f"), &out, &err), -EBADMSG);
 	assert_int_equal(err.code, LX_DATA_LOSS);
@@ -207,12 +211,9 @@ static void damaged_images_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(finds_what_is_the_nodes),
-		cmocka_unit_test(services_have_copies),
-		cmocka_unit_test(tells_those_that_are_lost),
-		cmocka_unit_test(both_sides_use_the_same_names),
-		cmocka_unit_test(sizes_are_taken_out),
-		cmocka_unit_test(others_are_left_as_they_are),
+		cmocka_unit_test(finds_what_is_the_nodes),    cmocka_unit_test(services_have_copies),
+		cmocka_unit_test(tells_those_that_are_lost),  cmocka_unit_test(both_sides_use_the_same_names),
+		cmocka_unit_test(sizes_are_taken_out),        cmocka_unit_test(others_are_left_as_they_are),
 		cmocka_unit_test(damaged_images_are_refused),
 	};
 
