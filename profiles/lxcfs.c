@@ -2,7 +2,6 @@
 #include "profiles/lxcfs.h"
 
 #include "lib/str.h"
-#include "profiles/profiles.h"
 
 const char *const lx_lxcfs_files[LX_LXCFS_FILES] = {
 	"proc/cpuinfo", "proc/diskstats", "proc/loadavg", "proc/meminfo",
@@ -18,7 +17,7 @@ enum lx_lxcfs_mode lx_lxcfs_mode_of(const char *value)
 
 enum lx_lxcfs_mode lx_lxcfs_mode(const struct lx_map *config)
 {
-	return lx_lxcfs_mode_of(lx_config_get(config, LX_KEY_LXCFS));
+	return lx_lxcfs_mode_of(lx_map_get(config, LX_KEY_LXCFS));
 }
 
 int lx_lxcfs_file_at(const char *path)
