@@ -116,6 +116,7 @@ def holder(cluster, name):
     """A process of the guest's with all of them open, and another one's command line to look at them."""
     redirections = " ".join(f"{fd}<{path}" for fd, path in enumerate(sorted(FILES), 11))
     inside(cluster, name, f"setsid sleep 100000 {redirections} </dev/null >/dev/null 2>&1 &")
+    wait_for(lambda: cluster.exec(name, "pidof", "sleep").returncode == 0, 10, why="it has opened them")
     return "for f in /proc/$(pidof sleep)/fd/1?; do readlink $f; cat $f >/dev/null || exit; done"
 
 
