@@ -22,6 +22,8 @@
 /* It answers within a millisecond, on a busy machine within some more. */
 #define ANSWER_MS 2000
 #define PATH_LEN  1024
+/* Milliseconds for a child that was killed to go. */
+#define REAP_TRIES 100
 
 /* What a child says. */
 struct answer {
@@ -115,6 +117,17 @@ static void hear(int fd, struct answer *a)
 		*a = (struct answer){ .error = ETIMEDOUT };
 }
 
+/*
+ * A request that lxcfs has taken in hand is not given up even by a signal that kills: such a child is left
+ * to whoever reaps what we leave.
+ */
+static void end_child(pid_t child, bool stuck)
+{
+	kill(child, SIGKILL);
+	for (int i = 0; waitpid(child, NULL, stuck ? WNOHANG : 0) == 0 && i < REAP_TRIES; i++)
+		(void)poll(NULL, 0, 1);
+}
+
 void lx_lxcfs_ask_soon(const char *dir, struct lx_lxcfs *ret)
 {
 	struct answer a = { .error = EAGAIN };
@@ -133,8 +146,7 @@ void lx_lxcfs_ask_soon(const char *dir, struct lx_lxcfs *ret)
 		close(ends[1]);
 		if (child > 0) {
 			hear(ends[0], &a);
-			kill(child, SIGKILL);
-			waitpid(child, NULL, 0);
+			end_child(child, a.error == ETIMEDOUT);
 		}
 		close(ends[0]);
 	}
