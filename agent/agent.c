@@ -25,6 +25,7 @@
 #include "agent/instance/instance.h"
 #include "agent/instance/usage.h"
 #include "agent/join.h"
+#include "agent/lxcfs.h"
 #include "agent/move/move.h"
 #include "agent/orphans.h"
 #include "agent/peers.h"
@@ -156,7 +157,8 @@ static int open_jobs(struct lx_agent *a, struct lx_err *err)
 					     .state_dir = a->state_dir,
 					     .run_dir = a->run_dir,
 					     .cgroup_root = a->opt.cgroup_root,
-					     .lxc_path = a->instances_dir };
+					     .lxc_path = a->instances_dir,
+					     .lxcfs_dir = a->opt.lxcfs_dir };
 
 	return lx_jobs_open(a->loop, &opt, &a->jobs, err);
 }
@@ -202,7 +204,7 @@ int lx_agent_open(struct lx_agent *a, uv_loop_t *loop, const struct lx_agent_opt
 		return lx_err_errno(err, r, "cannot find out about cgroups");
 	if ((r = make_dirs(a, err)) < 0 || (r = take_lock(a, err)) < 0 ||
 	    (r = lx_spawn_find(&a->libexec_dir, err)) < 0 || (r = open_facts(a, err)) < 0 ||
-	    (r = become_member(a, err)) < 0)
+	    (r = lx_lxcfs_open(a, err)) < 0 || (r = become_member(a, err)) < 0)
 		return r;
 	lx_orphans_end(a->state_dir);
 	a->rebooted = lx_autostart_due(a);
@@ -228,6 +230,7 @@ static void server_closed(void *arg)
 	lx_denials_close(a);
 	lx_network_close(a->network, NULL, NULL);
 	a->network = NULL;
+	lx_lxcfs_close(a);
 	lx_facts_close(a->facts);
 	a->facts = NULL;
 	lx_moves_close(a);

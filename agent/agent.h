@@ -5,6 +5,7 @@
  *   join.c       becoming a member         service.c   who may call what
  *   watch.c      telling the manager       facts.c     what this machine is
  *   jobs.c       work done by workers      pump.c      bytes to and from them
+ *   lxcfs.c      whether the node has one
  *   instance/    one file a verb           image/      the same for images
  *   network/     bridges and leases            move/      instances between nodes
  *   denial/      what was kept from instances
@@ -29,6 +30,7 @@
 #include "lib/map.h"
 #include "rpc/rpc.h"
 
+struct lx_lxcfs_watch;
 struct lx_usage;
 struct lx_denials;
 
@@ -40,6 +42,7 @@ struct lx_agent_options {
 	const char *token;     /* to join with, or NULL */
 	const char *node_name; /* to join as; NULL: the token's, else the host's */
 	const char *cgroup_root;
+	const char *lxcfs_dir; /* where lxcfs is mounted, if it is; "": it is not used */
 };
 
 struct lx_agent {
@@ -57,6 +60,7 @@ struct lx_agent {
 
 	struct lx_cgroups cgroups;
 	struct lx_facts *facts;
+	struct lx_lxcfs_watch *lxcfs; /* NULL: it is not used */
 	struct lx_jobs *jobs;
 	struct lx_network_ctx *network;
 	struct lx_server *server;

@@ -33,6 +33,7 @@ struct lx_facts {
 	struct lx_timer *timer;
 	struct criu_work *criu; /* under way */
 	bool criu_known;
+	bool lxcfs_broken;
 };
 
 struct criu_work {
@@ -171,6 +172,21 @@ static void warn(struct lx_facts *f)
 		warn_of(f, "no apparmor_parser (package apparmor): AppArmor confines no instance");
 	if (f->criu_known && lx_str_empty(f->pb->criu_version))
 		warn_of(f, "no CRIU: instances cannot move while they run");
+	const char *lxcfs = lx_pb_map_get(f->pb->n_features, f->pb->features, "lxcfs");
+
+	if (f->lxcfs_broken && lxcfs) {
+		lx_autofree char *text =
+			lx_asprintf("lxcfs %s: instances with files of it read errors in /proc", lxcfs);
+
+		if (text)
+			warn_of(f, text);
+	}
+}
+
+void lx_facts_lxcfs(struct lx_facts *f, const char *value, bool broken)
+{
+	(void)set_feature(f, "lxcfs", value);
+	f->lxcfs_broken = broken;
 }
 
 const Lxmgr__V1__NodeFacts *lx_facts_get(struct lx_facts *f)

@@ -5,6 +5,8 @@
 #ifndef LX_AGENT_FACTS_H
 #define LX_AGENT_FACTS_H
 
+#include <stdbool.h>
+
 #include <uv.h>
 
 #include "agent/cgroup.h"
@@ -29,6 +31,9 @@ void lx_facts_close(struct lx_facts *f);
 
 /* With the present free memory and disk. Borrowed until the next call. */
 const Lxmgr__V1__NodeFacts *lx_facts_get(struct lx_facts *f);
+
+/* What lxcfs does: "yes", or why it does not serve; `broken`: it should, and that is to be warned of. */
+void lx_facts_lxcfs(struct lx_facts *f, const char *value, bool broken);
 
 /* facts_probe.c: calls `fact` with "overlay" and "yes", or why not ... Uses a child process. */
 int lx_facts_probe(const char *state_dir, void (*fact)(const char *name, const char *value, void *arg),

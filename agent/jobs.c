@@ -308,6 +308,7 @@ static int send_job(struct lx_job *job, struct lx_err *err)
 	context.cgroup_root = (char *)(uintptr_t)js->opt.cgroup_root;
 	context.lxc_path = (char *)(uintptr_t)js->opt.lxc_path;
 	context.libexec_dir = (char *)(uintptr_t)js->opt.libexec_dir;
+	context.lxcfs_dir = (char *)(uintptr_t)js->opt.lxcfs_dir;
 	job->msg->context = &context;
 	int r = lx_worker_send_job(job->worker.sock, job->msg, &job->fds, err);
 

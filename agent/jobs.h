@@ -57,6 +57,7 @@ struct lx_jobs_options {
 	const char *run_dir;
 	const char *cgroup_root;
 	const char *lxc_path;
+	const char *lxcfs_dir; /* "": lxcfs is not used */
 };
 
 int lx_jobs_open(uv_loop_t *loop, const struct lx_jobs_options *opt, struct lx_jobs **ret,

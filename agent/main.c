@@ -19,6 +19,7 @@
 #include "lib/log.h"
 #include "lib/notify.h"
 #include "lib/str.h"
+#include "profiles/lxcfs.h"
 
 /* How long an orderly end may take. */
 #define END_MS 5000u
@@ -38,6 +39,7 @@ static const char usage[] =
 	"  --state-dir DIR      instances, images, identity (default /var/lib/lxmgr/agent)\n"
 	"  --run-dir DIR        what goes with a restart of the machine (default /run/lxmgr/agent)\n"
 	"  --cgroup-root NAME   cgroup that instances live under (default lxmgr)\n"
+	"  --lxcfs DIR          where lxcfs is mounted (default " LX_LXCFS_DIR "); \"\": do without\n"
 	"  --log-level LEVEL    error, warn, info or debug (default info)\n"
 	"  --teardown           remove the networks and cgroups that a stopped agent leaves up\n"
 	"                       for its containers, and exit; state stays\n"
@@ -59,6 +61,7 @@ enum {
 	OPT_JOIN,
 	OPT_NAME,
 	OPT_CGROUP,
+	OPT_LXCFS,
 	OPT_LOG,
 	OPT_TEARDOWN,
 	OPT_VERSION
@@ -72,6 +75,7 @@ static const struct option options[] = {
 	{ "join", required_argument, NULL, OPT_JOIN },
 	{ "node-name", required_argument, NULL, OPT_NAME },
 	{ "cgroup-root", required_argument, NULL, OPT_CGROUP },
+	{ "lxcfs", required_argument, NULL, OPT_LXCFS },
 	{ "log-level", required_argument, NULL, OPT_LOG },
 	{ "teardown", no_argument, NULL, OPT_TEARDOWN },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -108,6 +112,17 @@ static int parse(int argc, char **argv, struct lx_agent_options *opt, enum lx_lo
 		case OPT_CGROUP:
 			opt->cgroup_root = optarg;
 			break;
+		case OPT_LXCFS:
+			if (!*optarg || *optarg == '/') {
+				opt->lxcfs_dir = optarg;
+				break;
+			}
+			fprintf(stderr,
+				"lxagentd: --lxcfs is the directory that lxcfs is mounted at, from the root "
+				"on, "
+				"not \"%s\"\n",
+				optarg);
+			return 2;
 		case OPT_LOG:
 			if (lx_log_parse_level(optarg, level) == 0)
 				break;
@@ -247,6 +262,7 @@ int main(int argc, char **argv)
 		.run_dir = "/run/lxmgr/agent",
 		.listen = "0.0.0.0:8444",
 		.cgroup_root = "lxmgr",
+		.lxcfs_dir = LX_LXCFS_DIR,
 	};
 	enum lx_log_level level = LX_LOG_INFO;
 	struct lx_err err = LX_ERR_INIT;

@@ -176,6 +176,25 @@ static int delete_run(struct cli *cli, struct lx_err *err)
 	return r;
 }
 
+/* Who has switched to it goes along. */
+static int rename_run(struct cli *cli, struct lx_err *err)
+{
+	Lxmgr__V1__RenameProjectRequest req = LXMGR__V1__RENAME_PROJECT_REQUEST__INIT;
+	int r = lx_name_check("project", cli_operand(cli, 1), err);
+
+	req.name = cli->args.operands[0];
+	req.new_name = cli->args.operands[1];
+	if (r == 0)
+		r = cli_call(cli, CLI_PROJECTS, "Rename", &req, NULL, err);
+	if (r < 0)
+		return r;
+	lx_autofree char *switched = cli_project_default(cli->remote);
+
+	return switched && strcmp(switched, req.name) == 0
+		       ? cli_project_set_default(cli->remote, req.new_name, err)
+		       : 0;
+}
+
 /* ------------------------------------------------------------------ changes */
 
 static int update(struct cli *cli, const struct lx_map *set, char *const *unset, size_t n_unset,
@@ -348,6 +367,19 @@ const struct cli_verb cli_project_verbs[] = {
 	  .examples = "lxmgr project switch shop\nlxmgr project switch default",
 	  ONE_PROJECT,
 	  .run = switch_run },
+	{ .name = "project rename",
+	  .aliases = "mv",
+	  .operands = "PROJECT NEW-NAME",
+	  .summary = "Rename a project that owns no instance, image or network",
+	  .details =
+		  "Profiles, quotas, restrictions and everybody's roles in it follow. Nodes know instances, "
+		  "images and networks by their project's name, so one that has any is refused. The audit "
+		  "log keeps what was done under the old name.",
+	  .examples = "lxmgr project rename shop store",
+	  .min = 2,
+	  .max = 2,
+	  .kinds = { CLI_PROJECT, CLI_TEXT },
+	  .run = rename_run },
 	{ .name = "project delete",
 	  .aliases = "rm",
 	  .operands = "PROJECT...",

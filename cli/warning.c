@@ -32,6 +32,7 @@ static void warning_doc(struct cli_doc *d, json_t *to, const warning *w)
 	cli_doc_str(d, to, "type", w->type);
 	cli_doc_str(d, to, "entity", w->entity);
 	cli_doc_str(d, to, "name", w->name);
+	cli_doc_str(d, to, "project", w->project);
 	cli_doc_str(d, to, "node", w->node);
 	cli_doc_str(d, to, "severity", severity_of(w));
 	cli_doc_str(d, to, "status", status_of(w));
@@ -55,14 +56,23 @@ static int take_severity(struct cli *cli, Lxmgr__V1__WarningSeverity *ret, struc
 	return text ? cli_usage(cli, err, "--severity is low, moderate or high, not \"%s\"", text) : 0;
 }
 
-static void add_row(struct cli_table *t, const warning *w)
+/* One of another project than commands are about is PROJECT/NAME. */
+static void set_name(const struct cli *cli, struct cli_table *t, size_t column, const warning *w)
+{
+	if (*w->project && strcmp(w->project, cli_project(cli)) != 0)
+		cli_table_setf(t, column, "%s/%s", w->project, w->name);
+	else
+		cli_table_set(t, column, w->name);
+}
+
+static void add_row(const struct cli *cli, struct cli_table *t, const warning *w)
 {
 	char when[LX_TIME_TEXT];
 
 	cli_table_row(t);
 	cli_table_setf(t, 0, "%" PRIu64, w->id);
 	cli_table_set(t, 1, w->type);
-	cli_table_set(t, 2, w->name);
+	set_name(cli, t, 2, w);
 	cli_table_set(t, 3, w->node);
 	cli_table_set(t, 4, severity_of(w));
 	cli_table_set(t, 5, status_of(w));
@@ -103,7 +113,7 @@ static int list_run(struct cli *cli, struct lx_err *err)
 
 	cli_table_init(&t, headings);
 	for (size_t i = 0; i < resp->n_warnings; i++)
-		add_row(&t, resp->warnings[i]);
+		add_row(cli, &t, resp->warnings[i]);
 	return cli_table_print(&t, &f, stdout, err);
 }
 
@@ -255,6 +265,7 @@ static const struct cli_option list_options[] = {
 	{ "node", 0, "NODE", "about this node, or what is on it", CLI_NODE },
 	{ "instance", 0, "INSTANCE", "about this instance", CLI_INSTANCE },
 	{ "severity", 0, "SEVERITY", "at least low, moderate or high", 0 },
+	CLI_ALL_PROJECTS_OPTION,
 	CLI_FORMAT_OPTION,
 	{ .name = NULL },
 };
@@ -275,7 +286,8 @@ const struct cli_verb cli_warning_verbs[] = {
 	  .details =
 		  "One line for each type and instance or node, however often it happened, the latest first. "
 		  "What holds for a time (a node that is away, a full disk) is resolved by itself when it "
-		  "ends.",
+		  "ends. Who has a role in all projects sees all of them; one in a project shows those of "
+		  "its instances.",
 	  .examples = "lxmgr warning list\nlxmgr warning list --all --node node2 --severity high\n"
 		      "lxmgr warning list --format json | jq '.[].message'",
 	  .options = list_options,

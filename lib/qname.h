@@ -24,6 +24,13 @@ bool lx_qname_make(const char *scope, const char *name, char out[LX_QNAME_MAX + 
 int lx_qname_check(const char *what, const char *qname, struct lx_err *err);
 /* The name in its scope; points into `qname`. */
 const char *lx_qname_leaf(const char *qname);
+/*
+ * A text for people, in which each qualified name that `known` knows is the name alone: "cannot start
+ * shop_web1" is "cannot start web1". Parts of paths stay as they are, and so does what is longer than
+ * `n`, which counts the NUL: it is cut. `text` and `out` may be the same.
+ */
+void lx_qname_reword(const char *text, bool (*known)(const char *qname, void *arg), void *arg, char *out,
+		     size_t n);
 /* The scope, "default" when there is none. Returns out. */
 const char *lx_qname_scope(const char *qname, char out[LX_QNAME_SCOPE_MAX + 1]);
 

@@ -17,6 +17,8 @@
 #include "lxmgr/operations/engine.h"
 #include "lxmgr/operations/evacuate.h"
 #include "lxmgr/project.h"
+#include "lxmgr/shown.h"
+#include "lxmgr/warnings/warnings.h"
 #include "proto/pb.h"
 
 #define STATUS(s) LXMGR__V1__INSTANCE_STATUS__INSTANCE_STATUS_##s
@@ -194,7 +196,9 @@ void lx_inst_report(struct lx_manager *m, struct lx_node *node, const Lxmgr__V1_
 	inst->pb->started_at_ns = runs ? r->started_at_ns : 0;
 	if (!runs || r->usage)
 		set_usage(inst->pb, runs ? r->usage : NULL);
+	lx_shown_text(m, r->status_reason);
 	lx_inst_set_status(m, inst, r->status, r->status_reason);
+	lx_conditions_lxcfs(m, inst, runs && r->lxcfs_lost);
 	if (rebooted)
 		lx_event(m, "lifecycle", "instance-restarted", inst->pb->project, inst->pb->name,
 			 inst->pb->node, NULL);

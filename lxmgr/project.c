@@ -152,6 +152,17 @@ const char *lx_inst_shown(const Lxmgr__V1__Instance *pb, const char *project, ch
 	return buf;
 }
 
+const char *lx_key_shown(const char *key, char buf[LX_SHOWN_NAME_MAX])
+{
+	char project[LX_QNAME_SCOPE_MAX + 1];
+
+	if (lx_project_is_default(lx_qname_scope(key, project)))
+		snprintf(buf, LX_SHOWN_NAME_MAX, "%s", key);
+	else
+		snprintf(buf, LX_SHOWN_NAME_MAX, "%s/%s", project, lx_qname_leaf(key));
+	return buf;
+}
+
 /* ------------------------------------------------------------------ profiles */
 
 static Lxmgr__V1__Profile *own_profile(struct lx_manager *m, const char *project, const char *name)

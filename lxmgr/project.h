@@ -68,5 +68,7 @@ bool lx_project_uses(const char *project, const char *owner);
 /* "web1", or "shop/web1" for one of another project than `project`: for people. Returns buf. */
 #define LX_SHOWN_NAME_MAX (LX_QNAME_SCOPE_MAX + LX_NAME_MAX + 2)
 const char *lx_inst_shown(const Lxmgr__V1__Instance *pb, const char *project, char buf[LX_SHOWN_NAME_MAX]);
+/* By its key, for people of the whole cluster: "web1", "shop/web1". Returns buf. */
+const char *lx_key_shown(const char *key, char buf[LX_SHOWN_NAME_MAX]);
 
 #endif

@@ -128,6 +128,12 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 		add(ret, "--cgroup-yard");
 		add(ret, "%s", d->v2_only);
 	}
+	for (size_t i = 0; i < LX_LXCFS_FILES; i++) {
+		if (!(d->lxcfs & 1u << i))
+			continue;
+		add(ret, "--external");
+		add(ret, "mnt[/%s]:%s", lx_lxcfs_files[i], lx_lxcfs_files[i]);
+	}
 	if (d->lazy) {
 		add(ret, "--lazy-pages");
 		add(ret, "--ps-socket");

@@ -13,6 +13,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "profiles/lxcfs.h"
 
 /* The oldest CRIU that dumps TCP sockets on the kernels this runs on. */
 #define LX_CRIU_VERSION_MIN "4.2"
@@ -58,11 +59,12 @@ struct lx_criu_dump {
 	 * "unified" leads to that hierarchy: CRIU then mounts none of its own. NULL: all of them.
 	 */
 	const char *v2_only;
+	lx_lxcfs_set lxcfs; /* files of lxcfs that it has mounted (lxcfs_mounts.h) */
 };
 
 #define LX_CRIU_PAGES_FD 3
 
-#define LX_CRIU_ARGS_MAX 64
+#define LX_CRIU_ARGS_MAX 96
 /* NULL-terminated; the strings are the list's: lx_criu_args_release(). */
 struct lx_criu_args {
 	char *v[LX_CRIU_ARGS_MAX];

@@ -21,6 +21,7 @@
  *   unix-peer          a unix socket whose other end is outside
  *   netlink-group      a netlink socket in a group above 32
  *   mount              a file system that CRIU cannot dump
+ *   lxcfs              it has a file of an lxcfs open that has ended, or the node's does not answer
  *   mount-sharing      mounts whose propagation cannot be made again
  *   traced             a process under a debugger
  *   outside-session    a process whose session belongs to a process outside
@@ -31,6 +32,7 @@
 #ifndef LX_MIGRATION_PREFLIGHT_H
 #define LX_MIGRATION_PREFLIGHT_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "migration/migration.h"
@@ -48,6 +50,11 @@ struct lx_preflight_guest {
 	pid_t init;         /* on this node */
 	const char *cgroup; /* the payload's directory in the v2 hierarchy, where that is mounted: its
 			       processes are those in and below it */
+	/* The node's lxcfs, if it has one: whether it serves, or does not answer, and its file system. */
+	struct {
+		bool serves, silent;
+		unsigned int major, minor;
+	} lxcfs;
 };
 
 /*

@@ -13,6 +13,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "migration/lxcfs_mounts.h"
 #include "migration/preflight.h"
 #include "migration/proc_text.h"
 #include "profiles/host_device.h"
@@ -236,7 +237,10 @@ static void judge_file(const struct lx_judge_fd *fd, struct lx_verdict *v)
 	    lx_starts_with(fd->link, "/anon_hugepage"))
 		return;
 	lx_proc_printable(fd->link, strlen(fd->link), shown, sizeof(shown));
-	if (lx_starts_with(fd->link, "/secretmem")) {
+	if (fd->lxcfs_ended) {
+		say(v, "lxcfs", "Restart it: what it has open can be read no more.",
+		    "has a file of an lxcfs open that has ended (descriptor %d, %s)", fd->fd, shown);
+	} else if (lx_starts_with(fd->link, "/secretmem")) {
 		say(v, "secretmem", STOP_IT, "has secret memory (memfd_secret), which nobody else can read");
 	} else if (!fd->mount_known) {
 		say(v, "file-outside", "End the session it was started from, or restart it as a unit.",
@@ -305,6 +309,13 @@ void lx_judge_mapping(const char *path, struct lx_verdict *v)
 
 /* ---- mounts ---- */
 
+void lx_judge_lxcfs_silent(struct lx_verdict *v)
+{
+	memset(v, 0, sizeof(*v));
+	say(v, "lxcfs", "Start lxcfs anew on its node.",
+	    "it has files of lxcfs, which does not answer on its node");
+}
+
 /* What CRIU mounts anew, by fstype; ramfs is emptied before (quiesce.c). */
 static const char *const movable[] = { "proc",   "sysfs",   "devtmpfs", "tmpfs",     "devpts",
 				       "mqueue", "cgroup",  "cgroup2",  "tracefs",   "hugetlbfs",
@@ -355,8 +366,8 @@ void lx_judge_mount(const struct lx_mount *m, const struct lx_mounts *guest, con
 	bool known = false;
 
 	memset(v, 0, sizeof(*v));
-	/* The root is given to CRIU, and what is bound from it comes with it. */
-	if (is_of_root(guest, m) || lx_mount_is_credentials(m))
+	/* The root is given to CRIU, and what is bound from it comes with it. So are files of lxcfs. */
+	if (is_of_root(guest, m) || lx_mount_is_credentials(m) || lx_mount_is_lxcfs(m, guest))
 		return;
 	lx_proc_printable(m->point, strlen(m->point), point, sizeof(point));
 	lx_proc_printable(m->fstype, strlen(m->fstype), fstype, sizeof(fstype));

@@ -35,12 +35,16 @@ struct lx_judge_fd {
 	uint64_t bytes;     /* on disk or in memory */
 	bool mount_known;   /* a file: it lies in a mount of the guest; a namespace: a process is in it */
 	bool process_known; /* the process of a pidfd is moved along, or has ended */
+	bool lxcfs_ended;   /* it is of lxcfs, and of none that serves */
 	const char *socket; /* name of a socket's protocol, as in /proc/net/protocols; NULL: not known */
 };
 void lx_judge_fd(const struct lx_judge_fd *fd, struct lx_verdict *v);
 
 /* Something in a process' memory, by its path in /proc/<pid>/maps. */
 void lx_judge_mapping(const char *path, struct lx_verdict *v);
+
+/* Files of lxcfs are mounted, and it does not answer. */
+void lx_judge_lxcfs_silent(struct lx_verdict *v);
 
 /*
  * A mount. `outside`: the node's own tables, to know what comes from there; may be empty.

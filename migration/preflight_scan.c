@@ -26,6 +26,7 @@
 #include "lib/map.h"
 #include "lib/str.h"
 #include "migration/guest_processes.h"
+#include "migration/lxcfs_mounts.h"
 #include "migration/preflight_judge.h"
 #include "migration/preflight_report.h"
 #include "migration/preflight_socket.h"
@@ -201,6 +202,21 @@ static void count_ghost(struct scan *s, const struct statx *st)
 	s->ghost_bytes += st->stx_blocks * 512;
 }
 
+/* Of lxcfs, and of none that serves on this node? */
+static bool is_of_ended_lxcfs(const struct scan *s, const struct statx *st)
+{
+	const struct lx_mounts *t = &s->mounts.tables[0];
+
+	if (s->g->lxcfs.serves && st->stx_dev_major == s->g->lxcfs.major &&
+	    st->stx_dev_minor == s->g->lxcfs.minor)
+		return false;
+	for (size_t i = 0; i < t->n; i++)
+		if (t->m[i].major == st->stx_dev_major && t->m[i].minor == st->stx_dev_minor &&
+		    lx_streq(t->m[i].fstype, LX_LXCFS_FSTYPE))
+			return true;
+	return false;
+}
+
 static bool protocol_of(int dir, const char *name, char *out, size_t n)
 {
 	char path[64];
@@ -237,6 +253,19 @@ static bool is_process_known(const struct scan *s, pid_t pid, const char *fd)
 	return p && !p->outside;
 }
 
+/* One that cannot be looked at: it is closed by now, or of lxcfs, and that has ended. */
+static int look_at_dead_fd(struct scan *s, const struct lx_guest_process *p, struct lx_judge_fd *fd,
+			   int error, struct lx_err *err)
+{
+	struct lx_verdict v;
+
+	if (p->outside || (error != ENOTCONN && error != ECONNABORTED) || lx_lxcfs_file_at(fd->link) < 0)
+		return 0;
+	fd->lxcfs_ended = true;
+	lx_judge_fd(fd, &v);
+	return report(s, p, &v, err);
+}
+
 static int look_at_fd(struct scan *s, const struct lx_guest_process *p, int dir, const char *name,
 		      struct lx_err *err)
 {
@@ -245,14 +274,16 @@ static int look_at_fd(struct scan *s, const struct lx_guest_process *p, int dir,
 	struct lx_verdict v;
 	struct lx_judge_fd fd = { .fd = (int)strtol(name, NULL, 10), .link = link, .process_known = true };
 
-	if (read_link(dir, name, link, sizeof(link)) < 0 ||
-	    statx(dir, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS | STATX_MNT_ID, &st) < 0)
+	if (read_link(dir, name, link, sizeof(link)) < 0)
 		return 0;
+	if (statx(dir, name, AT_STATX_DONT_SYNC, STATX_BASIC_STATS | STATX_MNT_ID, &st) < 0)
+		return look_at_dead_fd(s, p, &fd, errno, err);
 	fd.mode = st.stx_mode;
 	fd.major = st.stx_rdev_major;
 	fd.minor = st.stx_rdev_minor;
 	fd.nlink = st.stx_nlink;
 	fd.bytes = st.stx_blocks * 512;
+	fd.lxcfs_ended = *link == '/' && is_of_ended_lxcfs(s, &st);
 	fd.mount_known = *link == '/' ? is_known_mount(s, &st) : lx_map_has(&s->namespaces, link);
 	if (S_ISSOCK(st.stx_mode)) {
 		if (protocol_of(dir, name, protocol, sizeof(protocol)))
@@ -367,6 +398,14 @@ static int look_at_mounts(struct scan *s, struct lx_err *err)
 {
 	struct lx_verdict v;
 
+	if (s->g->lxcfs.silent &&
+	    !lx_lxcfs_is_whole(&s->mounts.tables[0], false, s->g->lxcfs.major, s->g->lxcfs.minor)) {
+		lx_judge_lxcfs_silent(&v);
+		int r = lx_preflight_report_add(&s->report, &v, NULL, err);
+
+		if (r < 0)
+			return r;
+	}
 	for (size_t t = 0; t < s->mounts.n; t++) {
 		for (size_t i = 0; i < s->mounts.tables[t].n; i++) {
 			lx_judge_mount(&s->mounts.tables[t].m[i], &s->mounts.tables[0], &s->outside, &v);

@@ -11,6 +11,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "profiles/check.h"
+#include "profiles/lxcfs.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -37,6 +38,7 @@ static const char *const apparmor[] = { "auto", "enforce", "complain", "unconfin
 static const char *const none[] = { "none", NULL };
 static const char *const autostart[] = { "true", "false", "last-state", NULL };
 static const char *const move_memory[] = { "auto", "content", "soft-dirty", "stop-and-copy", NULL };
+static const char *const lxcfs[] = { "auto", "on", "off", NULL };
 static const char *const disk[] = { "disk", NULL };
 static const char *const nic[] = { "nic", NULL };
 static const char *const unix_char[] = { "unix-char", NULL };
@@ -123,6 +125,9 @@ static const struct lx_config_key keys[] = {
 	    "Capabilities no process of it may ever have, besides the default ones (net_raw,sys_ptrace)"),
 	KEY(INSTANCE, RESTART, "security.capabilities.keep", "capabilities", "", capabilities,
 	    "Only these capabilities, or none; default: all but the default ones", .values = none),
+	KEY(INSTANCE, RESTART, LX_KEY_LXCFS, "enum", "auto", enum,
+	    "Show it its own memory and CPUs in /proc, by lxcfs: on, off, auto (where its node has lxcfs)",
+	    .values = lxcfs),
 	KEY(INSTANCE, RESTART, "security.nesting", "bool", "false", bool,
 	    "Make it fit for containers inside: Docker, podman, LXC", .values = bools),
 	KEY(INSTANCE, RESTART, "security.no_new_privileges", "bool", "false", bool,

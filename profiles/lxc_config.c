@@ -22,6 +22,7 @@
 #include "lib/qname.h"
 #include "lib/str.h"
 #include "profiles/capabilities.h"
+#include "profiles/lxcfs.h"
 #include "profiles/privileged.h"
 #include "profiles/value.h"
 
@@ -204,6 +205,27 @@ static void put_mount(struct gen *g, const struct lx_lxc_mount *m)
 	lx_buf_release(&path);
 }
 
+/*
+ * Over the same files of its own /proc and /sys. One that is killed in this moment is no reason not to
+ * start, where it need not be there at all.
+ */
+static void put_lxcfs(struct gen *g)
+{
+	const char *more = lx_lxcfs_mode(g->in->config) == LX_LXCFS_ON ? "" : ",optional";
+
+	for (size_t i = 0; i < LX_LXCFS_FILES; i++) {
+		struct lx_buf source = { 0 };
+
+		if (!(g->in->lxcfs & 1u << i))
+			continue;
+		append_field(g, &source, g->in->lxcfs_dir);
+		if (g->r == 0)
+			putf(g, "lxc.mount.entry", "%s/%s %s none bind,ro,nosuid,nodev,noexec%s 0 0",
+			     lx_buf_str(&source), lx_lxcfs_files[i], lx_lxcfs_files[i], more);
+		lx_buf_release(&source);
+	}
+}
+
 /* The guest sees one pure v2 tree, also where the host's controllers are v1: those cannot be
  * restored. */
 static void put_mounts(struct gen *g)
@@ -215,6 +237,8 @@ static void put_mounts(struct gen *g)
 	put(g, "lxc.mount.entry", "none sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0");
 	if (is_on(g, "security.nesting"))
 		put_nesting(g);
+	/* Some of it is covered again for a privileged one. */
+	put_lxcfs(g);
 	if (privileged)
 		put_privileged(g);
 	for (size_t i = 0; i < g->in->n_mounts; i++)

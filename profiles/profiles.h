@@ -13,6 +13,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/map.h"
+#include "profiles/lxcfs.h"
 
 /* ------------------------------------------------------------------ keys */
 
@@ -162,6 +163,8 @@ struct lx_lxc_input {
 	size_t n_nics;
 	const struct lx_lxc_mount *mounts;
 	size_t n_mounts;
+	const char *lxcfs_dir;       /* where the node's lxcfs is mounted */
+	lx_lxcfs_set lxcfs;          /* its files that the guest gets; 0: none */
 	const struct lx_knob *knobs; /* limits to be set before init runs */
 	size_t n_knobs;
 	bool apparmor;                /* the host has it (and so must the container name a profile) */

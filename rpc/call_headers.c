@@ -168,4 +168,6 @@ void lx_call_settle_status(struct lx_call *call)
 		call->err = LX_ERR_INIT;
 	else if (!call->err.msg[0])
 		lx_err_set(&call->err, call->err.code, "%s: %s", call->path, lx_code_name(call->err.code));
+	else if (call->conn->owner->answered)
+		call->conn->owner->answered(call->conn, &call->err);
 }

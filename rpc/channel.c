@@ -80,7 +80,16 @@ static void on_freed(struct lx_conn *c)
 		channel_free(ch);
 }
 
+static void on_answered(struct lx_conn *c, struct lx_err *err)
+{
+	const struct lx_channel *ch = c->owner_data;
+
+	if (ch->opt.reword)
+		ch->opt.reword(err, ch->opt.arg);
+}
+
 static const struct lx_conn_owner channel_owner = {
+	.answered = on_answered,
 	.connect = on_connect,
 	.ready = on_ready,
 	.goaway = on_goaway,

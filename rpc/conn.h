@@ -67,6 +67,9 @@ struct lx_conn_owner {
 	void (*request)(struct lx_call *call);
 	/* Server: how a call that `request` was told of ends, once for each. May be NULL. */
 	void (*outcome)(struct lx_call *call, const struct lx_err *err);
+	/* Client: the error that the peer has answered a call with, before the caller hears it. May be NULL.
+	 */
+	void (*answered)(struct lx_conn *c, struct lx_err *err);
 	/* The peer takes no new calls. */
 	void (*goaway)(struct lx_conn *c);
 	/* It is over; its calls will be told next. */

@@ -224,6 +224,8 @@ struct lx_channel_options {
 	/* Told about every change of state, with the reason on FAILED. May be NULL. */
 	void (*state)(struct lx_channel *ch, enum lx_channel_state state, const struct lx_err *err,
 		      void *arg);
+	/* May put an error that the other side has answered with in other words. May be NULL. */
+	void (*reword)(struct lx_err *err, void *arg);
 	void *arg;
 	bool keepalive; /* PING when idle; a peer that does not answer fails the channel */
 };

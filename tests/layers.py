@@ -28,7 +28,7 @@ MAY_INCLUDE = {
     "migration": LIBRARIES,
     "agent": [*LIBRARIES, "agent", "agent/network", "agent/worker"],
     "agent/network": ["lib", "wire", "proto", "agent", "agent/network"],
-    "agent/worker": ["lib", "wire", "proto", "profiles", "images", "agent/worker"],
+    "agent/worker": ["lib", "wire", "proto", "profiles", "images", "migration", "agent/worker"],
     "agent/worker/instance": ["lib", "wire", "proto", "profiles", "migration", "agent/worker", "agent/worker/instance"],
     "agent/worker/move": ["lib", "wire", "proto", "profiles", "migration", "agent/worker", "agent/worker/instance",
                           "agent/worker/move"],

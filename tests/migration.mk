@@ -1,11 +1,12 @@
 # Tests of migration/: drivers for what has no program of its own.
 
-MIGRATION_ARCH := $(call ar,migration) $(call ar,proto) $(call ar,lib)
+MIGRATION_ARCH := $(call ar,migration) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
 
 $(BUILD)/tests/preflight-driver: $(BUILD)/obj/tests/system/migration/preflight_driver.o $(MIGRATION_ARCH)
 	$(call link,$(PKGS_MOVE))
 
 FUZZ_ARCH_fuzz_preflight := $(MIGRATION_ARCH)
+FUZZ_ARCH_fuzz_file_image := $(MIGRATION_ARCH)
 $(BUILD)/tests/preflight-culprit: $(BUILD)/obj/tests/system/migration/culprit.o
 	$(call link,)
 

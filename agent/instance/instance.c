@@ -186,6 +186,7 @@ void lx_instance_report(const struct lx_instance *inst, struct lx_report *ret)
 		pb->status_reason = inst->reason;
 	pb->pid = inst->init;
 	pb->started_at_ns = inst->started_at_ns;
+	pb->lxcfs_lost = inst->lxcfs_lost;
 	if (inst->has_usage) {
 		ret->usage = inst->usage;
 		pb->usage = &ret->usage;

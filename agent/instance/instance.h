@@ -78,6 +78,8 @@ struct lx_instance {
 		bool full; /* of processes */
 	} seen;
 
+	bool lxcfs_lost; /* it has files of an lxcfs that has ended (agent/lxcfs.h) */
+
 	bool has_usage;
 	bool knows_limit; /* usage.memory_limit_bytes is good until the limits change */
 	Lxmgr__V1__InstanceUsage usage;

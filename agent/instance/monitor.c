@@ -175,6 +175,7 @@ void lx_monitor_stop(struct lx_instance *inst)
 	drop(&inst->on_monitor, &inst->monitor_fd);
 	drop(&inst->on_init, &inst->init_fd);
 	inst->monitor = inst->init = 0;
+	inst->lxcfs_lost = false;
 	inst->monitor_gone = inst->init_gone = inst->wants_restart = false;
 	inst->started_at_ns = 0;
 	inst->has_usage = inst->knows_limit = false;

@@ -10,11 +10,12 @@
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/memory_choice.h"
+#include "profiles/lxcfs.h"
 #include "profiles/privileged.h"
 #include "profiles/root_disk.h"
 #include "proto/pb.h"
 
-#define OBSTACLES_MAX 8
+#define OBSTACLES_MAX 12
 
 struct findings {
 	Lxmgr__V1__AgentCheckMoveResponse resp;
@@ -172,6 +173,32 @@ static void check_destination_devices(const struct lx_agent *a, const Lxmgr__V1_
 	     spec->name);
 }
 
+/* What it has of lxcfs it would lose here; or could not be started at all. */
+static void check_lxcfs(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
+			struct findings *f)
+{
+	const Lxmgr__V1__NodeFacts *facts = lx_facts_get(a->facts);
+	const Lxmgr__V1__InstanceSpec *spec = req->spec;
+	const char *here = lx_pb_map_get(facts->n_features, facts->features, "lxcfs");
+	enum lx_lxcfs_mode mode = lx_lxcfs_mode_of(lx_pb_map_get(spec->n_config, spec->config, LX_KEY_LXCFS));
+
+	if (lx_streq(here, "yes") || mode == LX_LXCFS_OFF)
+		return;
+	if (mode == LX_LXCFS_ON) {
+		found(f, "lxcfs-missing", "%s has " LX_KEY_LXCFS "=on, and lxcfs of node %s %s", spec->name,
+		      a->node, here ? here : "is not known of");
+		cure(f,
+		     "Start lxcfs there (package lxcfs), choose another node, or set " LX_KEY_LXCFS "=auto.");
+	} else if (req->lxcfs) {
+		found(f, "lxcfs-missing",
+		      "lxcfs of node %s %s: there %s sees the memory and CPUs of the node", a->node,
+		      here ? here : "is not known of", spec->name);
+		cure(f,
+		     "Nothing need be done; to have its own seen, start lxcfs there first (package lxcfs).");
+		f->own[f->n - 1].blocks = false;
+	}
+}
+
 static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
 			      struct findings *f)
 {
@@ -190,6 +217,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 		}
 	check_destination_devices(a, req->spec, f);
 	check_destination_proxies(a, req->spec, f);
+	check_lxcfs(a, req, f);
 	check_disk(a, req, f);
 	check_room(a, req, f);
 }

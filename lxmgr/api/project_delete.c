@@ -36,7 +36,7 @@ static void count(struct owned *o, const char *name)
 		o->first = name;
 }
 
-static int check_empty(struct lx_manager *m, const char *project, struct lx_err *err)
+int lx_api_project_check_empty(struct lx_manager *m, const char *project, bool profiles, struct lx_err *err)
 {
 	struct owned owned[] = { { .what = "instance" },
 				 { .what = "image" },
@@ -60,7 +60,7 @@ static int check_empty(struct lx_manager *m, const char *project, struct lx_err 
 		if (lx_same_project(n->project, project))
 			count(&owned[2], n->name);
 	}
-	for (struct lx_map_entry *e = lx_map_first(&m->profiles); e; e = lx_map_next(e)) {
+	for (struct lx_map_entry *e = lx_map_first(&m->profiles); e && profiles; e = lx_map_next(e)) {
 		const Lxmgr__V1__Profile *p = lx_map_value(e);
 		if (lx_same_project(p->project, project) && !lx_streq(p->name, "default"))
 			count(&owned[3], p->name);
@@ -224,7 +224,7 @@ void lx_api_project_delete(struct lx_call *call, const ProtobufCMessage *msg, vo
 		lx_err_set(&err, LX_FAILED_PRECONDITION, "project %s cannot be deleted", LX_PROJECT_DEFAULT);
 		goto fail;
 	}
-	if (check_empty(m, req->name, &err) < 0)
+	if (lx_api_project_check_empty(m, req->name, true, &err) < 0)
 		goto fail;
 	name = strdup(req->name);
 	p->going = true;

@@ -1,6 +1,7 @@
 /*
  * ProjectService. What a project uses is counted when somebody asks; its quotas and restrictions
- * are checked against what it has before they are stored. Deletion is in project_delete.c.
+ * are checked against what it has before they are stored. Deletion is in project_delete.c,
+ * renaming in project_rename.c.
  */
 #include "lxmgr/api/projects.h"
 
@@ -56,11 +57,11 @@ static Lxmgr__V1__Project *described(struct lx_manager *m, const Lxmgr__V1__Proj
 	return NULL;
 }
 
-static void answer(struct lx_manager *m, struct lx_call *call, const Lxmgr__V1__Project *pb,
-		   const struct lx_err *err)
+void lx_api_project_answer(struct lx_manager *m, struct lx_call *call, const Lxmgr__V1__Project *pb,
+			   const struct lx_err *err)
 {
 	struct lx_err e = *err;
-	Lxmgr__V1__Project *out = e.code == LX_OK && call ? described(m, pb) : NULL;
+	Lxmgr__V1__Project *out = e.code == LX_OK && call && pb ? described(m, pb) : NULL;
 
 	if (e.code == LX_OK && !out)
 		lx_err_oom(&e);
@@ -105,7 +106,7 @@ static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg
 		lx_err_set(&err, LX_PERMISSION_DENIED, "you have no role in project %.64s", req->name);
 	else
 		p = lx_project_find(m, req->name, &err);
-	answer(m, call, p ? p->pb : NULL, &err);
+	lx_api_project_answer(m, call, p ? p->pb : NULL, &err);
 }
 
 /* ------------------------------------------------------------------ checks */
@@ -137,7 +138,7 @@ static int check_description(const char *name, const char *description, struct l
 				    MAX_DESCRIPTION);
 }
 
-static int check_name(struct lx_manager *m, const char *name, struct lx_err *err)
+int lx_api_project_check_name(struct lx_manager *m, const char *name, struct lx_err *err)
 {
 	int r = lx_name_check("project", name, err);
 
@@ -206,7 +207,7 @@ static void on_created(struct lx_manager *m, struct lx_call *call, const struct 
 		lx_err_set(&e, LX_ALREADY_EXISTS, "project %s already exists", c->pb->name);
 	if (e.code == LX_OK && lx_profile_put(m, c->profile) == 0)
 		c->profile = NULL;
-	answer(m, call, c->pb, &e);
+	lx_api_project_answer(m, call, c->pb, &e);
 	if (e.code == LX_OK) {
 		lx_info("project created", "project=%s", c->pb->name);
 		lx_event(m, "lifecycle", "project-created", c->pb->name, c->pb->name, "", NULL);
@@ -281,7 +282,8 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	struct lx_err err = LX_ERR_INIT;
 	struct creation *c = NULL;
 
-	if (check_name(m, req->name, &err) < 0 || check_description(req->name, req->description, &err) < 0 ||
+	if (lx_api_project_check_name(m, req->name, &err) < 0 ||
+	    check_description(req->name, req->description, &err) < 0 ||
 	    check_config(req->n_config, req->config, &err) < 0)
 		goto fail;
 	c = calloc(1, sizeof(*c));
@@ -302,7 +304,7 @@ static void on_updated(struct lx_manager *m, struct lx_call *call, const struct 
 {
 	Lxmgr__V1__Project *next = data;
 
-	answer(m, call, next, err);
+	lx_api_project_answer(m, call, next, err);
 	if (err->code == LX_OK)
 		(void)lx_project_put(m, next); /* it is there: nothing to allocate */
 	else
@@ -371,11 +373,12 @@ fail:
 LX_TURN_METHOD(api_create, true, create)
 LX_TURN_METHOD(api_update, true, update)
 LX_TURN_METHOD(api_delete, true, lx_api_project_delete)
+LX_TURN_METHOD(api_rename, true, lx_api_project_rename)
 
 static const struct lx_method methods[] = {
 	{ .name = "List", .unary = api_list },     { .name = "Get", .unary = api_get },
 	{ .name = "Create", .unary = api_create }, { .name = "Update", .unary = api_update },
-	{ .name = "Delete", .unary = api_delete },
+	{ .name = "Delete", .unary = api_delete }, { .name = "Rename", .unary = api_rename },
 };
 
 const struct lx_service lx_api_projects = { &lxmgr__v1__project_service__descriptor, methods,

@@ -1,10 +1,19 @@
-/* WarningService: from memory; what a person does to warnings is stored before it is answered. */
+/*
+ * WarningService: from memory; what a person does to warnings is stored before it is answered.
+ *
+ * In memory and in the store the name of an instance is its key (project.h); clients get its name
+ * and its project. A caller whose role holds in a project has to do with warnings of that one's instances
+ * alone: of others it hears as of those that are not there.
+ */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/api/commit.h"
+#include "lxmgr/auth/auth.h"
+#include "lxmgr/project.h"
 #include "lxmgr/warnings/warnings.h"
 #include "proto/pb.h"
 
@@ -13,15 +22,83 @@
 
 typedef Lxmgr__V1__Warning warning;
 
+/* ------------------------------------------------------------------ whose they are */
+
+/* Of the instance it is about; "": of none. */
+static const char *project_of(const warning *w, char buf[LX_QNAME_SCOPE_MAX + 1])
+{
+	return lx_streq(w->entity, "instance") ? lx_qname_scope(w->name, buf) : "";
+}
+
+/* What a call may see or change. */
+struct reach {
+	struct lx_scope scope;
+	bool everything; /* its role holds in all projects */
+};
+
+static void reach_of(struct lx_manager *m, const struct lx_call *call, struct reach *ret)
+{
+	lx_scope_of(m, call, &ret->scope);
+	ret->everything = ret->scope.cluster >= lx_access_find(lx_call_method(call))->role;
+}
+
+static bool is_in_reach(struct reach *r, const warning *w)
+{
+	char buf[LX_QNAME_SCOPE_MAX + 1];
+	const char *project = project_of(w, buf);
+
+	if (r->everything || !*project)
+		return r->everything;
+	/* What it remembers of the last one is in a buffer that is not there any more. */
+	r->scope.asked = NULL;
+	return lx_scope_sees(&r->scope, project);
+}
+
+static struct lx_warning *find_in_reach(struct lx_manager *m, struct reach *r, uint64_t id,
+					struct lx_err *err)
+{
+	struct lx_warning *w = lx_warning_find(m, id, NULL);
+
+	if (w && is_in_reach(r, w->pb))
+		return w;
+	/* Whether there is one is not said. */
+	lx_err_set(err, LX_NOT_FOUND, "there is no warning %" PRIu64, id);
+	lx_err_hint(err, "lxmgr warning list --all shows the warnings there are.");
+	return NULL;
+}
+
+/* As clients know it: strings are the other's but for the project, which is in `buf`. */
+static warning shown(const warning *w, char buf[LX_QNAME_SCOPE_MAX + 1])
+{
+	warning copy = *w;
+
+	copy.project = (char *)(uintptr_t)project_of(w, buf);
+	if (*copy.project)
+		copy.name = (char *)(uintptr_t)lx_qname_leaf(w->name);
+	return copy;
+}
+
 /* ------------------------------------------------------------------ reading */
 
-static bool is_wanted(const warning *w, const Lxmgr__V1__ListWarningsRequest *req)
+/* By its name in the call's project, or by its key. */
+static bool is_about(const warning *w, const char *instance, const struct reach *r)
+{
+	char buf[LX_QNAME_SCOPE_MAX + 1];
+
+	if (!lx_streq(w->entity, "instance"))
+		return false;
+	if (strchr(instance, LX_QNAME_SEPARATOR))
+		return lx_streq(instance, w->name);
+	return lx_streq(instance, lx_qname_leaf(w->name)) &&
+	       (r->scope.all || lx_same_project(r->scope.project, project_of(w, buf)));
+}
+
+static bool is_wanted(const warning *w, const Lxmgr__V1__ListWarningsRequest *req, struct reach *r)
 {
 	return (req->all || w->status == STATUS(NEW)) &&
 	       (lx_str_empty(req->node) || lx_streq(req->node, w->node)) &&
-	       (lx_str_empty(req->instance) ||
-		(lx_streq(w->entity, "instance") && lx_streq(req->instance, w->name))) &&
-	       w->severity >= req->severity;
+	       (lx_str_empty(req->instance) || is_about(w, req->instance, r)) &&
+	       w->severity >= req->severity && is_in_reach(r, w);
 }
 
 static int latest_first(const void *a, const void *b)
@@ -33,6 +110,12 @@ static int latest_first(const void *a, const void *b)
 	return (x->id < y->id) - (x->id > y->id);
 }
 
+/* One of the list, and where its project's name is. */
+struct row {
+	warning pb;
+	char project[LX_QNAME_SCOPE_MAX + 1];
+};
+
 static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	const Lxmgr__V1__ListWarningsRequest *req = (const void *)msg;
@@ -40,16 +123,22 @@ static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 	const struct lx_map *all = &m->warnings->by_id;
 	Lxmgr__V1__ListWarningsResponse resp = LXMGR__V1__LIST_WARNINGS_RESPONSE__INIT;
 	lx_autofree warning **list = calloc(lx_map_count(all) + 1, sizeof(*list));
+	lx_autofree struct row *rows = calloc(lx_map_count(all) + 1, sizeof(*rows));
+	struct reach reach;
 
-	if (!list) {
+	if (!list || !rows) {
 		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
+	reach_of(m, call, &reach);
 	for (struct lx_map_entry *e = lx_map_first(all); e; e = lx_map_next(e)) {
 		const struct lx_warning *w = lx_map_value(e);
+		struct row *row = &rows[resp.n_warnings];
 
-		if (is_wanted(w->pb, req))
-			list[resp.n_warnings++] = w->pb;
+		if (!is_wanted(w->pb, req, &reach))
+			continue;
+		row->pb = shown(w->pb, row->project);
+		list[resp.n_warnings++] = &row->pb;
 	}
 	qsort(list, resp.n_warnings, sizeof(*list), latest_first);
 	resp.warnings = list;
@@ -58,14 +147,21 @@ static void api_list(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 
 static void api_get(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
+	const Lxmgr__V1__WarningRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
 	struct lx_err err = LX_ERR_INIT;
-	const struct lx_warning *w =
-		lx_warning_find(arg, ((const Lxmgr__V1__WarningRequest *)(const void *)msg)->id, &err);
+	struct reach reach;
+	struct row row;
 
-	if (w)
-		lx_call_reply(call, &w->pb->base);
-	else
+	reach_of(m, call, &reach);
+	const struct lx_warning *w = find_in_reach(m, &reach, req->id, &err);
+
+	if (!w) {
 		lx_call_fail(call, &err);
+		return;
+	}
+	row.pb = shown(w->pb, row.project);
+	lx_call_reply(call, &row.pb.base);
 }
 
 /* ------------------------------------------------------------------ changing */
@@ -105,18 +201,18 @@ static bool is_meant(const warning *w, bool delete)
 	return (w->status == STATUS(NEW)) != delete;
 }
 
-static int choose(struct lx_manager *m, const Lxmgr__V1__ChangeWarningsRequest *req, struct change *c,
-		  struct lx_err *err)
+static int choose(struct lx_manager *m, struct reach *reach, const Lxmgr__V1__ChangeWarningsRequest *req,
+		  struct change *c, struct lx_err *err)
 {
 	for (size_t i = 0; i < req->n_ids; i++) {
-		if (!lx_warning_find(m, req->ids[i], err))
+		if (!find_in_reach(m, reach, req->ids[i], err))
 			return -ENOENT;
 		c->ids[c->n++] = req->ids[i];
 	}
 	for (struct lx_map_entry *e = lx_map_first(&m->warnings->by_id); e && req->all; e = lx_map_next(e)) {
 		const struct lx_warning *w = lx_map_value(e);
 
-		if (is_meant(w->pb, c->delete))
+		if (is_meant(w->pb, c->delete) && is_in_reach(reach, w->pb))
 			c->ids[c->n++] = w->pb->id;
 	}
 	return 0;
@@ -158,6 +254,7 @@ static void change(struct lx_manager *m, struct lx_call *call, const Lxmgr__V1__
 	struct lx_err err = LX_ERR_INIT;
 	struct change *c = NULL;
 	struct lx_txn *txn = NULL;
+	struct reach reach;
 
 	if (check(req, &err) < 0)
 		goto fail;
@@ -168,7 +265,8 @@ static void change(struct lx_manager *m, struct lx_call *call, const Lxmgr__V1__
 		goto fail;
 	}
 	c->delete = delete;
-	if (choose(m, req, c, &err) < 0)
+	reach_of(m, call, &reach);
+	if (choose(m, &reach, req, c, &err) < 0)
 		goto fail;
 	if (put(m, txn, c) < 0) {
 		lx_err_oom(&err);

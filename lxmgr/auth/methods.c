@@ -103,14 +103,15 @@ static const struct lx_access table[] = {
 	DOES("ProjectService/Delete", ADMIN, IN_CLUSTER),
 	SEES("ProjectService/Get", VIEWER, ANYWHERE),
 	SEES("ProjectService/List", VIEWER, ANYWHERE),
+	DOES("ProjectService/Rename", ADMIN, IN_CLUSTER),
 	DOES("ProjectService/Update", ADMIN, IN_CLUSTER),
 
 	SEES("SystemService/Info", VIEWER, ANYWHERE),
 
-	DOES("WarningService/Acknowledge", OPERATOR, IN_CLUSTER),
-	DOES("WarningService/Delete", OPERATOR, IN_CLUSTER),
-	SEES("WarningService/Get", VIEWER, IN_CLUSTER),
-	SEES("WarningService/List", VIEWER, IN_CLUSTER),
+	DOES("WarningService/Acknowledge", OPERATOR, IN_PROJECT),
+	DOES("WarningService/Delete", OPERATOR, IN_PROJECT),
+	SEES("WarningService/Get", VIEWER, IN_PROJECT),
+	SEES("WarningService/List", VIEWER, IN_LISTS),
 };
 
 const struct lx_access *lx_access_rows(size_t *n)

@@ -19,6 +19,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/shown.h"
 #include "lxmgr/warnings/warnings.h"
 #include "proto/pb.h"
 
@@ -163,7 +164,9 @@ static void dial(struct lx_node *n)
 			.expect_common_name = n->pb->name,
 			.expect_peer = lx_str_empty(n->pb->fingerprint) ? NULL : n->pb->fingerprint,
 		};
-		const struct lx_channel_options opt = { .tls = &tls, .keepalive = true };
+		const struct lx_channel_options opt = {
+			.tls = &tls, .keepalive = true, .reword = lx_shown_err, .arg = m
+		};
 		if (lx_channel_create(m->loop, n->pb->address, &opt, &n->channel, &err) < 0) {
 			set_offline(n, err.msg);
 			return;

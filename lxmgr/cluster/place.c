@@ -12,6 +12,7 @@
 #include "lxmgr/operations/operation.h"
 #include "lxmgr/scheduler/score.h"
 #include "profiles/apparmor.h"
+#include "profiles/lxcfs.h"
 #include "profiles/root_disk.h"
 #include "profiles/value.h"
 #include "proto/pb.h"
@@ -100,6 +101,7 @@ static void describe(struct lx_manager *m, const struct lx_node *n, const char *
 	c->disk_free = f->disk_free_bytes;
 	c->bounds_disk = lx_streq(lx_pb_map_get(f->n_features, f->features, "disk-quota"), "yes");
 	c->lsm = f->lsm;
+	c->lxcfs = lx_streq(lx_pb_map_get(f->n_features, f->features, "lxcfs"), "yes");
 	c->compiles_policy = lx_streq(lx_pb_map_get(f->n_features, f->features, "apparmor-parser"), "yes");
 }
 
@@ -148,6 +150,7 @@ static int survey(struct lx_manager *m, struct survey *s, const Lxmgr__V1__Insta
 		read_demand(pb, &s->want.demand);
 		s->want.labels = expanded(pb, "placement.labels");
 		read_lsm(pb, &s->want);
+		s->want.lxcfs = lx_lxcfs_mode_of(expanded(pb, LX_KEY_LXCFS)) == LX_LXCFS_ON;
 		if (!image)
 			s->want.architecture = pb->architecture;
 	}

@@ -104,6 +104,7 @@ struct lx_op *lx_evacuation_of(const struct lx_manager *m, const char *node)
 static void settle(struct item *it, bool moved, bool failed, const char *text)
 {
 	struct evacuation *ev = it->parent->data;
+	char shown[LX_SHOWN_NAME_MAX];
 
 	it->stage = DONE;
 	it->failed = failed;
@@ -111,7 +112,7 @@ static void settle(struct item *it, bool moved, bool failed, const char *text)
 	ev->moved += moved;
 	ev->failed += failed;
 	/* Short of memory the entry is missing; the counts and the child's own outcome are not. */
-	(void)lx_op_result(it->parent, it->key, text);
+	(void)lx_op_result(it->parent, lx_key_shown(it->key, shown), text);
 }
 
 static void settle_failed(struct item *it, const char *why)

@@ -11,6 +11,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "lxmgr/shown.h"
 #include "proto/pb.h"
 
 #define COLD      LXMGR__V1__MOVE_MODE__MOVE_MODE_COLD
@@ -21,6 +22,7 @@
 #define CHECK_MS 60000u
 
 struct check {
+	struct lx_manager *m;
 	Lxmgr__V1__MoveCheck *result;
 	Lxmgr__V1__MoveMode wanted;
 	bool preferred; /* near-live will do */
@@ -31,7 +33,7 @@ struct check {
 	char *name;
 };
 
-static int add(Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__MoveObstacle *o)
+static int add(struct lx_manager *m, Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__MoveObstacle *o)
 {
 	Lxmgr__V1__MoveObstacle **grown =
 		realloc(to->obstacles, (to->n_obstacles + 1) * sizeof(*to->obstacles));
@@ -42,8 +44,18 @@ static int add(Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__MoveObstacle *o)
 
 	if (!copy)
 		return -ENOMEM;
+	lx_shown_text(m, copy->cause);
+	lx_shown_text(m, copy->cure);
 	to->obstacles[to->n_obstacles++] = copy;
 	return 0;
+}
+
+/* As its node says. */
+static bool has_lxcfs(const struct lx_node *n)
+{
+	const Lxmgr__V1__NodeFacts *f = n->pb->facts;
+
+	return f && lx_streq(lx_pb_map_get(f->n_features, f->features, "lxcfs"), "yes");
 }
 
 /* Those that stand in the way of any move, not of a live one alone. */
@@ -51,7 +63,7 @@ static bool blocks_all(const char *code)
 {
 	return lx_streq(code, "name-taken") || lx_streq(code, "network") ||
 	       lx_streq(code, "device-missing") || lx_streq(code, "proxy-taken") ||
-	       lx_streq(code, "disk-quota") || lx_streq(code, "disk-room");
+	       lx_streq(code, "lxcfs-missing") || lx_streq(code, "disk-quota") || lx_streq(code, "disk-room");
 }
 
 static void decide(struct check *c)
@@ -97,7 +109,7 @@ static void on_answer(const ProtobufCMessage *msg, const struct lx_err *err, voi
 	if (err->code != LX_OK && c->err.code == LX_OK)
 		c->err = *err;
 	for (size_t i = 0; resp && i < resp->n_obstacles; i++)
-		if (add(c->result, resp->obstacles[i]) < 0)
+		if (add(c->m, c->result, resp->obstacles[i]) < 0)
 			lx_err_oom(&c->err);
 	if (resp && resp->memory) {
 		c->result->memory = resp->memory;
@@ -155,7 +167,8 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 		return lx_err_oom(err);
 	}
 	lxmgr__v1__move_check__init(result);
-	*c = (struct check){ .result = result,
+	*c = (struct check){ .m = m,
+			     .result = result,
 			     .wanted = mode_for(inst, req),
 			     .preferred = req->live == LXMGR__V1__LIVE_MODE__LIVE_MODE_PREFERRED,
 			     .cb = cb,
@@ -165,6 +178,7 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 	here.postcopy = req->postcopy;
 	there.spec = spec;
 	there.live = c->wanted == LIVE;
+	there.lxcfs = c->wanted == LIVE && has_lxcfs(from);
 	there.memory_bytes = inst->pb->usage ? inst->pb->usage->memory_bytes : 0;
 	there.disk_bytes = inst->pb->usage ? inst->pb->usage->disk_bytes : 0;
 	if (r == 0)

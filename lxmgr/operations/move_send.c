@@ -7,6 +7,7 @@
 
 #include "lib/str.h"
 #include "lxmgr/operations/move_steps.h"
+#include "lxmgr/shown.h"
 #include "proto/pb.h"
 
 #define STATE(s) LXMGR__V1__MOVE_STATE__MOVE_STATE_##s
@@ -38,6 +39,7 @@ static void on_progress(struct lx_call *call, const ProtobufCMessage *msg, void 
 		   *p->status->error ? p->status->error : "the move was given up");
 	if (*p->status->hint)
 		lx_err_hint(&mv->why, "%s", p->status->hint);
+	lx_shown_err(&mv->why, op->m);
 	if (p->status->report && !op->pb->move)
 		op->pb->move = LX_PB_DUP(Lxmgr__V1__MoveReport, p->status->report);
 }

@@ -150,6 +150,16 @@ static void look_at_images(struct lx_manager *m)
 	}
 }
 
+void lx_conditions_lxcfs(struct lx_manager *m, const struct lx_inst *inst, bool lost)
+{
+	const struct lx_warning_of of = { "lxcfs-lost", "instance", inst->key, inst->pb->node,
+					  LX_SEVERITY_MODERATE };
+
+	set(m, &of, lost,
+	    "lxcfs of its node has ended: its /proc/meminfo, cpuinfo, stat and the like cannot be read until "
+	    "it is restarted or moved");
+}
+
 /* ------------------------------------------------------------------ all of it */
 
 static bool is_gone(const struct lx_manager *m, const Lxmgr__V1__Warning *w)

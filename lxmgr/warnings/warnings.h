@@ -81,6 +81,8 @@ void lx_denials_report(struct lx_manager *m, const struct lx_node *node, const L
 /* ------------------------------------------------------------------ conditions.c, expiry.c */
 
 void lx_conditions_look(struct lx_manager *m);
+/* What the agent of its node says of a running instance: it has files of an lxcfs that has ended, or not. */
+void lx_conditions_lxcfs(struct lx_manager *m, const struct lx_inst *inst, bool lost);
 /* When the certificate ends, since the epoch in seconds; 0: not known. */
 int64_t lx_certificate_end(const char *pem);
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 
 import pytest
 
@@ -19,6 +20,7 @@ import moving  # noqa: E402
 import testbed  # noqa: E402
 import wire  # noqa: E402
 from machine import wait_for  # noqa: E402
+from manager.accesslab import Client  # noqa: E402
 from testbed import BUILD  # noqa: E402
 
 CONFINED = os.path.join(BUILD, "tests", "confined")
@@ -354,3 +356,89 @@ def test_after_a_live_move(able):
         wait_for(lambda: counts(cluster, "m1")["out-of-memory"] == before["out-of-memory"] + 1, 30)
         assert warnings(cluster, "m1")["out-of-memory"]["node"] != first
         cluster.remove_instances()
+
+
+# ---------------------------------------------------------------- of one project
+
+
+@pytest.fixture
+def projects(cluster):
+    """A warning of an instance "c1" in each of these; a viewer and an operator of the first."""
+    for project in ("shop", "bank"):
+        cluster.ok("project", "create", project)
+    for project in ("shop", "bank", "default"):
+        of = ("--project", project)
+        cluster.ok(*of, "launch", "busybox", "c1", "-c", "limits.memory=48MiB", "-c", "limits.memory.swap=false")
+        done = cluster.cli(*of, "exec", "c1", "--", "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")
+        assert done.returncode == 137
+    wait_for(lambda: len(of_c1(cluster)) == 3, 20, why="a warning of each")
+    clients = [Client(cluster, f"{role}-{uuid.uuid4().hex[:6]}", role, "--project", "shop")
+               for role in ("viewer", "operator")]
+    yield clients
+    for client in clients:
+        cluster.ok("identity", "delete", client.name)
+    cluster.remove_instances()
+    for project in ("shop", "bank"):
+        cluster.ok("project", "delete", project)
+
+
+def of_c1(cluster):
+    """Numbers by project, as who has a role in all of them sees it."""
+    return {w["project"]: w["id"] for w in json.loads(cluster.ok("warning", "list", "--all", "--format", "json"))
+            if w["type"] == "out-of-memory" and w["name"] == "c1"}
+
+
+def seen(client, *options):
+    done = client.cli("warning", "list", "--format", "json", *options)
+    assert done.returncode == 0, done.stderr
+    return [(w["project"], w["name"]) for w in json.loads(done.stdout)]
+
+
+def test_warnings_of_a_project(cluster, projects):
+    """Who has a role in one sees and changes those of its instances, and learns of no others, nor of nodes."""
+    viewer, operator = projects
+    ids = of_c1(cluster)
+    assert any(w["entity"] == "node" for w in json.loads(cluster.ok("warning", "list", "--all", "--format", "json"))), \
+        "there is one of a node as well"
+    for client in projects:
+        for scope in (("--project", "shop"), ("--all-projects",)):
+            for all_ in ((), ("--all",)):
+                assert seen(client, *scope, *all_) == [("shop", "c1")]
+        assert seen(client, "--project", "shop", "--instance", "c1") == [("shop", "c1")]
+        assert seen(client, "--project", "shop", "--instance", "bank_c1") == []
+        for project in ("default", "bank", "nowhere"):
+            done = client.cli("--project", project, "warning", "list")
+            assert done.returncode == 1 and "needs the role viewer" in done.stderr
+        shown = client.cli("--project", "shop", "warning", "show", str(ids["shop"]))
+        assert "name: c1" in shown.stdout and "project: shop" in shown.stdout
+        others = [ids["bank"], ids["default"], 4000000000]
+        said = {client.cli("--project", "shop", "warning", "show", str(n)).stderr.replace(str(n), "N") for n in others}
+        assert len(said) == 1 and "there is no warning N" in said.pop()
+
+    for verb in ("acknowledge", "delete"):
+        refused = viewer.cli("--project", "shop", "warning", verb, str(ids["shop"]))
+        assert refused.returncode == 1 and "needs the role operator" in refused.stderr
+        for number in (ids["bank"], ids["default"]):
+            refused = operator.cli("--project", "shop", "warning", verb, str(ids["shop"]), str(number))
+            assert refused.returncode == 1 and f"there is no warning {number}" in refused.stderr
+    status = {w["project"]: w["status"] for w in json.loads(cluster.ok("warning", "list", "--all", "--format", "json"))
+              if w["id"] in ids.values()}
+    assert set(status.values()) == {"new"}, "nothing was changed by what was refused"
+
+    done = operator.cli("--project", "shop", "warning", "acknowledge", "--all")
+    assert done.returncode == 0 and "1 acknowledged" in done.stderr
+    assert seen(viewer, "--project", "shop") == [] and seen(viewer, "--project", "shop", "--all") == [("shop", "c1")]
+    assert {w["project"] for w in json.loads(cluster.ok("warning", "list", "--format", "json"))
+            if w["id"] in ids.values()} == {"bank", "default"}
+    done = operator.cli("--project", "shop", "warning", "delete", "--all")
+    assert done.returncode == 0 and "1 deleted" in done.stderr
+    assert set(of_c1(cluster)) == {"bank", "default"}
+
+
+def test_names_of_warnings(cluster, projects):
+    """An instance is called what its users call it, wherever one looks from."""
+    table = cluster.ok("warning", "list")
+    assert "bank/c1" in table and "shop/c1" in table and "bank_c1" not in table
+    rows = cluster.ok("--project", "shop", "warning", "list", "--instance", "c1").splitlines()[1:]
+    assert len(rows) == 1 and " c1 " in rows[0]
+    assert len(cluster.ok("warning", "list", "--instance", "c1").splitlines()[1:]) == 1

@@ -217,7 +217,7 @@ def clerk(manager, api):  # noqa: F811
     make(api, "bank")
     client = Client(manager, f"clerk{next(CLERKS)}", "operator", "--project", "shop")
     yield client
-    api.identities.Delete(api.pb.IdentityRequest(name=client.name))
+    manager.api.identities.Delete(api.pb.IdentityRequest(name=client.name))
 
 
 def test_a_role_counts_in_its_project_alone(clerk, api):
@@ -387,6 +387,82 @@ def test_a_user_of_the_machine(manager, api):  # noqa: F811
         manager.ok("identity", "delete", "hand")
 
 
+# ---------------------------------------------------------------- renaming
+
+
+def rename(api, name, new):
+    return api.projects.Rename(api.pb.RenameProjectRequest(name=name, new_name=new))
+
+
+def test_rename(manager, clerk, api):  # noqa: F811
+    """What the project has and who may do what in it follows; of the old name nothing is left."""
+    pb, mine = api.pb, clerk.api()
+    api.projects.Update(pb.UpdateProjectRequest(name="shop", set_config={"limits.memory": "1GiB"}, description="x",
+                                                set_description=True))
+    mine.profiles.Create(pb.Profile(name="small", config={"limits.cpu": "1"}), metadata=within("shop"))
+    api.identities.CreateToken(pb.CreateIdentityTokenRequest(
+        name="late", projects=[pb.ProjectRole(project="shop", role=pb.ROLE_VIEWER)]))
+    watch = mine.events.Watch(pb.WatchEventsRequest(), metadata=within("shop"))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        end = pool.submit(lambda: outcome_of(watch))
+        wait_subscribed(api)
+        renamed = rename(api, "shop", "store")
+        assert end.result(10) is Code.PERMISSION_DENIED, "who watches the old name watches nothing"
+
+    def check(api, mine):
+        p = api.projects.Get(pb.ProjectRequest(name="store"))
+        assert (p.name, p.description, p.config["limits.memory"], p.profiles) == ("store", "x", "1GiB", 2)
+        with refused(Code.NOT_FOUND, "there is no project shop"):
+            api.projects.Get(pb.ProjectRequest(name="shop"))
+        found = {p.name: p for p in mine.profiles.List(pb.ListProfilesRequest(), metadata=within("store")).profiles}
+        assert found["small"].project == "store" and found["small"].config["limits.cpu"] == "1"
+        assert found["default"].project == "store"
+        assert [(p.project, p.role) for p in mine.identities.WhoAmI(pb.WhoAmIRequest()).projects] == \
+            [("store", pb.ROLE_OPERATOR)]
+        with refused(Code.PERMISSION_DENIED, "shop"):
+            mine.profiles.List(pb.ListProfilesRequest(), metadata=within("shop"))
+        token, = api.identities.ListTokens(pb.ListIdentityTokensRequest()).tokens
+        assert [(p.project, p.role) for p in token.projects] == [("store", pb.ROLE_VIEWER)]
+
+    try:
+        assert renamed.name == "store" and renamed.profiles == 2
+        check(api, mine)
+        entries = api.audit.List(pb.ListAuditRequest()).entries
+        assert any(e.method.endswith("ProjectService/Rename") and "shop" in e.request and "store" in e.request
+                   for e in entries), "the log names both"
+        manager.manager.kill()
+        manager.start_manager()
+        check(manager.api, clerk.api())
+        # Another of the old name has nothing of it.
+        make(manager.api, "shop")
+        with refused(Code.PERMISSION_DENIED):
+            clerk.api().profiles.List(pb.ListProfilesRequest(), metadata=within("shop"))
+    finally:
+        manager.api.identities.DeleteToken(pb.IdentityRequest(name="late"))
+        clear(manager.api, "store")
+
+
+def test_rename_refused(api):
+    """Nothing has changed then."""
+    pb = api.pb
+    make(api, "shop")
+    make(api, "bank")
+    for name, new, code, words in (("default", "x", Code.FAILED_PRECONDITION, "cannot be renamed"),
+                                   ("nowhere", "x", Code.NOT_FOUND, "there is no project nowhere"),
+                                   ("shop", "bank", Code.ALREADY_EXISTS, "project bank already exists"),
+                                   ("shop", "shop", Code.ALREADY_EXISTS, "project shop already exists"),
+                                   ("shop", "default", Code.ALREADY_EXISTS, "default"),
+                                   ("shop", "Bad_Name", Code.INVALID_ARGUMENT, "Bad_Name"),
+                                   ("shop", "", Code.INVALID_ARGUMENT, "name"),
+                                   ("shop", "a" * 33, Code.INVALID_ARGUMENT, "longer than")):
+        with refused(code, words):
+            rename(api, name, new)
+    api.networks.Create(pb.Network(name="shelf", config={"ipv4.address": "10.211.1.1/24"}), metadata=within("shop"))
+    with refused(Code.FAILED_PRECONDITION, "1 network (shelf)", hint="--project shop"):
+        rename(api, "shop", "store")
+    assert {p.name for p in api.projects.List(pb.ListProjectsRequest()).projects} == {"default", "shop", "bank"}
+
+
 # ---------------------------------------------------------------- what is written down
 
 
@@ -439,6 +515,11 @@ def test_command_line(manager, api):  # noqa: F811
     manager.ok("project", "edit", "shop", input="name: shop\nconfig:\n  limits.instances: '7'\n")
     assert manager.ok("project", "get", "shop", "limits.instances").strip() == "7"
     assert manager.ok("project", "get", "shop", "limits.cpu").strip() == ""
+    manager.ok("project", "rename", "shop", "bank")
+    assert manager.ok("project", "get", "bank", "limits.instances").strip() == "7"
+    again = manager.cli("project", "rename", "shop", "x")
+    assert again.returncode == 1 and "there is no project shop" in again.stderr
+    manager.ok("project", "mv", "bank", "shop")
     bad = manager.cli("--project", "No Such", "list")
     assert bad.returncode == 2 and "invalid project name" in bad.stderr
     gone = manager.cli("--project", "gone", "list")

@@ -116,12 +116,42 @@ def test_move_and_evacuate(two):
         assert {one(two, p, "web1")["node"] for p in PROJECTS} == {back}
         operations = json.loads(two.ok("operation", "list", "--all", "--format", "json"))
         done = next(o for o in operations if o["kind"] == "node.evacuate")
-        assert set(done["result"]) == {"shop_web1", "bank_web1"}
+        assert set(done["result"]) == {"shop/web1", "bank/web1"}
     finally:
         two.ok("node", "restore", there)
     assert {one(two, p, "web1")["node"] for p in PROJECTS} == {there}
     for project in PROJECTS:
         assert run(two, project, "web1", "cat", "/root/whose").stdout == f"{project}\n"
+
+
+def test_nodes_errors_name_instances_as_people_do(two):
+    """A node calls it shop_web1; whoever works in the project never sees that."""
+    here, there = two.node_names
+    two.ok("--project", "shop", "launch", "busybox", "web1", "--target", here)
+
+    def said(*args):
+        done = two.cli("--project", "shop", *args)
+        text = done.stdout + done.stderr
+        assert "shop_web1" not in text, text
+        return done.returncode, text
+
+    # What a stream ends with.
+    for args in (("exec", "web1", "--", "no-such-program"), ("exec", "web1", "--user", "nobody-here", "--", "true"),
+                 ("file", "pull", "web1/no/such/file", "/dev/null"), ("file", "delete", "web1/no/such/file")):
+        assert said(*args)[0] != 0
+    # What stands in the way of a move, found on the source.
+    two.ok("--project", "shop", "config", "device", "add", "web1", "dev", "unix-char", "source=/dev/zero", "path=/dev/z")
+    code, text = said("move", "web1", "--target", there, "--check")
+    assert code != 0 and "web1 has devices of node" in text and "lxmgr config device remove web1" in text
+    code, text = said("move", "web1", "--target", there, "--live=required")
+    assert code != 0 and "web1 has devices of node" in text
+    # A start that its node refuses, in what the operation keeps of it.
+    two.ok("--project", "shop", "stop", "--force", "web1")
+    two.ok("--project", "shop", "config", "device", "set", "web1", "dev", "source=/dev/no-such-device")
+    code, text = said("start", "web1")
+    assert code != 0 and "cannot start web1" in text
+    assert "cannot start web1" in said("operation", "list", "--all", "--format", "json")[1]
+    assert said("info", "web1")[0] == 0 and said("list", "--format", "json")[0] == 0
 
 
 def test_restarts_of_the_daemons(two):

@@ -115,6 +115,7 @@ class Agent(Daemon):
         self.inside = underlay.inside(i) if underlay else []  # what to put before a command to run it there
         self.base = [*(underlay.enter(i) if underlay else []), os.path.join(BIN, "lxagentd"), "--state-dir", self.dir,
                      "--run-dir", self.run_dir, "--cgroup-root", self.cgroup_root]
+        self.base += ["--lxcfs", ""]  # the machine's is none of a test's business (lxcfs.py)
         address = underlay.address(i) if underlay else "127.0.0.1"
         super().__init__("lxagentd" + ending, [*self.base, "--listen", f"{address}:{cluster.agent_port}", "--node-name",
                                                self.node, *args], os.path.join(cluster.dir, f"lxagentd{ending}.log"))

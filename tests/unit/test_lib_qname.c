@@ -1,8 +1,10 @@
 /* Names of two parts: made, taken apart, and refused. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -55,12 +57,61 @@ static void refuses(void **state)
 	assert_true(lx_qname_check("x", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_b", NULL) < 0);
 }
 
+static bool is_known(const char *qname, void *arg)
+{
+	(void)arg;
+	return strcmp(qname, "shop_web1") == 0 || strcmp(qname, "b_x-1") == 0 || strcmp(qname, "web1") == 0;
+}
+
+static void says_names_alone(void **state)
+{
+	static const struct {
+		const char *text, *said;
+	} t[] = {
+		{ "", "" },
+		{ "cannot start shop_web1: it is gone", "cannot start web1: it is gone" },
+		{ "shop_web1", "web1" },
+		{ "shop_web1.", "web1." },
+		{ "(b_x-1, shop_web1) \"shop_web1\"", "(x-1, web1) \"web1\"" },
+		{ "lxmgr start shop_web1", "lxmgr start web1" },
+		/* Names that nobody has, and longer ones. */
+		{ "shop_web2 shop_web11 xshop_web1 a_shop_web1 shop_web1_b Xshop_web1 shop_web1X",
+		  "shop_web2 shop_web11 xshop_web1 a_shop_web1 shop_web1_b Xshop_web1 shop_web1X" },
+		/* Paths lead somewhere. */
+		{ "cannot open /var/lib/instances/shop_web1/rootfs shop_web1/x /shop_web1",
+		  "cannot open /var/lib/instances/shop_web1/rootfs shop_web1/x /shop_web1" },
+		{ "web1 and gr\xc3\xb6\xc3\x9f"
+		  "e shop_web1",
+		  "web1 and gr\xc3\xb6\xc3\x9f"
+		  "e web1" },
+	};
+	char out[256], longest[LX_QNAME_MAX + 80];
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		lx_qname_reword(t[i].text, is_known, NULL, out, sizeof(out));
+		assert_string_equal(out, t[i].said);
+		/* In place. */
+		snprintf(out, sizeof(out), "%s", t[i].text);
+		lx_qname_reword(out, is_known, NULL, out, strlen(out) + 1);
+		assert_string_equal(out, t[i].said);
+	}
+	lx_qname_reword("stop shop_web1", is_known, NULL, out, 8);
+	assert_string_equal(out, "stop we");
+	/* Longer than any name. */
+	memset(longest, 'a', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	longest[4] = '_';
+	lx_qname_reword(longest, is_known, NULL, out, sizeof(out));
+	assert_string_equal(out, longest);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(makes_and_takes_apart),
 		cmocka_unit_test(knows_how_long),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(says_names_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

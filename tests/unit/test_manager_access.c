@@ -273,7 +273,7 @@ static void roles_in_projects(void **state)
 	assert_int_equal(lx_identity_role(&pb, "bank"), LX_ROLE_ADMIN);
 }
 
-/* What is done to machines is for roles in all projects; what shows the cluster as well. */
+/* What is done to machines is for roles in all projects; what shows them as well. */
 static void methods_of_the_cluster(void **state)
 {
 	size_t n;
@@ -281,7 +281,6 @@ static void methods_of_the_cluster(void **state)
 
 	for (size_t i = 0; i < n; i++) {
 		bool cluster = lx_starts_with(rows[i].method, "NodeService/") ||
-			       lx_starts_with(rows[i].method, "WarningService/") ||
 			       (lx_starts_with(rows[i].method, "IdentityService/") &&
 				!lx_ends_with(rows[i].method, "WhoAmI")) ||
 			       (lx_starts_with(rows[i].method, "ProjectService/") && rows[i].changes);

@@ -418,6 +418,37 @@ static void refuses_ids_that_are_not_a_range(void **state)
 	}
 }
 
+/* Where the node has it, and only what it has; what must be there is not left out. */
+static void shows_the_guest_itself(void **state)
+{
+	static const char meminfo[] = "lxc.mount.entry = /var/lib/l\\040x/proc/meminfo proc/meminfo none "
+				      "bind,ro,nosuid,nodev,noexec";
+	static const struct {
+		const char *value;
+		bool optional;
+	} t[] = { { NULL, true }, { "auto", true }, { "on", false } };
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(t); i++) {
+		lx_automap struct lx_map config = map_of(t[i].value ? LX_KEY_LXCFS : NULL, t[i].value, NULL);
+		struct lx_lxc_input in = input(&config);
+		lx_autobuf struct lx_buf out = { 0 };
+
+		in.lxcfs_dir = "/var/lib/l x";
+		in.lxcfs = 1u << lx_lxcfs_file_at("/proc/meminfo");
+		assert_int_equal(lx_lxc_config(&in, &out, NULL), 0);
+		const char *line = strstr(lx_buf_str(&out), meminfo);
+
+		assert_non_null(line);
+		line += strlen(meminfo);
+		assert_int_equal(
+			strncmp(line, t[i].optional ? ",optional 0 0\n" : " 0 0\n", t[i].optional ? 14 : 5),
+			0);
+		assert_null(strstr(lx_buf_str(&out), "proc/stat"));
+		/* Over the guest's own, which is mounted before. */
+		assert_true(strstr(lx_buf_str(&out), "lxc.mount.auto") < line);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -425,6 +456,7 @@ int main(void)
 		cmocka_unit_test(follows_the_guest_and_host),
 		cmocka_unit_test(confines_as_asked),
 		cmocka_unit_test(mounts_devices),
+		cmocka_unit_test(shows_the_guest_itself),
 		cmocka_unit_test(writes_several_nics),
 		cmocka_unit_test(computes_broadcasts),
 		cmocka_unit_test(takes_every_plan),

@@ -158,6 +158,8 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 		.config = config,
 		.mounts = devices->mounts,
 		.n_mounts = devices->n_mounts,
+		.lxcfs_dir = job->lxcfs_dir,
+		.lxcfs = devices->lxcfs,
 		.knobs = knobs,
 		.n_knobs = (size_t)n_knobs,
 		.apparmor = lsm.apparmor,

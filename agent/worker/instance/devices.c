@@ -220,6 +220,8 @@ int lx_devices_prepare(const struct lx_job *job, const lx_spec *spec, int root_f
 	int r = needs_ids(spec) ? lx_spec_userns(spec, &p.userns_fd, err) : 0;
 
 	if (r == 0)
+		r = lx_devices_lxcfs(job, spec, &ret->lxcfs, err);
+	if (r == 0)
 		r = add_all(&p, spec, ret, err);
 	if (r == 0 && ret->n_mounts > 0)
 		r = lx_mount_points(ret, root_fd, p.userns_fd, false, err);

@@ -9,6 +9,7 @@
 #include "agent/worker/instance/spec.h"
 #include "profiles/device_rules.h"
 #include "profiles/host_device.h"
+#include "profiles/lxcfs.h"
 #include "profiles/profiles.h"
 
 /* {0} has none. */
@@ -17,6 +18,7 @@ struct lx_devices {
 	size_t n_mounts;
 	struct lx_device_rule rules[LX_CONFIG_MAX_DEVICES]; /* what the device filter has to let through */
 	size_t n_rules;
+	lx_lxcfs_set lxcfs; /* files of the node's lxcfs, which liblxc has to bind */
 
 	/* Private: sources and options of the mounts. Paths stay the specification's. */
 	char *texts[LX_CONFIG_MAX_DEVICES];
@@ -33,6 +35,9 @@ int lx_devices_prepare(const struct lx_job *job, const lx_spec *spec, int root_f
 /* For a restore, to which nothing of a node comes along: memory alone. */
 int lx_devices_of_restore(const lx_spec *spec, struct lx_devices *ret, struct lx_err *err);
 void lx_devices_release(struct lx_devices *d);
+
+/* The files of lxcfs that it gets here (lxcfs.c). Refuses where it must have them and there are none. */
+int lx_devices_lxcfs(const struct lx_job *job, const lx_spec *spec, lx_lxcfs_set *ret, struct lx_err *err);
 
 /* Its source, O_PATH. -ENOENT without a message when an optional one is missing. */
 int lx_device_source_open(const char *name, const struct lx_host_device *d, struct lx_err *err);

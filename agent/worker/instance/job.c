@@ -52,6 +52,8 @@ static int take_context(struct lx_job *job, const Lxmgr__V1__WorkerContext *ctx,
 	if (*ctx->libexec_dir &&
 	    (r = take_dir(job->libexec_dir, "program directory", ctx->libexec_dir, err)) < 0)
 		return r;
+	if (*ctx->lxcfs_dir && (r = take_dir(job->lxcfs_dir, "directory of lxcfs", ctx->lxcfs_dir, err)) < 0)
+		return r;
 	/* overlayfs takes its directories in one string with these separators. */
 	if (strpbrk(job->state_dir, ":,\\"))
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
@@ -97,6 +99,7 @@ void lx_job_context(const struct lx_job *job, Lxmgr__V1__WorkerContext *ret)
 	ret->cgroup_root = (char *)(uintptr_t)job->cgroup_root;
 	ret->lxc_path = (char *)(uintptr_t)job->lxc_path;
 	ret->libexec_dir = (char *)(uintptr_t)job->libexec_dir;
+	ret->lxcfs_dir = (char *)(uintptr_t)job->lxcfs_dir;
 }
 
 void lx_job_path(const struct lx_job *job, char out[LX_JOB_PATH_MAX], const char *leaf)

@@ -28,6 +28,7 @@ struct lx_job {
 	char cgroup_root[LX_JOB_DIR_MAX];
 	char lxc_path[LX_JOB_DIR_MAX];
 	char libexec_dir[LX_JOB_DIR_MAX];                               /* "": not said */
+	char lxcfs_dir[LX_JOB_DIR_MAX];                                 /* "": there is none */
 	char dir[LX_JOB_DIR_MAX + LX_NAME_MAX + sizeof("/instances/")]; /* <state_dir>/instances/<name> */
 };
 

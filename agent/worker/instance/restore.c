@@ -42,6 +42,7 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 	lx_autoclose int root = -1;
 	struct lx_guest_init init;
 	struct lx_devices devices = { 0 };
+	lx_lxcfs_set lxcfs;
 	struct lx_run run;
 	int r = lx_run_find(job, &run, err);
 
@@ -62,6 +63,9 @@ static int make_ready(const struct lx_job *job, const lx_spec *spec, const struc
 		r = lx_err_errno(err, errno, "cannot open %s", image);
 	if (r == 0)
 		r = lx_devices_of_restore(spec, &devices, err);
+	/* CRIU mounts what it had, and is told where that is (move/restore.c): here it must only be there. */
+	if (r == 0)
+		r = lx_devices_lxcfs(job, spec, &lxcfs, err);
 	if (r == 0)
 		r = lx_instance_configure(job, spec, cg, &devices, root, &init, err);
 	/* Makes the cgroup that liblxc's will be in: last, so that a refusal leaves none. */

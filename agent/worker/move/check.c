@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/worker/instance/run.h"
+#include "agent/worker/lxcfs.h"
 #include "agent/worker/move/move.h"
 #include "lib/cleanup.h"
 #include "migration/net.h"
@@ -44,8 +45,15 @@ static int check_guest(struct lx_job *job, Lxmgr__V1__AgentCheckMoveResponse *re
 	if (r != 0)
 		return r;
 	lx_cgroup_path(&cg, cg.v2, job, "/payload", payload);
-	const struct lx_preflight_guest guest = { .init = run.init, .cgroup = payload };
+	struct lx_preflight_guest guest = { .init = run.init, .cgroup = payload };
+	struct lx_lxcfs lxcfs = { .serves = false };
 
+	if (*job->lxcfs_dir)
+		lx_lxcfs_ask_soon(job->lxcfs_dir, &lxcfs);
+	guest.lxcfs.serves = lxcfs.serves;
+	guest.lxcfs.silent = lxcfs.silent;
+	guest.lxcfs.major = lxcfs.major;
+	guest.lxcfs.minor = lxcfs.minor;
 	r = lx_preflight_scan(&guest, keep, resp, err);
 	return r < 0 || !spec ? r : lx_net_check(run.init, spec->n_nics, spec->nics, keep, resp, err);
 }

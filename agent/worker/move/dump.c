@@ -184,8 +184,8 @@ static int wait_for(struct lx_move *m, struct lx_dump *d, const char *action, st
 	}
 }
 
-int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, struct lx_dump *d,
-		  struct lx_err *err)
+int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, lx_lxcfs_set lxcfs,
+		  struct lx_dump *d, struct lx_err *err)
 {
 	lx_autofree char *criu = lx_criu_find(m->libexec), *hook = lx_path_join(m->libexec, "lx-criu-hook");
 	lx_autofree char *socket = lx_path_join(m->dir, "hook"), *yard = lx_path_join(m->dir, "yard");
@@ -207,7 +207,8 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, struct
 					  .cgroup = m->cgroup,
 					  .hook = hook,
 					  .lazy = lazy,
-					  .v2_only = v2_only ? yard : NULL };
+					  .v2_only = v2_only ? yard : NULL,
+					  .lxcfs = lxcfs };
 	int r = v2_only ? lx_move_yard(m, yard, err) : 0;
 
 	if (r == 0)

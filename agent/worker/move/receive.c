@@ -248,6 +248,7 @@ static int receive(struct lx_receive *rx, struct lx_err *err)
 	welcome.version = LX_MOVE_VERSION;
 	welcome.memory_ahead = true;
 	welcome.v1_cgroups = true;
+	welcome.lxcfs = true;
 	welcome.memory_after = lx_lazy_possible();
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_WELCOME;
 	frame.welcome = &welcome;

@@ -58,6 +58,8 @@ int lx_restore_fd(const struct lx_receive *rx);
 int lx_dump_take_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struct lx_err *err);
 int lx_dump_take_data(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struct lx_err *err);
 int lx_dump_take_end(struct lx_receive *rx, const Lxmgr__V1__DumpEnd *end, struct lx_err *err);
+/* All is there: what of it is true of the source alone is taken out, before CRIU reads it. */
+int lx_dump_adapt(const struct lx_receive *rx, struct lx_err *err);
 
 /*
  * Post-copy (receive_late.c). While rx->late: a frame that has come, the next one, what the keeper

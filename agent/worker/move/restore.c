@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/lxcfs.h"
 #include "agent/worker/move/receive.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
@@ -27,6 +28,7 @@
 #include "migration/cgroups.h"
 #include "migration/criu.h"
 #include "migration/criu_kill.h"
+#include "migration/lxcfs_mounts.h"
 #include "migration/net.h"
 #include "migration/pressure.h"
 #include "migration/traffic.h"
@@ -244,6 +246,17 @@ static int link_stand_in(const struct lx_receive *rx, const char *dir, struct lx
 	return symlink(worker, name) < 0 ? lx_err_errno(err, errno, "cannot make %s", name) : 0;
 }
 
+/* What it has of lxcfs's it gets from this node's, whatever its configuration says of the next start. */
+static int add_lxcfs(const struct lx_receive *rx, struct lx_buf *options, struct lx_err *err)
+{
+	const char *dir = rx->m.job->lxcfs_dir;
+	struct lx_lxcfs l = { .serves = false };
+
+	if (*dir)
+		lx_lxcfs_ask_soon(dir, &l);
+	return lx_lxcfs_restore_options(dir, l.serves ? l.files : 0, options, err);
+}
+
 static int start(struct lx_receive *rx, struct lx_err *err)
 {
 	Lxmgr__V1__WorkerJob msg = LXMGR__V1__WORKER_JOB__INIT;
@@ -269,6 +282,8 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 
 	if (r == 0)
 		r = lx_criu_restore_options(rx->m.cgroup, yard, rx->lazy.on, &options, err);
+	if (r == 0)
+		r = add_lxcfs(rx, &options, err);
 
 	restore.images = rx->m.images;
 	restore.criu = criu;
@@ -310,6 +325,8 @@ int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = lx_cgroups_load(rx->m.payload, rx->guest, err);
 
+	if (r == 0)
+		r = lx_dump_adapt(rx, err);
 	if (r == 0 && rx->lazy.on)
 		lx_lazy_go(&rx->m, &rx->lazy);
 	lx_hook_answer(&rx->held, r < 0 ? 1 : 0);

@@ -231,6 +231,7 @@ static int wait_welcome(struct lx_send *s, struct lx_err *err)
 		s->other.memory_ahead = frame->welcome->memory_ahead;
 		s->other.memory_after = frame->welcome->memory_after;
 		s->other.v1_cgroups = frame->welcome->v1_cgroups;
+		s->other.lxcfs = frame->welcome->lxcfs;
 	}
 	lx_pb_free(frame);
 	lx_move_phase(&s->m, "welcome");

@@ -22,8 +22,8 @@ struct lx_send {
 	/* send_live.c */
 	struct lx_dump dump;
 	struct {
-		bool memory_ahead, memory_after, v1_cgroups; /* MoveWelcome */
-	} other;                                             /* what the destination can do */
+		bool memory_ahead, memory_after, v1_cgroups, lxcfs; /* MoveWelcome */
+	} other;                                                    /* what the destination can do */
 	struct lx_memory memory;
 	struct lx_traffic traffic; /* for the guest, while it stands */
 	bool dir;                  /* the directory in memory is there */

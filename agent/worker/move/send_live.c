@@ -29,6 +29,7 @@
 #include "lib/str.h"
 #include "migration/cgroups.h"
 #include "migration/dump_dir.h"
+#include "migration/lxcfs_mounts.h"
 #include "migration/net.h"
 #include "migration/quiesce.h"
 #include "migration/sockets.h"
@@ -346,9 +347,26 @@ static int wait_ready(struct lx_send *s, struct lx_err *err)
 	return r;
 }
 
+/* What of the node's it has mounted. Nothing is touched yet. */
+static int find_lxcfs(const struct lx_send *s, lx_lxcfs_set *ret, struct lx_err *err)
+{
+	lx_automounts struct lx_mounts mounts = { 0 };
+	int r = lx_mounts_read(s->run.init, &mounts, err);
+
+	*ret = r == 0 ? lx_lxcfs_mounted(&mounts) : 0;
+	if (r < 0 || !*ret || s->other.lxcfs)
+		return r;
+	r = lx_err_set(err, LX_FAILED_PRECONDITION,
+		       "%s has files of lxcfs, which the agent of node %s cannot restore", s->m.job->name,
+		       s->m.rec->peer);
+	lx_err_hint(err, "Upgrade lxagentd there, or move it with a short stop, --live=off.");
+	return r;
+}
+
 int lx_send_live(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__GuestState *guest = NULL;
+	lx_lxcfs_set lxcfs = 0;
 	struct lx_err why = LX_ERR_INIT;
 	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
@@ -365,7 +383,10 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	if (r == 0)
 		r = save_ahead(s, &guest, err);
 	if (r == 0)
-		r = lx_dump_start(&s->m, s->run.init, s->memory.on, s->other.v1_cgroups, &s->dump, err);
+		r = find_lxcfs(s, &lxcfs, err);
+	if (r == 0)
+		r = lx_dump_start(&s->m, s->run.init, s->memory.on, s->other.v1_cgroups, lxcfs, &s->dump,
+				  err);
 	lx_move_phase(&s->m, "prepare");
 	if (r == 0 && s->memory.on) {
 		r = lx_memory_ahead(&s->memory, err);
