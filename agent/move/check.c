@@ -7,9 +7,13 @@
 
 #include "agent/move/move.h"
 #include "agent/worker/disk_quota.h"
+#include "agent/worker/intercept_message.h"
+#include "lib/cleanup.h"
+#include "lib/fs.h"
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/memory_choice.h"
+#include "profiles/intercept.h"
 #include "profiles/privileged.h"
 #include "profiles/root_disk.h"
 #include "proto/pb.h"
@@ -75,6 +79,24 @@ static void check_privileged(const struct lx_agent *a, const Lxmgr__V1__Instance
 	found(f, "privileged", "%s is privileged: its processes have no user namespace to be restored in",
 	      spec->name);
 	cure(f, "Move it with a short stop, --live=off, or launch an unprivileged one in its place.");
+}
+
+/* CRIU brings filters back, and nobody who would answer what they stop. */
+static void check_intercepts(const struct lx_agent *a, const struct lx_instance *inst, struct findings *f)
+{
+	lx_autofree char *inside = lx_instance_path(inst, LX_POLICY_INSIDE);
+
+	if (!inside || !lx_path_exists(inside))
+		return;
+	found(f, "intercept",
+	      "system calls of %s stop for its node (" LX_KEY_INTERCEPT
+	      "*), and nobody would answer them once "
+	      "it is restored",
+	      inst->name);
+	cure(f,
+	     "Move it with a short stop, --live=off, or take these keys away (lxmgr config unset %s KEY) and "
+	     "restart it.",
+	     inst->name);
 }
 
 static void check_room(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
@@ -275,6 +297,7 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 		    lx_memory_postcopy(g->c.f.memory, inst->usage.memory_bytes, g->c.f.memory_reason))
 			g->c.f.memory = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_POST_COPY;
 		check_privileged(a, inst->spec, &g->c.f);
+		check_intercepts(a, inst, &g->c.f);
 		check_source_devices(a, inst->spec, &g->c.f);
 		check_source_proxies(a, inst->spec, &g->c.f);
 		lx_call_set_events(call, &events, &g->c);

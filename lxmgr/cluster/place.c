@@ -10,6 +10,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/quota.h"
 #include "lxmgr/scheduler/score.h"
 #include "profiles/apparmor.h"
 #include "profiles/root_disk.h"
@@ -100,6 +101,7 @@ static void describe(struct lx_manager *m, const struct lx_node *n, const char *
 	c->disk_free = f->disk_free_bytes;
 	c->bounds_disk = lx_streq(lx_pb_map_get(f->n_features, f->features, "disk-quota"), "yes");
 	c->lsm = f->lsm;
+	c->intercepts = lx_streq(lx_pb_map_get(f->n_features, f->features, "seccomp-notify"), "yes");
 	c->compiles_policy = lx_streq(lx_pb_map_get(f->n_features, f->features, "apparmor-parser"), "yes");
 }
 
@@ -148,6 +150,7 @@ static int survey(struct lx_manager *m, struct survey *s, const Lxmgr__V1__Insta
 		read_demand(pb, &s->want.demand);
 		s->want.labels = expanded(pb, "placement.labels");
 		read_lsm(pb, &s->want);
+		s->want.needs_intercepts = lx_instance_intercepts(pb);
 		if (!image)
 			s->want.architecture = pb->architecture;
 	}

@@ -140,6 +140,8 @@ static bool can_run(const struct lx_wanted *want, const struct lx_candidate *c, 
 	if (want->demand.disk && !c->bounds_disk)
 		return no(r, "cannot bound the size of a root disk, lxmgr node show %s says why (disk-quota)",
 			  c->name);
+	if (want->needs_intercepts && !c->intercepts)
+		return no(r, "hands out no system calls, which security.syscalls.intercept.* demand");
 	return confines(want, c, r);
 }
 

@@ -63,6 +63,7 @@ struct lx_candidate {
 	struct lx_load load;
 	const char *lsm;      /* "apparmor", "selinux", "none" */
 	bool compiles_policy; /* it has what compiles AppArmor profiles */
+	bool intercepts;      /* it can make system calls in a guest's place */
 	size_t n_labels;
 	const struct lx_pb_entry *const *labels; /* map<string, string> */
 };
@@ -73,6 +74,7 @@ struct lx_wanted {
 	const char *labels;       /* as placement.labels; NULL: none */
 	const char *lsm;          /* security module it must run under, as the candidate's; NULL: any */
 	bool needs_compiler;      /* and have a profile of its own there */
+	bool needs_intercepts;    /* security.syscalls.intercept.* */
 	uint64_t image_bytes;     /* unpacked; 0: no image is needed */
 	bool needs_image;
 	const char *target;  /* this node, whatever its room, labels and cordon; NULL: the best one */

@@ -1,0 +1,297 @@
+"""System calls that a node makes in a guest's place: security.syscalls.intercept.*, from inside real instances.
+
+In guests tests/system/intercept/caller.c makes the calls.
+"""
+
+import errno
+import glob
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
+import testbed  # noqa: E402
+from instance.devicelab import refused  # noqa: E402
+from machine import wait_for  # noqa: E402
+from testbed import BUILD  # noqa: E402
+
+CALLER = "/root/caller"
+SECONDS = 10  # that anything here may take; nothing is said by it
+PREFIX = "security.syscalls.intercept."
+ALL = ("mknod", "setxattr", "sysinfo")
+MIB = 1 << 20
+
+
+def launch(cluster, name="c1", what=ALL, keys=()):
+    keys = [f"{PREFIX}{w}=true" for w in what] + list(keys)
+    cluster.ok("launch", "busybox", name, *(x for key in keys for x in ("-c", key)))
+    board(cluster, name)
+
+
+def board(cluster, name):
+    cluster.ok("file", "push", os.path.join(BUILD, "tests", "caller"), f"{name}{CALLER}", "--mode", "0755")
+
+
+def call(cluster, name, *words):
+    """What it says: "ok", an errno's name, or other words."""
+    done = cluster.exec(name, CALLER, *map(str, words))
+    assert done.returncode == 0, done
+    said = done.stdout.strip()
+    return errno.errorcode[int(said)] if said.isdigit() else said
+
+
+def sh(cluster, name, command):
+    return cluster.exec(name, "sh", "-c", command)
+
+
+def init_sh(cluster, name, command):
+    """Run by the guest's init, and so under the filter of its start: as a line of its inittab."""
+    done = sh(cluster, name, f"rm -f /done; echo '::once:/bin/sh -c \"{command}; touch /done\"' >> /etc/inittab; kill -HUP 1")
+    assert done.returncode == 0, done
+    wait_for(lambda: sh(cluster, name, "test -e /done").returncode == 0, SECONDS, 0.05, "init has run it")
+    sh(cluster, name, "sed -i '$d' /etc/inittab; kill -HUP 1")
+
+
+def servers(cluster, name=None):
+    """Processes that make the calls, without their children: those that lead a session."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        pid = int(path.split("/")[2])
+        try:
+            with open(path, "rb") as f:
+                words = f.read().split(b"\0")
+            if words[0] == b"lx-intercept" and words[1].startswith(os.fsencode(cluster.dir)) and os.getsid(pid) == pid \
+                    and name in (None, words[4].decode()):
+                found.append(pid)
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+def kill_server(cluster, name="c1"):
+    [pid] = servers(cluster, name)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def no_leftovers(cluster):
+    wait_for(lambda: not servers(cluster), SECONDS, 0.05, "they end")
+    assert not glob.glob(f"{cluster.dir}/**/*.intercept", recursive=True)
+    assert not glob.glob(f"{cluster.dir}/**/*.calls", recursive=True)
+
+
+# ---------------------------------------------------------------- what it is for
+
+
+def test_device_nodes(cluster):
+    launch(cluster, what=["mknod"])
+    assert call(cluster, "c1", "node", "/null", "c", 1, 3) == "ok"
+    assert call(cluster, "c1", "nodeat", "/tmp", "zero", "c", 1, 5) == "ok"
+    assert sh(cluster, "c1", "mknod -m 600 /tty c 5 0 && umask 077 && mknod /u c 1 9").returncode == 0
+    # They work, they are whose they should be, and they go again.
+    assert sh(cluster, "c1", "echo gone > /null && test ! -s /null && head -c 3 /tmp/zero | hexdump -C | grep -q '00 00 00'"
+              ).returncode == 0
+    seen = sh(cluster, "c1", "stat -c '%a %u %g %t:%T' /null /tty /u").stdout.splitlines()
+    assert seen == ["644 0 0 1:3", "600 0 0 5:0", "600 0 0 1:9"] or seen[0].startswith("666"), seen
+    assert call(cluster, "c1", "node", "/null", "c", 1, 3) == "EEXIST"
+    assert call(cluster, "c1", "node", "/no/such/null", "c", 1, 3) == "ENOENT"
+    assert call(cluster, "c1", "node", "/null/below", "c", 1, 3) == "ENOTDIR"
+    assert sh(cluster, "c1", "rm /null /tmp/zero /tty /u").returncode == 0
+    # What was never stopped, and what the kernel makes itself.
+    assert sh(cluster, "c1", "mkfifo /fifo && touch /file && mknod /dev/shm/whiteout c 0 0 && rm /fifo /file /dev/shm/whiteout"
+              ).returncode == 0
+    assert "Intercepted: mknod" in cluster.ok("info", "c1")
+    cluster.ok("delete", "c1", "--force")
+    no_leftovers(cluster)
+
+
+def test_what_init_starts(cluster):
+    """Its calls come out another way than those of programs that enter the guest."""
+    launch(cluster, keys=["limits.memory=128MiB"])
+    init_sh(cluster, "c1", f"{CALLER} node /null c 1 3 > /said; {CALLER} sysinfo >> /said; {CALLER} node /sda b 8 0 >> /said")
+    node, figures, disk = sh(cluster, "c1", "cat /said").stdout.splitlines()
+    assert (node, int(figures.split()[0]), disk) == ("ok", 128 * MIB, str(errno.EPERM))
+    # A reboot inside makes another filter, and another listener.
+    cluster.ok("restart", "c1")
+    sh(cluster, "c1", "rm -f /null")
+    init_sh(cluster, "c1", f"{CALLER} node /null c 1 3 > /said")
+    assert sh(cluster, "c1", "cat /said").stdout == "ok\n"
+    before = sh(cluster, "c1", "cat /proc/sys/kernel/random/boot_id; stat -c %Z /proc/1").stdout
+    sh(cluster, "c1", "rm -f /null; reboot")
+    wait_for(lambda: (s := sh(cluster, "c1", "cat /proc/sys/kernel/random/boot_id; stat -c %Z /proc/1")).returncode == 0
+             and s.stdout != before, SECONDS, 0.1, "it has rebooted")
+    init_sh(cluster, "c1", f"{CALLER} node /null c 1 3 > /said")
+    assert sh(cluster, "c1", "cat /said").stdout == "ok\n"
+
+
+def test_sysinfo(cluster):
+    launch(cluster, what=["sysinfo"], keys=["limits.memory=96MiB", "limits.memory.swap=false", "limits.processes=50"])
+    total, free, swap, processes, uptime = map(int, call(cluster, "c1", "sysinfo").split())
+    assert total == 96 * MIB and 0 < free < total and swap == 0
+    assert 0 < processes < 50
+    assert 0 <= uptime < 3600
+    words = sh(cluster, "c1", "free -b").stdout.split()
+    assert int(words[words.index("Mem:") + 1]) == 96 * MIB, words
+    with open("/proc/uptime", encoding="ascii") as f:
+        assert uptime < float(f.read().split()[0])
+    # Nothing to write to.
+    cluster.ok("delete", "c1", "--force")
+    launch(cluster, what=["mknod"])
+    assert int(call(cluster, "c1", "sysinfo").split()[0]) > 96 * MIB
+
+
+def test_overlay_attributes(cluster):
+    launch(cluster, what=["setxattr"])
+    assert sh(cluster, "c1", "mkdir /dev/shm/d /dev/shm/e && touch /dev/shm/f").returncode == 0
+    for way, path in (("xattr", "d"), ("fxattr", "e")):
+        assert call(cluster, "c1", way, f"/dev/shm/{path}", "trusted.overlay.opaque", "y") == "ok"
+        assert os.getxattr(f"/proc/{guest_init(cluster)}/root/dev/shm/{path}", "trusted.overlay.opaque") == b"y"
+    # Another attribute of overlayfs's, another value, what is no directory: as without.
+    for path, name, value in (("d", "trusted.overlay.redirect", "/etc"), ("d", "trusted.overlay.opaque", "x"),
+                              ("f", "trusted.overlay.opaque", "y"), ("d", "trusted.other", "y")):
+        assert call(cluster, "c1", "xattr", f"/dev/shm/{path}", name, value) == "EPERM"
+    # And all others go their way.
+    assert call(cluster, "c1", "xattr", "/root", "user.mine", "y") in ("ok", "EOPNOTSUPP")
+    assert call(cluster, "c1", "xattr", "/no", "user.mine", "y") == "ENOENT"
+
+
+def guest_init(cluster, name="c1"):
+    procs = glob.glob(f"/sys/fs/cgroup/**/{name}/payload/cgroup.procs", recursive=True)
+    for path in procs:
+        if cluster.agent.cgroup_root in path:
+            with open(path, encoding="ascii") as f:
+                pids = sorted(int(p) for p in f.read().split())
+            for pid in pids:
+                with open(f"/proc/{pid}/status", encoding="ascii") as f:
+                    if any(line.startswith("NSpid:") and line.split()[-1] == "1" for line in f):
+                        return pid
+    raise AssertionError("no init")
+
+
+def test_under_an_allow_list_and_by_another_user(cluster):
+    launch(cluster, what=["mknod"], keys=["security.syscalls.allow=@guest", "security.no_new_privileges=true"])
+    assert call(cluster, "c1", "node", "/null", "c", 1, 3) == "ok"
+    assert sh(cluster, "c1", "mkfifo /fifo && touch /file").returncode == 0
+    # Who has not the guest's right to make nodes.
+    assert call(cluster, "c1", "node", "/tmp/null", "c", 1, 3, 1000) == "EPERM"
+
+
+def test_off_by_default(cluster):
+    cluster.ok("launch", "busybox", "c1")
+    board(cluster, "c1")
+    assert call(cluster, "c1", "node", "/null", "c", 1, 3) == "EPERM"
+    assert not servers(cluster) and "Intercepted" not in cluster.ok("info", "c1")
+    # On at the next start, and off again.
+    assert "restart" in cluster.cli("config", "set", "c1", f"{PREFIX}mknod=true").stderr
+    assert call(cluster, "c1", "node", "/null", "c", 1, 3) == "EPERM"
+    cluster.ok("restart", "c1", "--force")
+    assert call(cluster, "c1", "node", "/null", "c", 1, 3) == "ok"
+    cluster.ok("config", "unset", "c1", f"{PREFIX}mknod")
+    assert call(cluster, "c1", "node", "/null2", "c", 1, 3) == "ok"
+    cluster.ok("restart", "c1", "--force")
+    assert call(cluster, "c1", "node", "/null3", "c", 1, 3) == "EPERM"
+    no_leftovers(cluster)
+
+
+# ---------------------------------------------------------------- what may go wrong
+
+
+def keeping(cluster, seconds):
+    return cluster.popen("exec", "c1", "--", CALLER, "keep", "/tmp", str(seconds), stdout=subprocess.PIPE, text=True)
+
+
+def init_keeping(cluster, seconds):
+    """The same under init's filter: says it in /kept."""
+    sh(cluster, "c1", f"rm -f /kept; echo '::once:/bin/sh -c \"{CALLER} keep /tmp {seconds} > /kept.new; mv /kept.new /kept\"'"
+                      " >> /etc/inittab; kill -HUP 1")
+
+
+def init_kept(cluster):
+    wait_for(lambda: sh(cluster, "c1", "test -e /kept").returncode == 0, 30, 0.2, "it has ended")
+    return [int(x) for x in sh(cluster, "c1", "cat /kept").stdout.split()]
+
+
+def test_agents_come_and_go(cluster):
+    launch(cluster)
+    before = servers(cluster, "c1")
+    init_keeping(cluster, 6)
+    cluster.kill("agent")
+    time.sleep(1)
+    cluster.restart("agent")
+    cluster.wait_online()
+    calls, failed, first = init_kept(cluster)
+    assert calls > 10 and failed == 0, first
+    assert servers(cluster, "c1") == before
+
+
+def test_another_takes_its_place(cluster):
+    """Killed in the middle of calls, again and again: none is lost, none waits for ever."""
+    launch(cluster)
+    init_keeping(cluster, 6)
+    for _ in range(4):
+        time.sleep(0.7)
+        old = kill_server(cluster)
+        wait_for(lambda old=old: (s := servers(cluster, "c1")) and s != [old], SECONDS, 0.05, "another one")
+    calls, failed, first = init_kept(cluster)
+    # A call that had been made when its maker was killed is made again: it is there already.
+    assert calls > 10 and failed <= 4 and first in (0, errno.EEXIST), (calls, failed, first)
+    assert call(cluster, "c1", "node", "/null", "c", 1, 3) == "ok"
+
+
+def test_killed_while_the_agent_is_away(cluster):
+    launch(cluster)
+    cluster.kill("agent")
+    kill_server(cluster)
+    cluster.restart("agent")
+    cluster.wait_online()
+    wait_for(lambda: servers(cluster, "c1"), SECONDS, 0.05, "another one")
+    init_sh(cluster, "c1", f"{CALLER} node /null c 1 3 > /said")
+    assert sh(cluster, "c1", "cat /said").stdout == "ok\n"
+    cluster.ok("stop", "c1", "--force")
+    no_leftovers(cluster)
+
+
+def test_a_flood_holds_nobody_up(cluster):
+    launch(cluster)
+    flood = cluster.popen("exec", "c1", "--", CALLER, "flood", "32", "6", stdout=subprocess.PIPE, text=True)
+    time.sleep(1)
+    cluster.ok("launch", "busybox", "c2")
+    assert cluster.exec("c2", "echo", "there").stdout == "there\n"
+    assert call(cluster, "c1", "node", "/null", "c", 1, 3) == "ok"
+    assert flood.communicate(timeout=60)[0] == "ok\n"
+    [pid] = servers(cluster, "c1")
+    wait_for(lambda: len(glob.glob(f"/proc/{pid}/fd/*")) < 64, SECONDS, 0.1, "nothing is left open")
+    # It is told of, counted together.
+    wait_for(lambda: any(d["kind"] == "syscall" for d in denials(cluster)), SECONDS, 0.2, "it is counted")
+
+
+def denials(cluster, name="c1"):
+    info = json.loads(cluster.ok("info", name, "--format", "json"))
+    return info.get("denials", [])
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_live_moves_are_refused_before_anything(cluster):
+    launch(cluster)
+    report = cluster.cli("move", "c1", "--check", "--target", cluster.agent.node if hasattr(cluster.agent, "node") else "node2")
+    assert report.returncode != 0
+
+
+def test_restricted(cluster):
+    cluster.ok("project", "create", "shop", "restricted.interception=true")
+    try:
+        done = cluster.cli("launch", "busybox", "c1", "--project", "shop", "-c", f"{PREFIX}mknod=true")
+        refused(done, "restricted.interception")
+    finally:
+        cluster.ok("project", "delete", "shop")
+    refused(cluster.cli("launch", "busybox", "c1", "-p", "default", "-p", "privileged", "-c", f"{PREFIX}mknod=true"), PREFIX)
+    refused(cluster.cli("launch", "busybox", "c1", "-c", f"{PREFIX}mknod=maybe"), "mknod")
+    refused(cluster.cli("launch", "busybox", "c1", "-c", f"{PREFIX}mount=true"), "mount")
