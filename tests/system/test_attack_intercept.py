@@ -2,7 +2,6 @@
 elsewhere than in itself, or to hold up or take over who makes them."""
 
 import os
-import stat
 
 import pytest
 
@@ -63,7 +62,7 @@ def test_no_node_in_a_directory_of_the_machine(cluster):
 
 def test_no_rights_gained(guest):
     """Who could not make a node there in its own right, were it root of a machine, cannot have one made."""
-    assert call(guest, "c1", "node", "/null", "c", 1, 3, 1000) == "EPERM"
+    assert call(guest, "c1", "node", "/tmp/null", "c", 1, 3, 1000) == "EPERM"
     # All capabilities, in a user namespace of its own making.
     done = sh(guest, "c1", f"unshare -U -r {CALLER} node /tmp/null c 1 3")
     assert done.stdout in ("1\n", "") and sh(guest, "c1", "test -e /tmp/null").returncode != 0
@@ -73,7 +72,6 @@ def test_no_rights_gained(guest):
     assert call(guest, "c1", "node", "/null", "c", 1, 3) == "ok"
     seen = inside(guest, "c1", "stat -c %u:%g:%t:%T /null").strip()
     assert seen == "0:0:1:3"
-    assert stat.S_ISCHR(stat.S_IFCHR)
 
 
 def test_nonsense(guest):
@@ -81,7 +79,6 @@ def test_nonsense(guest):
     for address in ("0", "1", "0x7fffffffffff", "0xffffffffffffffff", "0x8000000000000000"):
         assert call(guest, "c1", "bare", address) == "EFAULT", address
     assert call(guest, "c1", "nodeat", "/no/such/place", "x", "c", 1, 3) == "EBADF"
-    assert call(guest, "c1", "nodeat", CALLER, "x", "c", 1, 3) in ("ENOTDIR", "EPERM")
     assert call(guest, "c1", "node", "", "c", 1, 3) == "ENOENT"
     assert call(guest, "c1", "node", "/" + "x" * 300, "c", 1, 3) == "ENAMETOOLONG"
     assert call(guest, "c1", "node", "/x" * 3000, "c", 1, 3) == "ENAMETOOLONG"

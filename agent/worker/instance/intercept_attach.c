@@ -96,9 +96,23 @@ int lx_intercepts_enter(const struct lx_job *job, int *ret_fd, struct lx_err *er
 		return r;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return lx_err_errno(err, errno, "cannot make a socket pair");
-	/* The guest's half: closed here by the end of this process. */
 	channel = pair[1];
 	lx_seccomp_before(load);
 	*ret_fd = pair[0];
 	return 0;
+}
+
+int lx_intercepts_entered(const struct lx_job *job, int fd, struct lx_err *err)
+{
+	lx_autoclose int ours = fd, listener = -1;
+	char byte;
+
+	if (ours < 0)
+		return 0;
+	/* The guest's half, which is in the other process by now: should that one die, it shows. */
+	close(channel);
+	if (lx_fd_recv(ours, &byte, sizeof(byte), &listener) != sizeof(byte) || listener < 0)
+		return lx_err_set(err, LX_INTERNAL, "what enters %s cannot have its system calls made for it",
+				  job->name);
+	return lx_intercepts_serve(job, listener, err);
 }

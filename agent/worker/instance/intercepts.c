@@ -217,18 +217,11 @@ int lx_job_intercept(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct
 
 /* ------------------------------------------------------------------ who enters later */
 
-int lx_intercepts_entered(const struct lx_job *job, int fd, struct lx_err *err)
+int lx_intercepts_serve(const struct lx_job *job, int listener, struct lx_err *err)
 {
 	struct lx_intercept_request q = { .kind = LX_INTERCEPT_LISTENER };
-	lx_autoclose int channel = fd, listener = -1, control = -1;
-	char byte;
+	lx_autoclose int control = lx_control_connect(job->run_dir, job->name, LX_CONTROL_INTERCEPT, 0, err);
 
-	if (channel < 0)
-		return 0;
-	if (lx_fd_recv(channel, &byte, sizeof(byte), &listener) != sizeof(byte) || listener < 0)
-		return lx_err_set(err, LX_INTERNAL, "what enters %s cannot have its system calls made for it",
-				  job->name);
-	control = lx_control_connect(job->run_dir, job->name, LX_CONTROL_INTERCEPT, 0, err);
 	if (control == -ENOENT) {
 		int r = lx_err_set(err, LX_UNAVAILABLE, "nobody makes system calls for %s at this moment",
 				   job->name);

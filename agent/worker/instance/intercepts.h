@@ -20,6 +20,9 @@ void lx_intercepts_forget(const struct lx_job *job);
 /* Calls of the instance that runs that stop, by their index in lx_intercepted_calls; 0: none. */
 unsigned lx_intercepts_running(const struct lx_job *job);
 
+/* A listener of what has entered the guest is served as well. It stays the caller's. */
+int lx_intercepts_serve(const struct lx_job *job, int listener, struct lx_err *err);
+
 /*
  * intercept_attach.c: a process is about to enter the guest. Where its calls stop, it loads a filter for
  * that in there, and *ret_fd is where the filter's listener comes out; -1: nothing to do.

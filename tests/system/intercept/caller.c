@@ -8,6 +8,7 @@
  *   xattr PATH NAME VALUE               setxattr(2)
  *   fxattr PATH NAME VALUE              fsetxattr(2)
  *   sysinfo                             total free swap processes uptime, in bytes and seconds
+ *   sysinfo32                           total and free of it as 32-bit programs of x86 ask; "none" elsewhere
  *   keep DIR SECONDS                    nodes made, looked at and removed; "calls failed first-errno"
  *   flood N SECONDS                     N processes ask for what is refused, as fast as they can
  *   race SECONDS                        two threads: one asks for /dev/null's numbers, one changes the path
@@ -66,6 +67,32 @@ static int do_sysinfo(void)
 	printf("%llu %llu %llu %u %ld\n", (unsigned long long)s.totalram * s.mem_unit,
 	       (unsigned long long)s.freeram * s.mem_unit, (unsigned long long)s.totalswap * s.mem_unit,
 	       s.procs, s.uptime);
+	return 0;
+}
+
+/* What the kernel writes for a program whose long is four bytes; below 4 GiB, where we are linked. */
+static struct {
+	int32_t uptime;
+	uint32_t loads[3], total, free, shared, buffers, swap, swap_free;
+	uint16_t procs, pad;
+	uint32_t high, high_free, unit;
+	char padding[8];
+} small;
+
+static int do_sysinfo32(void)
+{
+#ifdef __x86_64__
+	long r = 116; /* sysinfo, of that table */
+
+	__asm__ volatile("int $0x80" : "+a"(r) : "b"(&small) : "memory", "r8", "r9", "r10", "r11");
+	errno = (int)-r;
+	if (r < 0)
+		return say(-1);
+	printf("%llu %llu\n", (unsigned long long)small.total * small.unit,
+	       (unsigned long long)small.free * small.unit);
+#else
+	puts("none");
+#endif
 	return 0;
 }
 
@@ -162,6 +189,8 @@ int main(int argc, char **argv)
 		return say(fsetxattr(open(argv[2], O_RDONLY), argv[3], argv[4], strlen(argv[4]), 0));
 	if (strcmp(what, "sysinfo") == 0)
 		return do_sysinfo();
+	if (strcmp(what, "sysinfo32") == 0)
+		return do_sysinfo32();
 	if (strcmp(what, "keep") == 0 && argc == 4)
 		return keep(argv[2], strtod(argv[3], NULL));
 	if (strcmp(what, "flood") == 0 && argc == 4)
