@@ -194,6 +194,22 @@ static void check_destination_devices(const struct lx_agent *a, const Lxmgr__V1_
 	     spec->name);
 }
 
+/* However it comes, it could not be started here. */
+static void check_makes_calls(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+			      struct findings *f)
+{
+	const Lxmgr__V1__NodeFacts *facts = lx_facts_get(a->facts);
+	unsigned wanted = 0;
+
+	for (size_t i = 0; i < spec->n_config; i++)
+		wanted |= lx_intercept_of_key(spec->config[i]->key, spec->config[i]->value);
+	if (!wanted || lx_streq(lx_pb_map_get(facts->n_features, facts->features, "seccomp-notify"), "yes"))
+		return;
+	found(f, "intercept-missing", "node %s cannot make system calls for %s (" LX_KEY_INTERCEPT "*)",
+	      a->node, spec->name);
+	cure(f, "Choose a node of which lxmgr node show says seccomp-notify: yes, or take these keys away.");
+}
+
 static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
 			      struct findings *f)
 {
@@ -212,6 +228,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 		}
 	check_destination_devices(a, req->spec, f);
 	check_destination_proxies(a, req->spec, f);
+	check_makes_calls(a, req->spec, f);
 	check_disk(a, req, f);
 	check_room(a, req, f);
 }

@@ -2,11 +2,12 @@
 elsewhere than in itself, or to hold up or take over who makes them."""
 
 import os
+import stat
 
 import pytest
 
 from instance.devicelab import disk, inside, make_private
-from test_intercept import CALLER, call, hire, init_sh, launch, servers, sh
+from test_intercept import CALLER, call, guest_init, hire, init_sh, launch, servers, sh
 
 
 @pytest.fixture
@@ -23,6 +24,18 @@ def test_no_other_device(guest):
     hire(guest)
     assert init_sh(guest, "c1", f"{CALLER} node /evil b 8 0; {CALLER} node /evil c 1 1") == "1\n1\n"
     assert sh(guest, "c1", "test -e /evil").returncode != 0
+
+
+def test_other_devices_in_its_files(guest):
+    """Its file system is not nodev, because the harmless ones work there: what opens is for the filter of its devices."""
+    init = guest_init(guest)
+    for path, kind, number in (("kmsg", stat.S_IFCHR, (1, 11)), ("mem", stat.S_IFCHR, (1, 1)), ("disk", stat.S_IFBLK, (8, 0)),
+                               ("null", stat.S_IFCHR, (1, 3))):
+        os.mknod(f"/proc/{init}/root/{path}", kind | 0o666, os.makedev(*number))
+        os.chmod(f"/proc/{init}/root/{path}", 0o666)
+    for path in ("kmsg", "mem", "disk"):
+        assert "not permitted" in sh(guest, "c1", f"head -c 1 /{path}").stderr, path
+    assert sh(guest, "c1", "head -c 1 /null").returncode == 0
 
 
 def test_links_lead_nowhere_else(guest):

@@ -36,7 +36,7 @@ static int add(scmp_filter_ctx filter, const struct lx_intercepted *c)
 		return seccomp_rule_add(filter, SCMP_ACT_NOTIFY, nr, 0);
 	return seccomp_rule_add(filter, SCMP_ACT_NOTIFY, nr, 2,
 				SCMP_CMP((unsigned)c->mode, SCMP_CMP_MASKED_EQ, LX_MODE_TYPE, LX_MODE_CHAR),
-				SCMP_CMP((unsigned)c->mode + 1, SCMP_CMP_NE, 0));
+				SCMP_CMP((unsigned)c->mode + 1, SCMP_CMP_NE, 0, 0));
 }
 
 /* In the guest, just before liblxc's own filter. */

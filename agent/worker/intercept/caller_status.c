@@ -20,7 +20,17 @@ static const char *field(const char *status, const char *name)
 /* Real, effective, saved, and the one for files. */
 static int fourth(const char *text, unsigned *ret)
 {
-	return text && sscanf(text, "%*u %*u %*u %u", ret) == 1 ? 0 : -EINVAL;
+	for (int i = 0; i < 4; i++) {
+		char *end;
+
+		if (!text)
+			return -EINVAL;
+		*ret = (unsigned)strtoul(text, &end, 10);
+		if (end == text)
+			return -EINVAL;
+		text = end;
+	}
+	return 0;
 }
 
 static int read_groups(const char *text, struct lx_caller *ret)

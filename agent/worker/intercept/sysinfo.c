@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <seccomp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <time.h>
@@ -69,14 +70,14 @@ static void memory(const struct lx_call *call, const struct lx_memory_figures *h
 
 static uint64_t processes(const struct lx_call *call, uint64_t otherwise)
 {
-	char text[32];
-	unsigned long long n;
+	char text[32], *end;
 
-	return read_file(call, lx_cgroup_hierarchy(&call->d->cgroups, "pids"), "pids.current", text,
-			 sizeof(text)) &&
-			       sscanf(text, "%llu", &n) == 1
-		       ? n
-		       : otherwise;
+	if (!read_file(call, lx_cgroup_hierarchy(&call->d->cgroups, "pids"), "pids.current", text,
+		       sizeof(text)))
+		return otherwise;
+	uint64_t n = strtoull(text, &end, 10);
+
+	return end == text ? otherwise : n;
 }
 
 static long uptime(const struct lx_call *call, long otherwise)

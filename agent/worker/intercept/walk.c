@@ -145,9 +145,9 @@ int lx_walk_split(char *path, char name[256])
 		return -EEXIST;
 	if (strlen(last) > 255)
 		return -ENAMETOOLONG;
-	strcpy(name, last);
+	memcpy(name, last, strlen(last) + 1);
 	if (!slash)
-		strcpy(path, ".");
+		memcpy(path, ".", 2);
 	else
 		slash[slash == path ? 1 : 0] = '\0';
 	return 0;

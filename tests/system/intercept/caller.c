@@ -194,7 +194,7 @@ int main(int argc, char **argv)
 	if (strcmp(what, "keep") == 0 && argc == 4)
 		return keep(argv[2], strtod(argv[3], NULL));
 	if (strcmp(what, "flood") == 0 && argc == 4)
-		return flood(atoi(argv[2]), strtod(argv[3], NULL));
+		return flood((int)strtol(argv[2], NULL, 10), strtod(argv[3], NULL));
 	if (strcmp(what, "race") == 0 && argc == 3)
 		return race(strtod(argv[2], NULL));
 	fputs("see the source\n", stderr);
