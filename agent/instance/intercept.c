@@ -88,7 +88,7 @@ static void note(const struct lx_intercept_link *l, struct lx_intercept_refusal 
 static void on_readable(void *arg, int events)
 {
 	struct lx_intercept_link *l = arg;
-	struct lx_intercept_refusal r;
+	struct lx_intercept_refusal r = { 0 };
 	int none = -1;
 	ssize_t n = lx_fd_recv(l->fd, &r, sizeof(r), &none);
 
@@ -96,7 +96,7 @@ static void on_readable(void *arg, int events)
 		close(none);
 	if (n == -EAGAIN)
 		return;
-	if (n == sizeof(r)) {
+	if (n > 0) {
 		note(l, &r);
 		return;
 	}

@@ -1,6 +1,7 @@
 /*
- * What is said to lx-intercept (agent/worker/intercept/daemon.h) over its socket, one message each; the
- * same build on both sides.
+ * What is said to lx-intercept (agent/worker/intercept/daemon.h) over its socket, one message each. It
+ * lives as long as its instance, and may be older than who talks to it: fields are only added, at the
+ * end, and what an older side does not send is zero.
  */
 #ifndef LX_WORKER_INTERCEPT_MESSAGE_H
 #define LX_WORKER_INTERCEPT_MESSAGE_H

@@ -272,6 +272,46 @@ def test_killed_while_the_agent_is_away(cluster):
     no_leftovers(cluster)
 
 
+def children(pid):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return [int(p) for p in f.read().split()]
+    return []
+
+
+def test_one_that_takes_too_long(cluster):
+    """It is left to the kernel, which refuses it; others go on."""
+    launch(cluster)
+    hire(cluster)
+    [pid] = servers(cluster, "c1")
+    init_begin(cluster, "c1", f"{CALLER} keep /tmp 8")
+    wait_for(lambda: any(stopped(p) for p in children(pid)), SECONDS, 0.0005, "a call to stop")
+    calls, failed, first = init_kept(cluster)
+    assert calls > 10 and failed >= 1 and first == errno.EPERM, (calls, failed, first)
+    assert call(cluster, "c1", "node", "/null", "c", 1, 3) == "ok" and not children(pid)
+
+
+def stopped(pid):
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGSTOP)
+        return True
+    return False
+
+
+@pytest.mark.limit(300)
+def test_a_whole_debian(debian):
+    debian.ok("launch", "debian/12", "c1", "-c", "limits.memory=512MiB", *(x for w in ALL for x in ("-c", f"{PREFIX}{w}=true")))
+    assert debian.booted("c1") == "running", debian.exec("c1", "systemctl", "--failed", "--no-pager").stdout
+    done = sh(debian, "c1", "mkdir /srv/dev && cd /srv/dev && mknod -m 666 null c 1 3 && mknod -m 666 zero c 1 5 && mknod tty c 5 0"
+                            " && echo gone > null && head -c 4 zero | od -An -tx1 && chroot / stat -c %t:%T /srv/dev/tty")
+    assert done.stdout.split() == ["00", "00", "00", "00", "5:0"], done
+    # By a service, in a mount namespace of its own.
+    done = sh(debian, "c1", "systemd-run --wait -q -p PrivateTmp=yes -p ProtectHome=yes sh -c 'mknod /tmp/n c 1 3 && mknod /srv/n c 1 3'"
+                            " && stat -c %t:%T /srv/n && test ! -e /tmp/n")
+    assert done.returncode == 0 and done.stdout == "1:3\n", done
+    debian.ok("restart", "c1")
+    assert debian.booted("c1") == "running"
+
+
 def test_a_flood_holds_nobody_up(cluster):
     launch(cluster)
     flood = cluster.popen("exec", "c1", "--", CALLER, "flood", "32", "6", stdout=subprocess.PIPE)

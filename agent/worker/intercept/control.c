@@ -79,13 +79,13 @@ static int32_t obey(struct lx_interceptd *d, unsigned i, const struct lx_interce
 
 bool lx_intercept_read(struct lx_interceptd *d, unsigned i)
 {
-	struct lx_intercept_request q;
+	struct lx_intercept_request q = { 0 };
 	lx_autoclose int fd = -1;
 	ssize_t n = lx_fd_recv(d->clients[i], &q, sizeof(q), &fd);
 
 	if (n == -EAGAIN)
 		return true;
-	if (n != sizeof(q)) {
+	if (n < (ssize_t)sizeof(q.kind)) {
 		client_drop(d, i);
 		/* Who was to say when the guest runs has died. */
 		return d->monitor_fd >= 0;
