@@ -86,8 +86,10 @@ struct lx_interceptd {
 	struct lx_listener *listeners[LX_LISTENERS_MAX];
 	size_t n_listeners;
 	bool has_init;    /* a listener of the init that runs */
-	uint64_t look_ns; /* when to ask for it again */
+	uint64_t look_ns; /* when to ask for it again, or when who asks is late */
 	unsigned looked;  /* in vain, since the last one ended */
+	pid_t look_pid;   /* asks the monitor; 0: nobody does */
+	int look_sock;    /* where the answer comes; -1 */
 
 	struct lx_slots *slots;
 	int slots_fd; /* holds the lock: no child of ours may keep it */
@@ -105,8 +107,10 @@ int lx_slots_open(struct lx_interceptd *d, struct lx_err *err);
 
 /* Takes the descriptor over, also when there is no room (-ENOSPC). */
 int lx_listener_add(struct lx_interceptd *d, int fd, bool init);
-/* Asks the monitor for init's, when it is time; what a predecessor left in the slots begins anew. */
+/* Has the monitor asked for init's, when it is time. */
 void lx_listener_look(struct lx_interceptd *d);
+/* The answer is there. With it, what a predecessor left in the slots begins anew. */
+void lx_listener_found(struct lx_interceptd *d);
 /* Its filter is nobody's any more. */
 void lx_listener_ended(struct lx_interceptd *d, struct lx_listener *l);
 /* Frees those that have ended and serve no call. */

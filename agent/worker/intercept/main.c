@@ -19,13 +19,13 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
-#define FDS_MAX (2 + LX_CLIENTS_MAX + LX_LISTENERS_MAX + LX_CALLS_MAX)
+#define FDS_MAX (3 + LX_CLIENTS_MAX + LX_LISTENERS_MAX + LX_CALLS_MAX)
 /* Others come first when the machine is busy. */
 #define NICENESS 5
 /* While something is due: a listener is missing, a child may be late. */
 #define TICK_MS 20
 
-enum source { SOURCE_MONITOR, SOURCE_CONTROL, SOURCE_CLIENT, SOURCE_LISTENER, SOURCE_CALL };
+enum source { SOURCE_MONITOR, SOURCE_CONTROL, SOURCE_CLIENT, SOURCE_LISTENER, SOURCE_CALL, SOURCE_LOOK };
 
 struct watched {
 	struct pollfd fds[FDS_MAX];
@@ -54,6 +54,7 @@ static int gather(struct lx_interceptd *d, struct watched *w)
 	w->n = 0;
 	watch(w, d->monitor_fd, POLLIN, SOURCE_MONITOR, 0);
 	watch(w, d->control_fd, POLLIN, SOURCE_CONTROL, 0);
+	watch(w, d->look_sock, POLLIN, SOURCE_LOOK, 0);
 	for (unsigned i = 0; i < LX_CLIENTS_MAX; i++)
 		watch(w, d->clients[i], POLLIN, SOURCE_CLIENT, i);
 	for (unsigned i = 0; i < LX_CALLS_MAX; i++) {
@@ -80,6 +81,9 @@ static bool act(struct lx_interceptd *d, enum source what, unsigned i, short eve
 		return true;
 	case SOURCE_CLIENT:
 		return lx_intercept_read(d, i);
+	case SOURCE_LOOK:
+		lx_listener_found(d);
+		return true;
 	case SOURCE_CALL:
 		lx_serve_ended(d, i);
 		return true;
@@ -142,7 +146,7 @@ static int fit(char *out, size_t size, const char *arg)
 
 int main(int argc, char **argv)
 {
-	static struct lx_interceptd d = { .monitor_fd = -1, .control_fd = -1 };
+	static struct lx_interceptd d = { .monitor_fd = -1, .control_fd = -1, .look_sock = -1 };
 	struct lx_err err = LX_ERR_INIT;
 
 	lx_log_init("lx-intercept", LX_LOG_WARN);
