@@ -78,6 +78,7 @@ SRC_iworker  := $(call src,agent/worker/instance)
 SRC_mworker  := $(call src,agent/worker/image)
 SRC_moveworker := $(call src,agent/worker/move)
 SRC_proxy    := $(call src,agent/worker/proxy)
+SRC_intercept := $(call src,agent/worker/intercept)
 
 LIBS := lib proto rpc store profiles images migration worker
 ARCH := $(BUILD)/lib/liblx_lib.a $(BUILD)/lib/liblx_proto.a $(BUILD)/lib/liblx_rpc.a $(BUILD)/lib/liblx_store.a \
@@ -88,7 +89,7 @@ ar = $(BUILD)/lib/liblx_$(1).a
 
 PROGRAMS := $(BUILD)/bin/lxmgr $(BUILD)/bin/lxmgrd $(BUILD)/bin/lxagentd
 WORKERS  := $(BUILD)/libexec/lx-instance-worker $(BUILD)/libexec/lx-image-worker $(BUILD)/libexec/lx-move-worker \
-            $(BUILD)/libexec/lx-criu-hook $(BUILD)/libexec/lx-proxy
+            $(BUILD)/libexec/lx-criu-hook $(BUILD)/libexec/lx-proxy $(BUILD)/libexec/lx-intercept
 # Programs that people do not call, nor agents.
 HELPERS  := $(BUILD)/libexec/lxmgr-remote
 # Loaded into CRIU.
@@ -124,6 +125,9 @@ $(BUILD)/libexec/lx-move-worker: $(call obj,$(SRC_moveworker)) $(call ar,iworker
 
 $(BUILD)/libexec/lx-proxy: $(call obj,$(SRC_proxy)) $(call ar,iworker) $(call ar,worker) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
 	$(call link,libuv libprotobuf-c $(if $(SAN),libseccomp))
+
+$(BUILD)/libexec/lx-intercept: $(call obj,$(SRC_intercept)) $(call ar,iworker) $(call ar,worker) $(call ar,profiles) $(call ar,proto) $(call ar,lib)
+	$(call link,$(PKGS_LXC))
 
 # Static: they are started a dozen times while a guest stands still. Sanitizers cannot do that.
 $(BUILD)/libexec/lx-criu-hook: $(call obj,migration/hook/main.c migration/hook_ask.c)
@@ -162,7 +166,7 @@ $(BUILD)/lib/liblx_$(1).a: $$(call obj,$$(call nomain,$$(SRC_$(1)))) $(2)
 	@echo "  AR    $$@"
 	@ar rcsD $$@ $$^
 endef
-$(foreach l,lib rpc store profiles images migration tar worker iworker mworker agent manager cli,$(eval $(call archive_rule,$(l))))
+$(foreach l,lib rpc store profiles images migration tar worker iworker intercept mworker agent manager cli,$(eval $(call archive_rule,$(l))))
 $(eval $(call archive_rule,proto,$(patsubst $(BUILD)/gen/%.c,$(BUILD)/obj/gen/%.o,$(PROTO_C))))
 
 $(BUILD)/obj/%.o: %.c | $(PROTO_H)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include <linux/mount.h>
+#include <linux/seccomp.h>
 
 #include "lib/cleanup.h"
 #include "lib/fs.h"
@@ -123,6 +124,22 @@ static void probe_idmap(int out, const char *dir)
 	}
 }
 
+/* Handing out system calls that stop (security.syscalls.intercept.*). */
+static void probe_notify(int out, void *lib)
+{
+	uint32_t action = SECCOMP_RET_USER_NOTIF;
+	bool (*has)(const char *extension) = NULL;
+
+	if (lib)
+		*(void **)(&has) = dlsym(lib, "lxc_has_api_extension");
+	if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0)
+		say_errno(out, "seccomp-notify", "the kernel", errno);
+	else if (!has || !has("seccomp_notify") || !has("seccomp_notify_fd_active"))
+		say(out, "seccomp-notify", "liblxc cannot");
+	else
+		say(out, "seccomp-notify", "yes");
+}
+
 /* The agent itself does without liblxc; here it is only asked for its version. */
 static void probe_liblxc(int out)
 {
@@ -133,6 +150,7 @@ static void probe_liblxc(int out)
 		*(void **)(&version) = dlsym(lib, "lxc_get_version");
 	if (version)
 		say(out, "lxc-version", version());
+	probe_notify(out, lib);
 }
 
 static void probe(int out, const char *state_dir)

@@ -5,6 +5,7 @@
 #include "cli/move_report.h"
 #include "cli/profile.h"
 #include "lib/clock.h"
+#include "lib/str.h"
 #include "proto/pb.h"
 
 typedef Lxmgr__V1__Instance instance;
@@ -168,6 +169,25 @@ static void print_ids(const instance *i)
 		       i->idmap_base + (i->idmap_size ? i->idmap_size - 1 : 0));
 }
 
+/* "security.syscalls.intercept.mknod": "mknod" */
+static void print_intercepts(const instance *i)
+{
+	static const char prefix[] = "security.syscalls.intercept.";
+	bool any = false;
+
+	for (size_t k = 0; k < i->n_expanded_config; k++) {
+		bool on = false;
+
+		if (!lx_starts_with(i->expanded_config[k]->key, prefix) ||
+		    lx_parse_bool(i->expanded_config[k]->value, &on) < 0 || !on)
+			continue;
+		printf("%s%s", any ? ", " : "Intercepted: ", i->expanded_config[k]->key + strlen(prefix));
+		any = true;
+	}
+	if (any)
+		putchar('\n');
+}
+
 static void print_denials(const instance *i)
 {
 	if (i->n_denials)
@@ -199,8 +219,8 @@ static void print_text(instance *i)
 	cli_put_safe(stdout, i->image);
 	printf(" (%.12s)\n", i->image_fingerprint);
 	field(0, "Description", i->image_description);
-	field(0, "Architecture", i->architecture);
 	print_ids(i);
+	print_intercepts(i);
 	print_profiles(i);
 	print_usage(i);
 	print_denials(i);

@@ -282,7 +282,8 @@ static int switch_run(struct cli *cli, struct lx_err *err)
 
 #define KEYS                                                                                                 \
 	"Quotas: limits.instances, limits.cpu, limits.memory, limits.processes, limits.networks, "           \
-	"limits.images. Restrictions: restricted.privileged, restricted.nesting, restricted.lowlevel, "      \
+	"limits.images. Restrictions: restricted.privileged, restricted.nesting, "                           \
+	"restricted.interception, restricted.lowlevel, "                                                     \
 	"restricted.networks. lxmgr-config(7) says what each is."
 
 static const struct cli_option list_options[] = { CLI_FORMAT_OPTION, { .name = NULL } };

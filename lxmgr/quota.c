@@ -9,6 +9,7 @@
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
 #include "profiles/apparmor.h"
+#include "profiles/intercept.h"
 #include "profiles/privileged.h"
 #include "profiles/root_disk.h"
 #include "profiles/value.h"
@@ -254,6 +255,15 @@ static bool is_lowlevel(const Lxmgr__V1__Instance *pb)
 	return named || *expanded(pb, "raw.apparmor");
 }
 
+bool lx_instance_intercepts(const Lxmgr__V1__Instance *pb)
+{
+	unsigned any = 0;
+
+	for (size_t i = 0; i < pb->n_expanded_config; i++)
+		any |= lx_intercept_of_key(pb->expanded_config[i]->key, pb->expanded_config[i]->value);
+	return any != 0;
+}
+
 int lx_restriction_check(struct lx_manager *m, const struct lx_project *p, const Lxmgr__V1__Instance *pb,
 			 struct lx_err *err)
 {
@@ -265,6 +275,8 @@ int lx_restriction_check(struct lx_manager *m, const struct lx_project *p, const
 	if (lx_project_is_on(p, "restricted.nesting") &&
 	    lx_parse_bool(expanded(pb, "security.nesting"), &nesting) == 0 && nesting)
 		return restricted(p, pb, "security.nesting", "restricted.nesting", err);
+	if (lx_project_is_on(p, "restricted.interception") && lx_instance_intercepts(pb))
+		return restricted(p, pb, LX_KEY_INTERCEPT "*", "restricted.interception", err);
 	if (lx_project_is_on(p, "restricted.lowlevel") && is_lowlevel(pb))
 		return restricted(p, pb, "rules of its own", "restricted.lowlevel", err);
 	int r = lx_project_is_default(p->pb->name) ? 0 : check_filters(m, p, pb, err);

@@ -42,6 +42,8 @@ void lx_use_add(struct lx_use *use, const Lxmgr__V1__Instance *pb);
 /* RESOURCE_EXHAUSTED or, where a bound is missing, FAILED_PRECONDITION says which quota, and the numbers.
  * Pure. */
 int lx_use_check(const Lxmgr__V1__Project *p, const struct lx_use *use, struct lx_err *err);
+/* Has it security.syscalls.intercept.*? */
+bool lx_instance_intercepts(const Lxmgr__V1__Instance *pb);
 /* Is the instance one that the project's restrictions allow? */
 int lx_restriction_check(struct lx_manager *m, const struct lx_project *p, const Lxmgr__V1__Instance *pb,
 			 struct lx_err *err);

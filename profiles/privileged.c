@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 
 #include "lib/str.h"
+#include "profiles/intercept.h"
 #include "profiles/profiles.h"
 
 #define BIT(cap) (UINT64_C(1) << CAP_##cap)
@@ -27,6 +28,16 @@ int lx_privileged_check(const struct lx_map *config, struct lx_err *err)
 
 	if (!lx_is_privileged(config))
 		return 0;
+	if (lx_intercepts(config)) {
+		int r = lx_err_set(err, LX_INVALID_ARGUMENT,
+				   LX_KEY_INTERCEPT "* and " LX_KEY_PRIVILEGED
+						    " do not go together: nothing is "
+						    "done in the place of one that has no user namespace");
+
+		lx_err_hint(err, "Leave one of them away: a privileged instance makes harmless device nodes "
+				 "by itself.");
+		return r;
+	}
 	(void)lx_parse_bool(lx_config_get(config, "security.nesting"), &nesting);
 	if (!nesting)
 		return 0;

@@ -183,6 +183,8 @@ int lx_lxc_config(const struct lx_lxc_input *in, struct lx_buf *out, struct lx_e
 
 /* The deny list of the instance in liblxc's format 2: the default one and security.syscalls.deny. */
 int lx_seccomp_policy(const struct lx_map *config, struct lx_buf *out, struct lx_err *err);
+/* The same for what enters it later: without calls that stop (intercept.h). */
+int lx_seccomp_policy_inside(const struct lx_map *config, struct lx_buf *out, struct lx_err *err);
 
 /* ------------------------------------------------------------------ guest files */
 

@@ -9,6 +9,10 @@
  * ENOSYS where programs have another way and look for it (io_uring), EPERM where there is
  * none to look for.
  *
+ * What the node does in the guest's place (intercept.h) stops in the kernel until it has answered. Who
+ * enters a guest later has a filter of its own for that, because liblxc takes only one from an
+ * instance (agent/worker/instance/intercept_attach.c).
+ *
  * liblxc loads it for the machine's own calls and for those of its 32-bit programs alike, and
  * has no way to leave the latter out: security.syscalls.deny_compat is a filter beside this one
  * (agent/worker/instance/compat.c).
@@ -23,6 +27,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/intercept.h"
 #include "profiles/privileged.h"
 #include "profiles/syscalls.h"
 
@@ -45,6 +50,7 @@ static const struct lx_syscall_answer denied_default[] = {
 struct policy {
 	const char *deny, *allow;
 	bool deny_default, privileged;
+	unsigned intercepts;
 };
 
 static int read_keys(const struct lx_map *config, struct policy *p, struct lx_err *err)
@@ -62,6 +68,29 @@ static int read_keys(const struct lx_map *config, struct policy *p, struct lx_er
 	lx_parse_bool(lx_config_get(config, DENY_DEFAULT), &p->deny_default);
 	p->privileged = lx_is_privileged(config);
 	return 0;
+}
+
+/* ------------------------------------------------------------------ what stops */
+
+static bool stops(const struct policy *p, const struct lx_intercepted *c)
+{
+	return p->intercepts & 1U << c->what && !lx_syscalls_has(p->deny, c->name);
+}
+
+/* The value, then the mask. */
+static int put_intercepted(const struct policy *p, struct lx_buf *out)
+{
+	int r = 0;
+
+	for (const struct lx_intercepted *c = lx_intercepted_calls; c->name && r == 0; c++) {
+		if (!stops(p, c))
+			continue;
+		r = c->mode < 0 ? lx_buf_printf(out, "%s notify\n", c->name)
+				: lx_buf_printf(out,
+						"%s notify [%d,%d,SCMP_CMP_MASKED_EQ,%d][%d,0,SCMP_CMP_NE]\n",
+						c->name, c->mode, LX_MODE_CHAR, LX_MODE_TYPE, c->mode + 1);
+	}
+	return r;
 }
 
 /* ------------------------------------------------------------------ what is refused */
@@ -123,6 +152,8 @@ static int put_deny_list(const struct policy *p, struct lx_buf *out)
 	if (r == 0 && p->deny_default && !lx_syscalls_has(p->deny, "umount2"))
 		r = lx_buf_printf(out, "umount2 errno %d [1,%d,SCMP_CMP_MASKED_EQ,%d]\n", EACCES, MNT_FORCE,
 				  MNT_FORCE);
+	if (r == 0)
+		r = put_intercepted(p, out);
 	return r == 0 ? put_denied(p, out) : r;
 }
 
@@ -132,6 +163,10 @@ static int put_allowed_name(const struct policy *p, const char *name, struct lx_
 {
 	if (lx_syscalls_has(p->deny, name))
 		return 0;
+	/* All of them: a rule for some of a call's arguments is lost beside one for the call. */
+	for (const struct lx_intercepted *c = lx_intercepted_calls; c->name; c++)
+		if (strcmp(c->name, name) == 0 && stops(p, c))
+			return lx_buf_printf(out, "%s notify\n", name);
 	/* As above: without MNT_FORCE. */
 	if (p->deny_default && strcmp(name, "umount2") == 0)
 		return lx_buf_printf(out, "umount2 allow [1,0,SCMP_CMP_MASKED_EQ,%d]\n", MNT_FORCE);
@@ -170,7 +205,7 @@ static int put_allow_list(const struct policy *p, struct lx_buf *out)
 	return r == 0 ? put_denied(p, out) : r;
 }
 
-int lx_seccomp_policy(const struct lx_map *config, struct lx_buf *out, struct lx_err *err)
+static int write_policy(const struct lx_map *config, bool stop, struct lx_buf *out, struct lx_err *err)
 {
 	lx_autobuf struct lx_buf text = { 0 };
 	struct policy p = { .deny_default = true };
@@ -178,6 +213,7 @@ int lx_seccomp_policy(const struct lx_map *config, struct lx_buf *out, struct lx
 
 	if (r < 0)
 		return r;
+	p.intercepts = stop ? lx_intercepts(config) : 0;
 	bool allow = !lx_str_empty(p.allow);
 
 	r = allow ? lx_buf_printf(&text, "2\nallowlist errno %d\n[all]\n", ENOSYS)
@@ -187,4 +223,14 @@ int lx_seccomp_policy(const struct lx_map *config, struct lx_buf *out, struct lx
 	if (r == 0)
 		r = lx_buf_append(out, text.data, text.len);
 	return r < 0 ? lx_err_oom(err) : 0;
+}
+
+int lx_seccomp_policy(const struct lx_map *config, struct lx_buf *out, struct lx_err *err)
+{
+	return write_policy(config, true, out, err);
+}
+
+int lx_seccomp_policy_inside(const struct lx_map *config, struct lx_buf *out, struct lx_err *err)
+{
+	return write_policy(config, false, out, err);
 }

@@ -34,13 +34,15 @@ MAY_INCLUDE = {
                           "agent/worker/move"],
     "agent/worker/image": ["lib", "wire", "proto", "images", "agent/worker", "agent/worker/image"],
     "agent/worker/proxy": ["lib", "wire", "proto", "profiles", "agent/worker", "agent/worker/instance", "agent/worker/proxy"],
+    "agent/worker/intercept": ["lib", "wire", "proto", "profiles", "agent/worker", "agent/worker/instance",
+                               "agent/worker/intercept"],
     "lxmgr": [*LIBRARIES, "store", "lxmgr"],
     "cli": ["lib", "wire", "proto", "rpc", "cli"],
 }
 
 # Header of an outside library (or its folder) -> folders that may use it, those below included.
 MAY_USE = {
-    "lxc/": ["agent/worker/instance"],
+    "lxc/": ["agent/worker/instance", "agent/worker/intercept"],
     "archive": ["images", "agent/worker/image"],
     "sqlite3.h": ["store"],
     "nghttp2/": ["rpc"],
@@ -56,6 +58,7 @@ NEVER = {
     "agent/worker": ["uv.h", "openssl/", "nghttp2/", "sqlite3.h"],
     "agent/worker/instance": ["archive", "openssl/", "uv.h"],
     "agent/worker/image": ["lxc/", "uv.h"],
+    "agent/worker/intercept": ["archive", "openssl/", "nghttp2/", "sqlite3.h", "uv.h"],
     "agent/worker/proxy": ["lxc/", "archive", "openssl/", "nghttp2/", "sqlite3.h"],
     "lxmgr": ["lxc/", "archive", "netlink/"],
     "cli": ["lxc/", "archive", "sqlite3.h", "netlink/"],

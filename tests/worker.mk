@@ -6,6 +6,14 @@ IWORKER_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/uni
 $(IWORKER_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(IWORKER_ARCH)
 	$(call link,cmocka libprotobuf-c)
 
+$(BUILD)/tests/test_intercept: $(BUILD)/obj/tests/unit/test_intercept.o $(call ar,intercept) $(IWORKER_ARCH)
+	$(call link,cmocka libprotobuf-c)
+
+# Makes calls that stop.
+$(BUILD)/tests/caller: LDFLAGS := -static -no-pie -pthread
+$(BUILD)/tests/caller: $(BUILD)/obj/tests/system/intercept/caller.o
+	$(call link,)
+
 # Put into guests to try what they may.
 $(BUILD)/tests/confined: LDFLAGS := -static -no-pie
 $(BUILD)/tests/confined: $(BUILD)/obj/tests/system/instance/confined.o

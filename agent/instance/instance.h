@@ -50,6 +50,7 @@ enum lx_instance_state {
 struct lx_task;
 struct lx_verb;
 struct lx_fdwatch;
+struct lx_intercept_link;
 
 struct lx_instance {
 	struct lx_agent *agent;
@@ -68,8 +69,9 @@ struct lx_instance {
 	int64_t started_at_ns;
 	int monitor_fd, init_fd;
 	struct lx_fdwatch *on_monitor, *on_init;
-	bool monitor_gone, init_gone; /* not acted upon yet */
-	bool wants_restart;           /* the last init that has gone asked for it */
+	bool monitor_gone, init_gone;        /* not acted upon yet */
+	bool wants_restart;                  /* the last init that has gone asked for it */
+	struct lx_intercept_link *intercept; /* intercept.h; NULL: none of its system calls stop */
 
 	/* What its cgroups had counted when they were last looked at (denial/cgroups.c). */
 	struct lx_instance_seen {

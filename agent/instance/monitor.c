@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "agent/instance/cards.h"
+#include "agent/instance/intercept.h"
 #include "agent/instance/task.h"
 #include "agent/loop.h"
 #include "lib/clock.h"
@@ -168,10 +169,12 @@ void lx_monitor_start(struct lx_instance *inst, pid_t monitor)
 		return;
 	}
 	inst->init_gone = !lx_monitor_find_init(inst);
+	lx_intercept_adopt(inst);
 }
 
 void lx_monitor_stop(struct lx_instance *inst)
 {
+	lx_intercept_drop(inst);
 	drop(&inst->on_monitor, &inst->monitor_fd);
 	drop(&inst->on_init, &inst->init_fd);
 	inst->monitor = inst->init = 0;

@@ -7,9 +7,13 @@
 
 #include "agent/move/move.h"
 #include "agent/worker/disk_quota.h"
+#include "agent/worker/intercept_message.h"
+#include "lib/cleanup.h"
+#include "lib/fs.h"
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/memory_choice.h"
+#include "profiles/intercept.h"
 #include "profiles/lxcfs.h"
 #include "profiles/privileged.h"
 #include "profiles/root_disk.h"
@@ -76,6 +80,24 @@ static void check_privileged(const struct lx_agent *a, const Lxmgr__V1__Instance
 	found(f, "privileged", "%s is privileged: its processes have no user namespace to be restored in",
 	      spec->name);
 	cure(f, "Move it with a short stop, --live=off, or launch an unprivileged one in its place.");
+}
+
+/* CRIU brings filters back, and nobody who would answer what they stop. */
+static void check_intercepts(const struct lx_agent *a, const struct lx_instance *inst, struct findings *f)
+{
+	lx_autofree char *inside = lx_instance_path(inst, LX_POLICY_INSIDE);
+
+	if (!inside || !lx_path_exists(inside))
+		return;
+	found(f, "intercept",
+	      "system calls of %s stop for its node (" LX_KEY_INTERCEPT
+	      "*), and nobody would answer them once "
+	      "it is restored",
+	      inst->name);
+	cure(f,
+	     "Move it with a short stop, --live=off, or take these keys away (lxmgr config unset %s KEY) and "
+	     "restart it.",
+	     inst->name);
 }
 
 static void check_room(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
@@ -199,6 +221,22 @@ static void check_lxcfs(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMov
 	}
 }
 
+/* However it comes, it could not be started here. */
+static void check_makes_calls(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
+			      struct findings *f)
+{
+	const Lxmgr__V1__NodeFacts *facts = lx_facts_get(a->facts);
+	unsigned wanted = 0;
+
+	for (size_t i = 0; i < spec->n_config; i++)
+		wanted |= lx_intercept_of_key(spec->config[i]->key, spec->config[i]->value);
+	if (!wanted || lx_streq(lx_pb_map_get(facts->n_features, facts->features, "seccomp-notify"), "yes"))
+		return;
+	found(f, "intercept-missing", "node %s cannot make system calls for %s (" LX_KEY_INTERCEPT "*)",
+	      a->node, spec->name);
+	cure(f, "Choose a node of which lxmgr node show says seccomp-notify: yes, or take these keys away.");
+}
+
 static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
 			      struct findings *f)
 {
@@ -218,6 +256,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 	check_destination_devices(a, req->spec, f);
 	check_destination_proxies(a, req->spec, f);
 	check_lxcfs(a, req, f);
+	check_makes_calls(a, req->spec, f);
 	check_disk(a, req, f);
 	check_room(a, req, f);
 }
@@ -303,6 +342,7 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 		    lx_memory_postcopy(g->c.f.memory, inst->usage.memory_bytes, g->c.f.memory_reason))
 			g->c.f.memory = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_POST_COPY;
 		check_privileged(a, inst->spec, &g->c.f);
+		check_intercepts(a, inst, &g->c.f);
 		check_source_devices(a, inst->spec, &g->c.f);
 		check_source_proxies(a, inst->spec, &g->c.f);
 		lx_call_set_events(call, &events, &g->c);

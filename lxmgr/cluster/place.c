@@ -10,6 +10,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
+#include "lxmgr/quota.h"
 #include "lxmgr/scheduler/score.h"
 #include "profiles/apparmor.h"
 #include "profiles/lxcfs.h"
@@ -102,6 +103,7 @@ static void describe(struct lx_manager *m, const struct lx_node *n, const char *
 	c->bounds_disk = lx_streq(lx_pb_map_get(f->n_features, f->features, "disk-quota"), "yes");
 	c->lsm = f->lsm;
 	c->lxcfs = lx_streq(lx_pb_map_get(f->n_features, f->features, "lxcfs"), "yes");
+	c->intercepts = lx_streq(lx_pb_map_get(f->n_features, f->features, "seccomp-notify"), "yes");
 	c->compiles_policy = lx_streq(lx_pb_map_get(f->n_features, f->features, "apparmor-parser"), "yes");
 }
 
@@ -151,6 +153,7 @@ static int survey(struct lx_manager *m, struct survey *s, const Lxmgr__V1__Insta
 		s->want.labels = expanded(pb, "placement.labels");
 		read_lsm(pb, &s->want);
 		s->want.lxcfs = lx_lxcfs_mode_of(expanded(pb, LX_KEY_LXCFS)) == LX_LXCFS_ON;
+		s->want.needs_intercepts = lx_instance_intercepts(pb);
 		if (!image)
 			s->want.architecture = pb->architecture;
 	}

@@ -142,6 +142,8 @@ static bool can_run(const struct lx_wanted *want, const struct lx_candidate *c, 
 			  c->name);
 	if (want->lxcfs && !c->lxcfs)
 		return no(r, "has no lxcfs that serves, which security.lxcfs=on demands");
+	if (want->needs_intercepts && !c->intercepts)
+		return no(r, "hands out no system calls, which security.syscalls.intercept.* demand");
 	return confines(want, c, r);
 }
 

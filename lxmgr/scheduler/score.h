@@ -64,6 +64,7 @@ struct lx_candidate {
 	const char *lsm;      /* "apparmor", "selinux", "none" */
 	bool compiles_policy; /* it has what compiles AppArmor profiles */
 	bool lxcfs;           /* it serves there */
+	bool intercepts;      /* it can make system calls in a guest's place */
 	size_t n_labels;
 	const struct lx_pb_entry *const *labels; /* map<string, string> */
 };
@@ -75,6 +76,7 @@ struct lx_wanted {
 	const char *lsm;          /* security module it must run under, as the candidate's; NULL: any */
 	bool needs_compiler;      /* and have a profile of its own there */
 	bool lxcfs;               /* it must have lxcfs there */
+	bool needs_intercepts;    /* security.syscalls.intercept.* */
 	uint64_t image_bytes;     /* unpacked; 0: no image is needed */
 	bool needs_image;
 	const char *target;  /* this node, whatever its room, labels and cordon; NULL: the best one */

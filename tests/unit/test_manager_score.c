@@ -121,6 +121,19 @@ static void test_demanded_security_module(void **state)
 	assert_string_equal(refused(&want, c), "has no SELinux, which security.selinux.context demands");
 }
 
+static void test_system_calls_are_made_where_they_can(void **state)
+{
+	struct lx_candidate c = node("a");
+	struct lx_wanted want = anything;
+
+	want.needs_intercepts = true;
+	want.target = "a";
+	assert_string_equal(refused(&want, c),
+			    "hands out no system calls, which security.syscalls.intercept.* demand");
+	c.intercepts = true;
+	assert_null(refused(&want, c));
+}
+
 static void test_memory_asked_for_must_be_left(void **state)
 {
 	struct lx_wanted want = anything;
@@ -346,6 +359,7 @@ int main(void)
 		cmocka_unit_test(test_the_order_of_all),
 		cmocka_unit_test(test_a_node_that_says_nothing_of_itself),
 		cmocka_unit_test(test_lists_of_labels),
+		cmocka_unit_test(test_system_calls_are_made_where_they_can),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@
 
 #include "agent/worker/instance/cgroup.h"
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/instance/intercepts.h"
 #include "agent/worker/instance/run.h"
 #include "agent/worker/instance/shield.h"
 #include "lib/cleanup.h"
@@ -133,13 +134,19 @@ int lx_program_start(const struct lx_job *job, const struct lx_program *program,
 	lx_autoclose int ours = pair[0];
 	struct lx_attached attached = { .program = program, .channel = pair[1] };
 
+	int intercepts = -1;
+
 	r = confine(job, err);
+	if (r == 0)
+		r = lx_intercepts_enter(job, &intercepts, err);
 	if (r == 0)
 		r = attach(job, &attached, ret_pid, err);
 	close(pair[1]);
 	if (r < 0)
 		return r;
-	r = receive_outcome(ours, ret_pty, err);
+	r = lx_intercepts_entered(job, intercepts, err);
+	if (r == 0)
+		r = receive_outcome(ours, ret_pty, err);
 	if (r == 0 && program->terminal)
 		r = check_pty(*ret_pty, err);
 	if (r < 0) {

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/instance/intercepts.h"
 #include "agent/worker/instance/lsm.h"
 #include "agent/worker/instance/proxies.h"
 #include "agent/worker/instance/run.h"
@@ -50,6 +51,7 @@ int lx_instance_wipe(const struct lx_job *job, const struct lx_cgroups *cg, stru
 		r = delete_cards(job, err);
 	if (r == 0) {
 		lx_proxies_forget(job);
+		lx_intercepts_forget(job);
 		lx_lsm_forget(job);
 		lx_run_forget(job);
 	}

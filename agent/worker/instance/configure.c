@@ -19,10 +19,12 @@
 #include "agent/worker/instance/lsm.h"
 #include "agent/worker/instance/root_disk.h"
 #include "agent/worker/instance/rootfs.h"
+#include "agent/worker/intercept_message.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/qname.h"
 #include "lib/str.h"
+#include "profiles/intercept.h"
 
 /* A log that has grown beyond this is begun anew at the next start. */
 #define CONSOLE_LOG_MAX (1024 * 1024)
@@ -91,12 +93,25 @@ static int write_text(const char *path, const struct lx_buf *text, struct lx_err
 	return w < 0 ? lx_err_errno(err, (int)w, "cannot write %s", path) : 0;
 }
 
-static int write_seccomp(const struct lx_map *config, const char *path, struct lx_err *err)
+/* And the one for who enters later, where calls stop: that it is there tells that they do. */
+static int write_seccomp(const struct lx_job *job, const struct lx_map *config, const char *path,
+			 struct lx_err *err)
 {
-	lx_autobuf struct lx_buf text = { 0 };
+	lx_autobuf struct lx_buf text = { 0 }, later = { 0 };
+	char inside[LX_JOB_PATH_MAX];
 	int r = lx_seccomp_policy(config, &text, err);
 
-	return r < 0 ? r : write_text(path, &text, err);
+	if (r == 0)
+		r = write_text(path, &text, err);
+	if (r < 0)
+		return r;
+	lx_job_path(job, inside, LX_POLICY_INSIDE);
+	if (!lx_intercepts(config)) {
+		(void)unlink(inside);
+		return 0;
+	}
+	r = lx_seccomp_policy_inside(config, &later, err);
+	return r < 0 ? r : write_text(inside, &later, err);
 }
 
 static int write_config(const struct lx_job *job, const lx_spec *spec, struct lx_lxc_input *in,
@@ -169,7 +184,7 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 		.has_run = init->run,
 	};
 
-	r = write_seccomp(config, seccomp, err);
+	r = write_seccomp(job, config, seccomp, err);
 	return r < 0 ? r : write_config(job, spec, &in, err);
 }
 

@@ -59,7 +59,11 @@ int lx_lxc_log_explain(const char *name, const char *log, struct lx_err *err);
  * system calls of other kinds than the machine's own; for good.
  */
 int lx_compat_deny(const lx_spec *spec, struct lx_err *err);
-/* seccomp_log.c: security.syscalls.log, for the filters that are loaded from now on. */
+/* seccomp_load.c: security.syscalls.log, for the filters that are loaded from now on. */
 int lx_seccomp_log(const lx_spec *spec, struct lx_err *err);
+/* `load` runs before each filter of liblxc's, in whatever process; a negative errno fails it. */
+void lx_seccomp_before(int (*load)(void));
+/* libseccomp's own seccomp_load(), without any of this. */
+int lx_seccomp_load(void *filter);
 
 #endif

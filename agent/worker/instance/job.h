@@ -61,6 +61,7 @@ int lx_job_cleanup(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct l
 int lx_job_destroy(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_freeze(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_limits(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
+int lx_job_intercept(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_exec(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_console_log(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
 int lx_job_push(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);

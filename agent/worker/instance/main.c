@@ -38,6 +38,7 @@ static const struct {
 	{ LXMGR__V1__WORKER_JOB__JOB_DESTROY, lx_job_destroy },
 	{ LXMGR__V1__WORKER_JOB__JOB_FREEZE, lx_job_freeze },
 	{ LXMGR__V1__WORKER_JOB__JOB_LIMITS, lx_job_limits },
+	{ LXMGR__V1__WORKER_JOB__JOB_INTERCEPT, lx_job_intercept },
 	{ LXMGR__V1__WORKER_JOB__JOB_EXEC, lx_job_exec },
 	{ LXMGR__V1__WORKER_JOB__JOB_CONSOLE_LOG, lx_job_console_log },
 	{ LXMGR__V1__WORKER_JOB__JOB_PUSH, lx_job_push },

@@ -1,21 +1,17 @@
 /*
- * lx-proxy is in a cgroup beside the payload's, where what ends the instance ends it. It is started in
- * the node's mount namespace: it would keep the guest's root file system mounted in ours.
+ * lx-proxy is started as a companion of the instance, before there is a guest, and told of it then.
  */
 #include "agent/worker/instance/proxies.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/worker/control_socket.h"
 #include "agent/worker/endpoint.h"
-#include "agent/worker/proxy_control.h"
+#include "agent/worker/instance/companion.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/str.h"
@@ -93,70 +89,17 @@ static int tell(const struct lx_job *job, int fd, const lx_spec *spec, const str
 
 /* ------------------------------------------------------------------ starting */
 
-/* In the child; what fails here is heard of by the end of its socket. */
-static void run(const struct lx_job *job, const char *program, const char *procs, int mounts, int sock)
-{
-	char *argv[] = { (char *)(uintptr_t)PROGRAM, (char *)(uintptr_t)job->run_dir,
-			 (char *)(uintptr_t)job->name, NULL };
-	char *envp[] = { NULL };
-
-	if (lx_write_knob(procs, "0") < 0 || (mounts >= 0 && setns(mounts, CLONE_NEWNS) < 0) || setsid() < 0)
-		return;
-	if (dup2(sock, LX_WORKER_FD) < 0)
-		return;
-	/* Closed by us when it was this one already, which dup2 leaves as it is. */
-	(void)fcntl(LX_WORKER_FD, F_SETFD, 0);
-	execve(program, argv, envp);
-}
-
-/* Its parent is init at once: nobody here waits for it. */
-static int spawn(const struct lx_job *job, const char *program, const char *procs, int mounts, int sock)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		if (fork() == 0)
-			run(job, program, procs, mounts, sock);
-		_exit(0);
-	}
-	if (pid < 0)
-		return -errno;
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	return 0;
-}
-
 static int start(const struct lx_job *job, const struct lx_cgroups *cg, int mounts, int *ret_fd,
 		 struct lx_err *err)
 {
-	char procs[LX_JOB_PATH_MAX];
-	lx_autofree char *program = *job->libexec_dir ? lx_path_join(job->libexec_dir, PROGRAM) : NULL;
-	lx_autoclose int ours = -1, its = -1;
+	char *const argv[] = { (char *)(uintptr_t)PROGRAM, (char *)(uintptr_t)job->run_dir,
+			       (char *)(uintptr_t)job->name, NULL };
+	int r = lx_companion_start(job, cg, &(struct lx_companion){ PROGRAM, CGROUP, argv }, mounts, ret_fd,
+				   err);
 
-	int r = 0;
-
-	if (!program || access(program, X_OK) < 0) {
-		r = lx_err_set(err, LX_NOT_FOUND, "%s has proxies, and this node has no program " PROGRAM,
-			       job->name);
-		lx_err_hint(err, "It is installed with lxagentd, beside the worker programs.");
-		return r;
-	}
-	lx_cgroup_path(cg, cg->v2, job, CGROUP, procs);
-	r = lx_mkdir_p(procs, 0755, err);
-	if (r == 0)
-		r = lx_mkdir_p(job->run_dir, 0700, err);
-	if (r == 0)
-		r = lx_worker_socketpair(&ours, &its, err);
-	if (r < 0)
-		return r;
-	/* The agent's end is non-blocking; we wait. */
-	(void)fcntl(ours, F_SETFL, fcntl(ours, F_GETFL) & ~O_NONBLOCK);
-	lx_cgroup_path(cg, cg->v2, job, CGROUP "/cgroup.procs", procs);
-	r = spawn(job, program, procs, mounts, its);
-	if (r < 0)
-		return lx_err_errno(err, r, "cannot start %s", program);
-	*ret_fd = lx_move_fd(ours);
-	return 0;
+	if (r == -ENOENT)
+		lx_err_wrap(err, "%s has proxies", job->name);
+	return r;
 }
 
 int lx_proxies_start(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec, int mounts,
@@ -187,7 +130,7 @@ int lx_proxies_guest_runs(const struct lx_job *job, int fd, const struct lx_run 
 static int update(const struct lx_job *job, const struct lx_cgroups *cg, const lx_spec *spec,
 		  const struct lx_run *run, struct lx_err *err)
 {
-	lx_autoclose int fd = lx_proxy_control_connect(job->run_dir, job->name, err);
+	lx_autoclose int fd = lx_control_connect(job->run_dir, job->name, LX_CONTROL_PROXY, 0, err);
 
 	if (fd < 0 && fd != -ENOENT)
 		return fd;
@@ -240,7 +183,7 @@ void lx_proxies_forget(const struct lx_job *job)
 {
 	lx_autospec lx_spec *spec = NULL;
 
-	lx_proxy_control_forget(job->run_dir, job->name);
+	lx_control_forget(job->run_dir, job->name, LX_CONTROL_PROXY);
 	if (lx_spec_load(job, &spec, NULL) < 0)
 		return;
 	for (size_t i = 0; i < spec->n_devices; i++) {

@@ -28,6 +28,7 @@
 #include "agent/worker/disk_quota.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "profiles/intercept.h"
 
 /* The last mount of the same upper directory may be on its way out when an instance is restarted. */
 #define BUSY_RETRY_MS 5
@@ -133,7 +134,8 @@ static int explain(const struct lx_job *job, int errnum, struct lx_err *err)
 	return r;
 }
 
-static int mount_upper(const struct lx_job *job, const char *image, const char *layer, struct lx_err *err)
+static int mount_upper(const struct lx_job *job, const char *image, const char *layer, bool nodes,
+		       struct lx_err *err)
 {
 	char target[LX_JOB_PATH_MAX], upper[LX_JOB_PATH_MAX], work[LX_JOB_PATH_MAX];
 	char options[5 * LX_JOB_PATH_MAX];
@@ -144,8 +146,11 @@ static int mount_upper(const struct lx_job *job, const char *image, const char *
 	snprintf(options, sizeof(options), "lowerdir=%s%s%s,upperdir=%s,workdir=%s,index=on,nfs_export=on",
 		 image, *layer ? ":" : "", layer, upper, work);
 	for (int i = 0;; i++) {
-		/* nodev: an image's device nodes would otherwise be the guest root's to use. */
-		if (mount("lxmgr", target, "overlay", MS_NODEV, options) == 0)
+		/*
+		 * nodev: an image's device nodes would otherwise be the guest root's to use. Of one that is
+		 * to make nodes the filter of its devices says which open.
+		 */
+		if (mount("lxmgr", target, "overlay", nodes ? 0 : MS_NODEV, options) == 0)
 			return 0;
 		if (errno != EBUSY || i == BUSY_RETRIES)
 			return explain(job, errno, err);
@@ -158,14 +163,15 @@ static int mount_upper(const struct lx_job *job, const char *image, const char *
  * has filled its disk could not be started to be emptied. So it is not bounded in this moment, in which
  * nothing of the guest's runs.
  */
-static int mount_overlay(const struct lx_job *job, const char *image, const char *layer, struct lx_err *err)
+static int mount_overlay(const struct lx_job *job, const char *image, const char *layer, bool nodes,
+			 struct lx_err *err)
 {
 	struct lx_quota_room room;
 	bool bounded = lx_quota_read(job->dir, &room) == 0 && room.limit > 0;
 	int r = bounded ? lx_quota_bound(job->dir, 0, err) : 0;
 
 	if (r == 0)
-		r = mount_upper(job, image, layer, err);
+		r = mount_upper(job, image, layer, nodes, err);
 	if (bounded && lx_quota_bound(job->dir, room.limit, r == 0 ? err : NULL) < 0 && r == 0)
 		r = -EIO;
 	return r;
@@ -182,8 +188,8 @@ static int find_layer(const struct lx_job *job, const char *image, char out[LX_J
 	return lx_tree_has_systemd(root) ? lx_guest_layer_path(job, out, err) : 0;
 }
 
-static int mount_mapped(const struct lx_job *job, const char *image, const char *layer, int userns_fd,
-			struct lx_err *err)
+static int mount_mapped(const struct lx_job *job, const char *image, const char *layer, bool nodes,
+			int userns_fd, struct lx_err *err)
 {
 	int r = map_ids(image, userns_fd, err);
 
@@ -191,12 +197,21 @@ static int mount_mapped(const struct lx_job *job, const char *image, const char 
 		return r;
 	r = *layer ? map_ids(layer, userns_fd, err) : 0;
 	if (r == 0) {
-		r = mount_overlay(job, image, layer, err);
+		r = mount_overlay(job, image, layer, nodes, err);
 		if (*layer)
 			(void)umount2(layer, MNT_DETACH);
 	}
 	(void)umount2(image, MNT_DETACH);
 	return r;
+}
+
+static bool makes_nodes(const lx_spec *spec)
+{
+	unsigned what = 0;
+
+	for (size_t i = 0; i < spec->n_config; i++)
+		what |= lx_intercept_of_key(spec->config[i]->key, spec->config[i]->value);
+	return what & 1U << LX_INTERCEPT_MKNOD;
 }
 
 int lx_rootfs_mount(const struct lx_job *job, const lx_spec *spec, int userns_fd, int *ret_root_fd,
@@ -209,8 +224,10 @@ int lx_rootfs_mount(const struct lx_job *job, const lx_spec *spec, int userns_fd
 
 	if (r < 0)
 		return r;
-	r = userns_fd < 0 ? mount_overlay(job, image, layer, err)
-			  : mount_mapped(job, image, layer, userns_fd, err);
+	bool nodes = makes_nodes(spec);
+
+	r = userns_fd < 0 ? mount_overlay(job, image, layer, nodes, err)
+			  : mount_mapped(job, image, layer, nodes, userns_fd, err);
 	if (r < 0)
 		return r;
 	lx_job_path(job, target, "rootfs");

@@ -24,6 +24,7 @@
 
 #include "agent/worker/instance/device_filter.h"
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/instance/intercepts.h"
 #include "agent/worker/instance/proxies.h"
 #include "agent/worker/instance/run.h"
 #include "agent/worker/instance/shield.h"
@@ -222,8 +223,30 @@ static void release_veths(struct veths *v)
 	free(v->names);
 }
 
+/* Programs beside the instance that wait to hear of its guest; -1: there is none. */
+struct companions {
+	int proxies, intercepts;
+};
+
+static int tell_companions(struct lx_job *job, struct companions *c, const struct lx_run *run,
+			   struct lx_err *err)
+{
+	int r = lx_intercepts_guest_runs(job, lx_move_fd(c->intercepts), run, err);
+
+	return r < 0 ? r : lx_proxies_guest_runs(job, lx_move_fd(c->proxies), run, err);
+}
+
+static void drop_companions(struct companions *c)
+{
+	if (c->proxies >= 0)
+		close(lx_move_fd(c->proxies));
+	if (c->intercepts >= 0)
+		close(lx_move_fd(c->intercepts));
+}
+
 static int launch(struct lx_job *job, const struct lx_cgroups *cg, const struct lx_guest_init *guest_init,
-		  const struct veths *veths, int proxies, struct lx_run *run, struct lx_err *err)
+		  const struct veths *veths, struct companions *companions, struct lx_run *run,
+		  struct lx_err *err)
 {
 	lx_autobuf struct lx_buf home = { 0 };
 	pid_t init = -1;
@@ -236,9 +259,8 @@ static int launch(struct lx_job *job, const struct lx_cgroups *cg, const struct 
 	if (r == -ESRCH)
 		r = explain(job, err);
 	if (r == 0)
-		r = lx_proxies_guest_runs(job, proxies, run, err);
-	else if (proxies >= 0)
-		close(proxies);
+		r = tell_companions(job, companions, run, err);
+	drop_companions(companions);
 	if (r < 0 && lx_cgroup_go_back(cg, &home, NULL) == 0)
 		(void)lx_instance_wipe(job, cg, NULL);
 	return r;
@@ -254,7 +276,7 @@ static int start(struct lx_job *job, struct lx_run *run, struct lx_err *err)
 	const lx_spec *spec;
 	/* Left for one of our own, in which the guest's file system is mounted. */
 	lx_autoclose int mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	int proxies = -1;
+	struct companions companions = { -1, -1 };
 	int r = lx_spec_of_job(job, &spec, err);
 
 	if (r == 0)
@@ -269,13 +291,17 @@ static int start(struct lx_job *job, struct lx_run *run, struct lx_err *err)
 	if (r == 0)
 		r = make_ready(job, spec, &cg, &init, err);
 	if (r == 0) {
-		r = lx_proxies_start(job, &cg, spec, mounts, &proxies, err);
-		if (r < 0)
+		r = lx_intercepts_start(job, &cg, spec, mounts, &companions.intercepts, err);
+		if (r == 0)
+			r = lx_proxies_start(job, &cg, spec, mounts, &companions.proxies, err);
+		if (r < 0) {
+			drop_companions(&companions);
 			(void)lx_instance_wipe(job, &cg, NULL);
+		}
 	}
 	if (r == 0) {
 		lx_job_drop_message(job);
-		r = launch(job, &cg, &init, &veths, proxies, run, err);
+		r = launch(job, &cg, &init, &veths, &companions, run, err);
 	}
 	release_veths(&veths);
 	return r;

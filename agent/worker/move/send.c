@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/instance/intercepts.h"
 #include "agent/worker/instance/rootfs.h"
 #include "agent/worker/move/instance_job.h"
 #include "lib/cleanup.h"
@@ -203,6 +204,9 @@ static int open_source(struct lx_send *s, struct lx_err *err)
 	if (s->mode == LIVE && lx_spec_is_privileged(s->spec))
 		return lx_err_set(err, LX_FAILED_PRECONDITION, "%s is privileged and cannot be moved live",
 				  job->name);
+	if (s->mode == LIVE && s->runs && lx_intercepts_running(job))
+		return lx_err_set(err, LX_FAILED_PRECONDITION,
+				  "system calls of %s stop for its node: it cannot be moved live", job->name);
 	if (!s->runs && s->mode != LXMGR__V1__MOVE_MODE__MOVE_MODE_COLD)
 		return lx_job_not_running(job, err);
 	lx_job_own_path(job, path, "upper");

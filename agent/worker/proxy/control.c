@@ -14,8 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "agent/worker/control_socket.h"
 #include "agent/worker/proxy/daemon.h"
-#include "agent/worker/proxy_control.h"
 #include "lib/cleanup.h"
 #include "profiles/privileged.h"
 #include "proto/pb.h"
@@ -180,7 +180,7 @@ static void on_client(uv_poll_t *poll, int status, int events)
 
 int lx_control_open(struct lx_proxyd *d, int job_fd, struct lx_err *err)
 {
-	d->control_fd = lx_proxy_control_listen(d->run_dir, d->instance, err);
+	d->control_fd = lx_control_listen(d->run_dir, d->instance, LX_CONTROL_PROXY, err);
 	if (d->control_fd < 0)
 		return d->control_fd;
 	(void)uv_poll_init(&d->loop, &d->on_client, d->control_fd);
@@ -190,5 +190,5 @@ int lx_control_open(struct lx_proxyd *d, int job_fd, struct lx_err *err)
 
 void lx_control_close(struct lx_proxyd *d)
 {
-	lx_proxy_control_forget(d->run_dir, d->instance);
+	lx_control_forget(d->run_dir, d->instance, LX_CONTROL_PROXY);
 }
