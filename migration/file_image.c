@@ -48,6 +48,15 @@ static int put(struct lx_buf *out, const uint8_t *message, size_t len)
 	return lx_buf_append(out, &size, sizeof(size)) < 0 ? -ENOMEM : lx_buf_append(out, message, len);
 }
 
+/* protobuf-c reads some numbers of fields that it cannot write: a message that has one is damaged. */
+static bool can_be_read(const uint8_t *message, size_t len)
+{
+	Lxmgr__V1__CriuFile *f = lxmgr__v1__criu_file__unpack(NULL, len, message);
+
+	lx_pb_free(f);
+	return f != NULL;
+}
+
 /* 1: it was written without its size; 0: as it came. */
 static int put_file(struct lx_buf *out, const uint8_t *message, size_t len)
 {
@@ -62,7 +71,7 @@ static int put_file(struct lx_buf *out, const uint8_t *message, size_t len)
 		f->regular->size = 0;
 		uint8_t *packed = lx_pb_pack(&f->base, &n);
 
-		r = packed ? put(out, packed, n) : -ENOMEM;
+		r = !packed ? -ENOMEM : can_be_read(packed, n) ? put(out, packed, n) : -EBADMSG;
 		free(packed);
 	} else if (r == 0) {
 		r = put(out, message, len);
