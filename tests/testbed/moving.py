@@ -146,7 +146,7 @@ class Guest:
         # Its memory it looks at every now and then.
         wait_for(lambda: self.status()[1] > before[1] + 16, 10, why=f"it counts on from {before}")
         pid, _, wrong = self.status()
-        assert (pid, wrong) == (self.pid, "well")
+        assert (pid, wrong) == (self.pid, "well"), f"process {pid} of {self.pid} says: {wrong}"
 
 
 def frozen(guest, i):
