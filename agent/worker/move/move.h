@@ -4,6 +4,7 @@
  *   send.c, send_live.c    the source: files, then the dump; COMMIT
  *   dump.c                 CRIU's dump: started, held, released or taken back
  *   receive.c, restore.c   the destination: files, then the restore; READY
+ *   receive_own.c          what comes there after COMMIT
  *   mend.c                 the source's way back
  *   check.c                preflight of either side
  */

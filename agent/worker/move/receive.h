@@ -33,6 +33,14 @@ struct lx_receive {
 	char booted[LX_ERR_MSG_MAX]; /* why it was booted from its files; empty: it was not */
 };
 
+/* The directory of the dump, made where it is not there yet (`again`: it may be). Of live moves alone. */
+int lx_receive_open_dump(struct lx_receive *rx, bool again, struct lx_err *err);
+/*
+ * After COMMIT (receive_own.c): the instance exists on this node from here on, whatever happens. `again`:
+ * by a worker before this one. `result` is about what runs then.
+ */
+int lx_receive_own(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
+
 /* Ahead of the freeze: liblxc is called, and waits for CRIU. */
 int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err);
 /* Files and dump are here: up to the last step before it would run; held there. */
