@@ -267,11 +267,11 @@ static void number_is_free_and_inherited(struct disk *d)
 	assert_int_equal(lx_quota_count(d->dir, FIRST, RANGE, NULL), 0);
 	assert_int_equal(project_of(d->dir, "upper"), FIRST + 1);
 	assert_int_equal(project_of(d->dir, "work"), FIRST + 1);
-	assert_int_equal(
-		run("mkdir -p %s/upper/a/b %s/work/work && touch %s/upper/a/b/c && mv %s/upper/a/b/c "
-		    "%s/work/work/ && ln %s/work/work/c %s/upper/a/l",
-		    d->dir, d->dir, d->dir, d->dir, d->dir, d->dir, d->dir),
-		0);
+	/* As overlayfs goes about it: made in its own directory, then moved and linked. */
+	assert_int_equal(run("cd %s && mkdir -p upper/a/b work/work && touch upper/a/b/c && cd work/work && "
+			     "mv ../../upper/a/b/c . && ln c ../../upper/a/l",
+			     d->dir),
+			 0);
 	assert_int_equal(project_of(d->dir, "upper/a/b"), FIRST + 1);
 	assert_int_equal(project_of(d->dir, "upper/a/l"), FIRST + 1);
 	lx_quota_release(d->dir);
