@@ -1,8 +1,10 @@
 """The library that is loaded into CRIU, loaded into something else that opens files as CRIU does."""
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -51,6 +53,24 @@ while os.getppid() == int(sys.argv[2]):
     os.rmdir(sys.argv[1])
 """
 
+# Forks as CRIU does at its steps, then for another reason.
+STEPS = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+
+def child():
+    pid = libc.fork()
+    if pid == 0:
+        os._exit(42)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+said = [child()]
+os.environ["CRTOOLS_SCRIPT_ACTION"], os.environ["CRTOOLS_INIT_PID"] = "post-dump", "77"
+said += [child() for _ in range(3)]
+del os.environ["CRTOOLS_SCRIPT_ACTION"]
+print(said + [child()])
+"""
+
 
 @pytest.fixture
 def groups():
@@ -80,3 +100,27 @@ def test_watched_files_always_have_handles(groups):
         machine.kill(churn.pid)
         churn.wait()
     assert done.returncode == 0, done.stderr[-800:]
+
+
+def answer(listening, answers, heard):
+    for code in answers:
+        with listening.accept()[0] as conn:
+            heard.append(conn.recv(100))
+            if code is not None:
+                conn.send(bytes([code]))
+
+
+def test_steps_are_asked_for_without_a_program(tmp_path):
+    """A worker that goes instead of answering says no."""
+    heard, path = [], str(tmp_path / "hook")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(path)
+        listening.listen()
+        listening.settimeout(30)
+        worker = threading.Thread(target=answer, args=(listening, (0, 7, None), heard))
+        worker.start()
+        done = subprocess.run([sys.executable, "-c", STEPS], env={**os.environ, "LD_PRELOAD": LIBRARY, "LXMGR_HOOK": path},
+                              capture_output=True, text=True, timeout=60, check=False)
+        worker.join()
+    assert done.stdout.split("\n")[0] == "[42, 0, 7, 1, 42]", done.stdout + done.stderr[-800:]
+    assert heard == [b"post-dump\x0077"] * 3

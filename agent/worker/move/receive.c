@@ -60,6 +60,7 @@ static int take_guest(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct
 				  "the guest's state came twice, or without a network");
 	rx->guest = lx_move_ptr(frame->guest);
 	frame->what_case = LXMGR__V1__MOVE_FRAME__WHAT__NOT_SET;
+	lx_restore_hurry(rx);
 	return lx_guest_keep(rx, err);
 }
 
@@ -245,6 +246,7 @@ static void release(struct lx_receive *rx)
 	if (rx->hooks >= 0)
 		close(rx->hooks);
 	lx_lazy_end(&rx->m, &rx->lazy);
+	lx_warm_stop(&rx->cgroups);
 	lx_pb_free(rx->guest);
 	lx_pb_free(rx->word);
 	lx_move_release(&rx->m);

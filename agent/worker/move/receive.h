@@ -7,6 +7,7 @@
 #include "agent/worker/move/move.h"
 #include "migration/hooks.h"
 #include "migration/tree.h"
+#include "migration/warm_locks.h"
 
 struct lx_receive {
 	struct lx_move m;
@@ -27,6 +28,7 @@ struct lx_receive {
 	struct lx_hook held;
 	struct lx_instance_job restore;
 	pid_t init;
+	struct lx_warm cgroups;      /* from the freeze on */
 	uint64_t committed_ns;       /* monotonic */
 	int64_t thawed_ns;           /* from then to the thaw */
 	int64_t exposed_ns;          /* from then until all memory was here; post-copy */
@@ -43,6 +45,8 @@ int lx_receive_own(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *r
 
 /* Ahead of the freeze: liblxc is called, and waits for CRIU. */
 int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err);
+/* The guest is frozen: what can be done to have it run soon. */
+void lx_restore_hurry(struct lx_receive *rx);
 /* Files and dump are here: up to the last step before it would run; held there. */
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err);
 /*

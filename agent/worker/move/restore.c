@@ -321,6 +321,14 @@ int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err)
 	return r;
 }
 
+void lx_restore_hurry(struct lx_receive *rx)
+{
+	lx_autofree char *monitor = lx_asprintf("%s/../monitor", rx->m.payload);
+
+	if (monitor)
+		lx_warm_cgroups(monitor, &rx->cgroups);
+}
+
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = lx_cgroups_load(rx->m.payload, rx->guest, err);
@@ -363,6 +371,7 @@ int lx_restore_finish(struct lx_receive *rx, struct lx_err *err)
 	lx_restore_let_go(rx);
 	int r = steps_until(rx, NULL, err);
 
+	lx_warm_stop(&rx->cgroups);
 	if (r == 0)
 		r = lx_instance_job_wait(&rx->restore, NULL, err);
 	lx_move_phase(&rx->m, "monitor");
@@ -394,6 +403,7 @@ void lx_restore_undo(struct lx_receive *rx)
 	/* CRIU would wait for ever for memory that does not come, or for processes that are killed here. */
 	bool waits = rx->late || rx->lazy.n > 0;
 
+	lx_warm_stop(&rx->cgroups);
 	/* First: a guest without its memory must not run when nobody holds it back any more. */
 	if (waits)
 		(void)lx_instance_wipe(rx->m.job, &rx->m.cg, NULL);

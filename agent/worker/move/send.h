@@ -7,6 +7,7 @@
 #include "lib/map.h"
 #include "migration/traffic.h"
 #include "migration/tree.h"
+#include "migration/warm_locks.h"
 
 #define LX_DUMP_STAMP 64
 
@@ -26,6 +27,7 @@ struct lx_send {
 	} other;                                                    /* what the destination can do */
 	struct lx_memory memory;
 	struct lx_traffic traffic; /* for the guest, while it stands */
+	struct lx_warm file_locks; /* those that CRIU reads */
 	bool dir;                  /* the directory in memory is there */
 	bool frozen;               /* by us: frozen, or cut off, or about to be */
 	bool held;                 /* lx_move_hold() */

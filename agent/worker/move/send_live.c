@@ -395,8 +395,10 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	if (r == 0 && lx_traffic_open(s->spec->n_nics, s->spec->nics, &s->traffic, &why) < 0)
 		lx_warn("what is sent to a guest while it moves will be lost", "instance=%s error=\"%s\"",
 			s->m.job->name, why.msg);
+	lx_warm_file_locks(&s->file_locks);
 	if (r == 0)
 		r = standing(s, guest, err);
+	lx_warm_stop(&s->file_locks);
 	lx_pb_free(guest);
 	if (r == 0)
 		r = wait_ready(s, err);
