@@ -58,6 +58,9 @@ static const char *const common[] = {
 
 static const char *const dump_only[] = {
 	"--tcp-established",
+	/* The worker kills what it has dumped, or does not: else CRIU would keep what lay unread in
+	   terminals. */
+	"--leave-stopped",
 	"--file-locks",
 	"--link-remap",
 	"--force-irmap",

@@ -208,6 +208,7 @@ static void a_dump_says_what_it_must(void **state)
 	assert_true(has(&args, "--cgroup-yard", "/run/x/yard"));
 	/* It would let a source go on that has committed. */
 	assert_false(has(&args, "--leave-running", NULL));
+	assert_true(has(&args, "--leave-stopped", NULL));
 	assert_null(args.v[args.n]);
 	lx_criu_args_release(&args);
 }

@@ -277,11 +277,10 @@ static void wait_exit(struct lx_dump *d, unsigned char code)
 	d->pid = 0;
 }
 
-int lx_dump_kill(struct lx_move *m, struct lx_dump *d, struct lx_err *err)
+void lx_dump_end(struct lx_dump *d)
 {
 	lx_hook_answer(&d->held, 0);
 	wait_exit(d, 0);
-	return 0;
 }
 
 void lx_dump_back(struct lx_dump *d)

@@ -6,7 +6,7 @@
  *   lx_dump_wait     returns when all is in the images and the guest is still in its hands, frozen
  *                    and cut off
  *   then either
- *   lx_dump_kill     it kills the guest, or
+ *   lx_dump_end      it ends; its guest, which would only stop, has been killed, or
  *   lx_dump_back     it lets the guest go on; also when it had not come so far
  */
 #ifndef LX_WORKER_MOVE_DUMP_H
@@ -41,7 +41,7 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, lx_lxc
 		  struct lx_dump *d, struct lx_err *err);
 void lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg);
 int lx_dump_wait(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
-int lx_dump_kill(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
+void lx_dump_end(struct lx_dump *d);
 void lx_dump_back(struct lx_dump *d);
 /* Is the guest in its hands, as lx_dump_wait() has left it? Not so when CRIU was killed. */
 bool lx_dump_is_held(const struct lx_dump *d);

@@ -88,6 +88,14 @@ void lx_move_hold(const char *payload, bool still)
 	(void)lx_write_knob(knob, still ? "1" : "0");
 }
 
+void lx_move_kill(const char *payload)
+{
+	char knob[LX_JOB_PATH_MAX + 32];
+
+	snprintf(knob, sizeof(knob), "%s/cgroup.kill", payload);
+	(void)lx_write_knob(knob, "1");
+}
+
 /* ------------------------------------------------------------------ phases */
 
 int lx_move_report_phase(Lxmgr__V1__MoveReport *r, const char *name, int64_t ns)

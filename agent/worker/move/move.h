@@ -58,6 +58,8 @@ int lx_move_yard(const struct lx_move *m, const char *yard, struct lx_err *err);
  * it. With `still` it also stands once CRIU is gone. CRIU cannot give back one that is held so.
  */
 void lx_move_hold(const char *payload, bool still);
+/* All processes in it, also those that are held or traced. */
+void lx_move_kill(const char *payload);
 
 /* The verbs of this worker. */
 int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err);

@@ -456,8 +456,10 @@ void lx_send_live_end(struct lx_send *s)
 	struct lx_err err = LX_ERR_INIT;
 
 	(void)lx_net_silence(s->spec->n_nics, s->spec->nics, NULL);
+	/* Before CRIU lets go of it: it would only stop it. */
+	lx_move_kill(s->m.payload);
 	let_go(s);
-	(void)lx_dump_kill(&s->m, &s->dump, NULL);
+	lx_dump_end(&s->dump);
 	if (lx_instance_wipe(s->m.job, &s->m.cg, &err) < 0)
 		lx_warn("a source is not gone at once", "instance=%s error=\"%s\"", s->m.job->name, err.msg);
 	lx_move_phase(&s->m, "end-source");

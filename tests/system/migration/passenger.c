@@ -5,8 +5,8 @@
  *
  * It becomes an orphan (so a child of the guest's init) and holds what a move has to carry: a
  * number in memory, as many megabytes without a pattern that it goes on changing, a file that is deleted, a
- * pair of unix sockets, a terminal, and a TCP server that echoes. Again and again it looks at all of it and
- * writes into FILE:
+ * pair of unix sockets, two terminals in which something lies unread, and a TCP server that echoes. Again and
+ * again it looks at all of it and writes into FILE:
  *
  *   <pid> <count> <what is wrong, or "well">
  *
@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -37,7 +38,10 @@
 #define HELD        "deleted, but held\n"
 
 static struct {
-	int pair[2], file, pty, tty, server;
+	int pair[2], file, server;
+	struct {
+		int pty, tty;
+	} raw, lines;
 	struct pollfd clients[CLIENTS_MAX];
 	uint8_t *memory;
 	size_t size, changes;
@@ -135,18 +139,46 @@ static void make_file(const char *near)
 	check(unlink(path), "unlink");
 }
 
-static void make_pty(void)
+static void make_pty(int *pty, int *tty)
 {
+	*pty = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+	check(*pty, "posix_openpt");
+	check(unlockpt(*pty), "unlockpt");
+	*tty = open(ptsname(*pty), O_RDWR | O_NOCTTY | O_NONBLOCK);
+	check(*tty, "open a terminal");
+}
+
+static void put(int to, const void *data, size_t n)
+{
+	check(write(to, data, n) == (ssize_t)n ? 0 : -1, "write to a terminal");
+}
+
+/* The kernel echoes a little later: what is said comes after that. */
+static void leave_lines(void)
+{
+	int echoed = 0;
+
+	put(own.lines.pty, "whole\nha", 8);
+	while (ioctl(own.lines.pty, FIONREAD, &echoed) == 0 && echoed < (int)strlen("whole\r\nha"))
+		usleep(100);
+	put(own.lines.tty, "said\n", 5);
+}
+
+/* In one a number is under way in each direction; in the other half a line is typed, and answers wait. */
+static void make_terminals(void)
+{
+	static const uint64_t first = 0;
 	struct termios t;
 
-	own.pty = posix_openpt(O_RDWR | O_NOCTTY);
-	check(own.pty, "posix_openpt");
-	check(unlockpt(own.pty), "unlockpt");
-	own.tty = open(ptsname(own.pty), O_RDWR | O_NOCTTY);
-	check(own.tty, "open a terminal");
-	check(tcgetattr(own.tty, &t), "tcgetattr");
+	make_pty(&own.raw.pty, &own.raw.tty);
+	check(tcgetattr(own.raw.tty, &t), "tcgetattr");
 	cfmakeraw(&t);
-	check(tcsetattr(own.tty, TCSANOW, &t), "tcsetattr");
+	check(tcsetattr(own.raw.tty, TCSANOW, &t), "tcsetattr");
+	put(own.raw.pty, &first, sizeof(first));
+	put(own.raw.tty, &first, sizeof(first));
+
+	make_pty(&own.lines.pty, &own.lines.tty);
+	leave_lines();
 }
 
 static void make_server(uint16_t port)
@@ -207,6 +239,44 @@ static int passes(int from, int to, uint64_t count)
 	       read(to, &got, sizeof(got)) == sizeof(got) && got == count;
 }
 
+/* What was sent the time before arrives, and the next is sent. */
+static int has_passed(int from, int to, uint64_t count)
+{
+	uint64_t got = 0;
+
+	return read(to, &got, sizeof(got)) == sizeof(got) && got == count - 1 &&
+	       write(from, &count, sizeof(count)) == sizeof(count);
+}
+
+static int reads(int from, const char *what)
+{
+	char got[64] = "";
+	size_t want = strlen(what), n = 0;
+
+	/* The kernel hands on what was written a little later, and a line at a time. */
+	for (int i = 0; n < want && i < 50; i++) {
+		ssize_t r = read(from, got + n, sizeof(got) - 1 - n);
+
+		if (r > 0)
+			n += (size_t)r;
+		else
+			usleep(1000);
+	}
+	return strcmp(got, what) == 0;
+}
+
+/* Of what was typed is echoed, and of what is said is made, what a terminal makes of it: once. */
+static int has_lines(void)
+{
+	if (!reads(own.lines.pty, "whole\r\nhasaid\r\n") || !reads(own.lines.tty, "whole\n"))
+		return 0;
+	put(own.lines.pty, "lf\n", 3);
+	if (!reads(own.lines.tty, "half\n") || !reads(own.lines.pty, "lf\r\n"))
+		return 0;
+	leave_lines();
+	return 1;
+}
+
 static const char *look(uint64_t count)
 {
 	char text[sizeof(HELD)] = "";
@@ -216,8 +286,10 @@ static const char *look(uint64_t count)
 		return vault;
 	if (!passes(own.pair[0], own.pair[1], count))
 		return "the socket pair";
-	if (!passes(own.pty, own.tty, count) || !passes(own.tty, own.pty, count))
+	if (!has_passed(own.raw.pty, own.raw.tty, count) || !has_passed(own.raw.tty, own.raw.pty, count))
 		return "the terminal";
+	if (!has_lines())
+		return "the terminal with lines";
 	if (pread(own.file, text, strlen(HELD), 0) != (ssize_t)strlen(HELD) || strcmp(text, HELD) != 0)
 		return "the deleted file";
 	/* Slow, so not always. */
@@ -249,7 +321,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	check(socketpair(AF_UNIX, SOCK_STREAM, 0, own.pair), "socketpair");
 	make_file(argv[1]);
-	make_pty();
+	make_terminals();
 	make_server((uint16_t)strtoul(argv[2], NULL, 10));
 	if (fork() != 0)
 		return 0;
