@@ -76,7 +76,7 @@ ONLY_REMOTE  := cli/remote_tls.c cli/remote_enrol.c
 SRC_worker   := $(call src,agent/worker)
 SRC_iworker  := $(call src,agent/worker/instance)
 SRC_mworker  := $(call src,agent/worker/image)
-SRC_moveworker := $(call src,agent/worker/move)
+SRC_moveworker := $(call src,agent/worker/move agent/worker/snapshot)
 SRC_proxy    := $(call src,agent/worker/proxy)
 SRC_intercept := $(call src,agent/worker/intercept)
 

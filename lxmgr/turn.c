@@ -1,6 +1,7 @@
 /* Turns; see turn.h. */
 #include "lxmgr/turn.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "lxmgr/manager.h"
@@ -9,9 +10,11 @@
 struct lx_turn_waiter {
 	TAILQ_ENTRY(lx_turn_waiter) link;
 	struct lx_manager *m;
-	struct lx_call *call;
+	struct lx_call *call; /* NULL: our own, `run` with `arg` */
 	ProtobufCMessage *msg;
 	lx_turn_handler handler;
+	void (*run)(void *arg);
+	void *arg;
 	bool alone;
 };
 
@@ -40,13 +43,33 @@ static bool is_free(const struct lx_turns *t, bool alone)
 	return !t->alone && (!alone || !t->held);
 }
 
-static void run(struct lx_manager *m, struct lx_call *call, const ProtobufCMessage *msg, bool alone,
-		lx_turn_handler handler)
+static void run(const struct lx_turn_waiter *w)
 {
-	m->turns.alone = alone;
-	lx_turn_hold(m);
-	handler(call, msg, m);
-	lx_turn_release(m);
+	w->m->turns.alone = w->alone;
+	lx_turn_hold(w->m);
+	if (w->run)
+		w->run(w->arg);
+	else
+		w->handler(w->call, w->msg, w->m);
+	lx_turn_release(w->m);
+}
+
+int lx_turn_take_own(struct lx_manager *m, bool alone, void (*fn)(void *arg), void *arg)
+{
+	const struct lx_turn_waiter now = { .m = m, .run = fn, .arg = arg, .alone = alone };
+
+	if (TAILQ_EMPTY(&m->turns.waiting) && is_free(&m->turns, alone)) {
+		run(&now);
+		return 0;
+	}
+	struct lx_turn_waiter *w = malloc(sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	*w = now;
+	TAILQ_INSERT_TAIL(&m->turns.waiting, w, link);
+	m->turns.n_waiting++;
+	return 0;
 }
 
 void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMessage *msg, bool alone,
@@ -55,7 +78,13 @@ void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMes
 	struct lx_turns *t = &m->turns;
 
 	if (TAILQ_EMPTY(&t->waiting) && is_free(t, alone)) {
-		run(m, call, msg, alone, handler);
+		const struct lx_turn_waiter now = { .m = m,
+						    .call = call,
+						    .msg = (ProtobufCMessage *)(uintptr_t)msg,
+						    .handler = handler,
+						    .alone = alone };
+
+		run(&now);
 		return;
 	}
 	if (t->n_waiting >= LX_TURN_MAX_WAITING) {
@@ -97,8 +126,9 @@ void lx_turn_release(struct lx_manager *m)
 
 		w->msg = NULL;
 		waiter_free(w);
-		lx_call_set_events(turn.call, NULL, NULL);
-		run(m, turn.call, turn.msg, turn.alone, turn.handler);
+		if (turn.call)
+			lx_call_set_events(turn.call, NULL, NULL);
+		run(&turn);
 		lx_pb_free(turn.msg);
 	}
 	t->passing = false;
