@@ -166,7 +166,7 @@ $(BUILD)/lib/liblx_$(1).a: $$(call obj,$$(call nomain,$$(SRC_$(1)))) $(2)
 	@echo "  AR    $$@"
 	@ar rcsD $$@ $$^
 endef
-$(foreach l,lib rpc store profiles images migration tar worker iworker intercept mworker agent manager cli,$(eval $(call archive_rule,$(l))))
+$(foreach l,lib rpc store profiles images migration tar worker iworker intercept mworker moveworker agent manager cli,$(eval $(call archive_rule,$(l))))
 $(eval $(call archive_rule,proto,$(patsubst $(BUILD)/gen/%.c,$(BUILD)/obj/gen/%.o,$(PROTO_C))))
 
 $(BUILD)/obj/%.o: %.c | $(PROTO_H)
