@@ -10,12 +10,15 @@
 struct lx_turn_waiter {
 	TAILQ_ENTRY(lx_turn_waiter) link;
 	struct lx_manager *m;
-	struct lx_call *call; /* NULL: our own, `run` with `arg` */
+	bool alone;
+	void (*run)(const struct lx_turn_waiter *w);
+	/* run_call() */
+	struct lx_call *call; /* NULL: our own */
 	ProtobufCMessage *msg;
 	lx_turn_handler handler;
-	void (*run)(void *arg);
+	/* run_own() */
+	void (*own)(void *arg);
 	void *arg;
-	bool alone;
 };
 
 void lx_turn_init(struct lx_turns *t)
@@ -43,20 +46,27 @@ static bool is_free(const struct lx_turns *t, bool alone)
 	return !t->alone && (!alone || !t->held);
 }
 
+static void run_call(const struct lx_turn_waiter *w)
+{
+	w->handler(w->call, w->msg, w->m);
+}
+
+static void run_own(const struct lx_turn_waiter *w)
+{
+	w->own(w->arg);
+}
+
 static void run(const struct lx_turn_waiter *w)
 {
 	w->m->turns.alone = w->alone;
 	lx_turn_hold(w->m);
-	if (w->run)
-		w->run(w->arg);
-	else
-		w->handler(w->call, w->msg, w->m);
+	w->run(w);
 	lx_turn_release(w->m);
 }
 
 int lx_turn_take_own(struct lx_manager *m, bool alone, void (*fn)(void *arg), void *arg)
 {
-	const struct lx_turn_waiter now = { .m = m, .run = fn, .arg = arg, .alone = alone };
+	const struct lx_turn_waiter now = { .m = m, .alone = alone, .run = run_own, .own = fn, .arg = arg };
 
 	if (TAILQ_EMPTY(&m->turns.waiting) && is_free(&m->turns, alone)) {
 		run(&now);
@@ -79,10 +89,11 @@ void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMes
 
 	if (TAILQ_EMPTY(&t->waiting) && is_free(t, alone)) {
 		const struct lx_turn_waiter now = { .m = m,
+						    .alone = alone,
+						    .run = run_call,
 						    .call = call,
 						    .msg = (ProtobufCMessage *)(uintptr_t)msg,
-						    .handler = handler,
-						    .alone = alone };
+						    .handler = handler };
 
 		run(&now);
 		return;
@@ -99,7 +110,9 @@ void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMes
 		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
-	*w = (struct lx_turn_waiter){ .m = m, .call = call, .msg = copy, .handler = handler, .alone = alone };
+	*w = (struct lx_turn_waiter){
+		.m = m, .alone = alone, .run = run_call, .call = call, .msg = copy, .handler = handler
+	};
 	TAILQ_INSERT_TAIL(&t->waiting, w, link);
 	t->n_waiting++;
 	lx_call_set_events(call, &waiting_events, w);

@@ -77,7 +77,6 @@ static int borrow(const struct lx_op *op, const Lxmgr__V1__SnapshotRecord *made,
 
 	if (!made || !lx_streq(made->name, args->snapshot))
 		return -EPROTO;
-	lxmgr__v1__snapshot__init(ret);
 	ret->name = args->snapshot;
 	ret->description = args->description;
 	ret->created_at_ns = made->created_at_ns;
@@ -110,7 +109,7 @@ static void on_created(struct lx_op *op, const ProtobufCMessage *msg, const stru
 {
 	const Lxmgr__V1__AgentSnapshotResponse *resp = (const void *)msg;
 	struct lx_err err = *cause;
-	Lxmgr__V1__Snapshot pb;
+	Lxmgr__V1__Snapshot pb = LXMGR__V1__SNAPSHOT__INIT;
 
 	if (err.code == LX_OK && borrow(op, resp->snapshot, &pb) < 0)
 		lx_err_set(&err, LX_INTERNAL, "node %s does not say what snapshot it has taken",

@@ -54,6 +54,9 @@ static void on_started(struct lx_op *op, const ProtobufCMessage *msg, const stru
 	if (err->code != LX_OK && x->why.code == LX_OK) {
 		x->why = *err;
 		lx_err_wrap(&x->why, "snapshot %s is restored, but", args_of(op)->snapshot);
+	} else if (err->code != LX_OK) {
+		lx_err_wrap(&x->why, "%s was stopped, and does not start again (%s)", op->pb->subject,
+			    err->msg);
 	}
 	end(op);
 }

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import signal
 import stat
 import sys
 import uuid
@@ -328,11 +329,18 @@ def begin(cluster, *command):
     return cluster.ok("snapshot", *command, "--no-wait").split()[-1]
 
 
-def ended(cluster, ident):
-    return moving.ended(cluster, ident)
+def strike(cluster, who):
+    """At the node's worker, its agent with the worker, or the manager; what was killed is there again afterwards."""
+    if who == "worker":
+        assert striking.strike_worker(cluster, 0)
+        return
+    cluster.kill("manager" if who == "manager" else 0)
+    if who == "agent":
+        striking.strike_worker(cluster, 0)
+    striking.mend_all(cluster)
 
 
-BIG = "dd if=/dev/urandom of=/root/big bs=1M count=100 2>/dev/null"
+BIG = "dd if=/dev/urandom of=/root/big bs=1M count=70 2>/dev/null"
 
 
 @pytest.mark.limit(180)
@@ -341,20 +349,14 @@ def test_killed_while_one_is_taken(two, what):
     launch(two, "c1")
     inside(two, "c1", BIG)
     # So that much is left for when it stands still.
-    inside(two, "c1", "(while :; do dd if=/dev/zero of=/root/big bs=1M count=100 conv=notrunc; dd if=/dev/urandom of=/root/big"
-                      " bs=1M count=60 conv=notrunc; done) >/dev/null 2>&1 &")
+    inside(two, "c1", "(while :; do dd if=/dev/zero of=/root/big bs=1M count=70 conv=notrunc; dd if=/dev/urandom of=/root/big"
+                      " bs=1M count=40 conv=notrunc; done) >/dev/null 2>&1 &")
     who, _, when = what.partition(", ")
     ident = begin(two, "create", "c1")
     mark = f"{directory(two, 'c1')}/snapshots/.work" + ("/frozen" if when else "")
     wait_for(lambda: os.path.exists(mark), 20, 0.0005, "it has begun")
-    if who == "worker":
-        assert striking.strike_worker(two, 0)
-    else:
-        two.kill("manager" if who == "manager" else 0)
-        if who == "agent":
-            striking.strike_worker(two, 0)
-        striking.mend_all(two)
-    op = ended(two, ident)
+    strike(two, who)
+    op = moving.ended(two, ident)
     if who == "worker":
         assert op.status == two.api.pb.OPERATION_STATUS_FAILURE and snapshots(two, "c1") == []
     else:
@@ -376,23 +378,36 @@ def test_killed_while_one_is_restored(two, who):
     inside(two, "c1", "echo new > /root/note; rm /root/big")
     ident = begin(two, "restore", "c1", "snap0")
     wait_for(lambda: os.path.exists(f"{directory(two, 'c1')}/restore.making"), 20, 0.0005, "it has begun")
-    if who == "worker":
-        assert striking.strike_worker(two, 0)
-    else:
-        two.kill("manager" if who == "manager" else 0)
-        if who == "agent":
-            striking.strike_worker(two, 0)
-        striking.mend_all(two)
-    op = ended(two, ident)
+    strike(two, who)
+    op = moving.ended(two, ident)
     wait_for(lambda: two.status("c1") == "RUNNING", 10, why=f"it runs again: {op.error}")
     if who == "worker":
         assert op.status == two.api.pb.OPERATION_STATUS_FAILURE
         assert inside(two, "c1", "cat /root/note") == "new\n"
     else:
         assert op.status == two.api.pb.OPERATION_STATUS_SUCCESS, op.error
-        assert inside(two, "c1", "cat /root/note; ls /etc/group 2>/dev/null; wc -c < /root/big") == f"old\n{100 << 20}\n"
+        assert inside(two, "c1", "cat /root/note; ls /etc/group 2>/dev/null; wc -c < /root/big") == f"old\n{70 << 20}\n"
     nothing_begun(two, "c1")
     assert snapshots(two, "c1") == ["snap0"]
+
+
+def test_a_transfer_is_in_the_way(two, tmp_path):
+    """What is pushed would go to the files that are taken away."""
+    launch(two, "c1")
+    two.ok("snapshot", "create", "c1")
+    with open(tmp_path / "big", "wb") as f:
+        f.truncate(2 << 30)
+    push = two.popen("file", "push", f.name, "c1/root/big", "-q")
+    wait_for(lambda: "lxmgr-push" in inside(two, "c1", "ls -A /root"), 20, why="the file is on its way")
+    push.send_signal(signal.SIGSTOP)
+    try:
+        two.ok("stop", "--force", "c1")
+        refused(two.cli("snapshot", "restore", "c1", "snap0"), "file transfers")
+        nothing_begun(two, "c1")
+    finally:
+        push.kill()
+        push.wait()
+    wait_for(lambda: two.cli("snapshot", "restore", "c1", "snap0").returncode == 0, 20, 0.2, "nothing is in the way")
 
 
 def test_nobody_else_gets_to_them(two):
@@ -429,13 +444,13 @@ def small(able):
 def test_a_disk_that_is_full(small):
     """What is left belongs to the instances: nothing half-made stays, and it runs on."""
     ballast = f"{small.agent.dir}/ballast"
-    small.ok("launch", "busybox", "c1", "-d", "root,type=disk,path=/,size=200MiB")
-    inside(small, "c1", "dd if=/dev/urandom of=/root/big bs=1M count=100 2>/dev/null; echo old > /root/note; sync")
+    small.ok("launch", "busybox", "c1", "-d", "root,type=disk,path=/,size=120MiB")
+    inside(small, "c1", "dd if=/dev/urandom of=/root/big bs=1M count=60 2>/dev/null; echo old > /root/note; sync")
     small.ok("snapshot", "create", "c1")
     inside(small, "c1", "echo new > /root/note")
     fs = os.statvfs(small.agent.dir)
     with open(ballast, "wb") as f:
-        os.posix_fallocate(f.fileno(), 0, fs.f_bavail * fs.f_frsize - fs.f_blocks * fs.f_frsize // 20 - (60 << 20))
+        os.posix_fallocate(f.fileno(), 0, fs.f_bavail * fs.f_frsize - fs.f_blocks * fs.f_frsize // 20 - (40 << 20))
     try:
         refused(small.cli("snapshot", "create", "c1"), "nearly full")
         refused(small.cli("snapshot", "restore", "c1", "snap0"), "nearly full")
@@ -446,8 +461,8 @@ def test_a_disk_that_is_full(small):
         os.unlink(ballast)
     # Both at once are more than it may have; afterwards it is bounded as before.
     small.ok("snapshot", "restore", "c1", "snap0")
-    assert inside(small, "c1", "cat /root/note; wc -c < /root/big") == f"old\n{100 << 20}\n"
-    done = small.exec("c1", "dd", "if=/dev/urandom", "of=/root/more", "bs=1M", "count=150", "conv=fsync")
+    assert inside(small, "c1", "cat /root/note; wc -c < /root/big") == f"old\n{60 << 20}\n"
+    done = small.exec("c1", "dd", "if=/dev/urandom", "of=/root/more", "bs=1M", "count=90", "conv=fsync")
     assert done.returncode != 0 and "quota" in done.stderr.lower(), done
     small.ok("delete", "--force", "c1")
 
