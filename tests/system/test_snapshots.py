@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 import uuid
 
@@ -426,7 +427,7 @@ def test_nobody_else_gets_to_them(two):
 
 
 @pytest.fixture(scope="module")
-def small(able):
+def small_whole(able):
     """A node whose disk has sizes, and not much room."""
     try:
         cluster = testbed.Cluster("snapdisk", disks=["btrfs"]).__enter__()
@@ -441,6 +442,13 @@ def small(able):
         cluster.stop(quiet=with_error)
 
 
+@pytest.fixture
+def small(small_whole):
+    yield small_whole
+    small_whole.remove_instances()
+    small_whole.wait_clean()
+
+
 def test_a_disk_that_is_full(small):
     """What is left belongs to the instances: nothing half-made stays, and it runs on."""
     ballast = f"{small.agent.dir}/ballast"
@@ -448,6 +456,7 @@ def test_a_disk_that_is_full(small):
     inside(small, "c1", "dd if=/dev/urandom of=/root/big bs=1M count=60 2>/dev/null; echo old > /root/note; sync")
     small.ok("snapshot", "create", "c1")
     inside(small, "c1", "echo new > /root/note")
+    os.sync()  # what the snapshot shares with the instance is free again
     fs = os.statvfs(small.agent.dir)
     with open(ballast, "wb") as f:
         os.posix_fallocate(f.fileno(), 0, fs.f_bavail * fs.f_frsize - fs.f_blocks * fs.f_frsize // 20 - (40 << 20))
@@ -464,7 +473,29 @@ def test_a_disk_that_is_full(small):
     assert inside(small, "c1", "cat /root/note; wc -c < /root/big") == f"old\n{60 << 20}\n"
     done = small.exec("c1", "dd", "if=/dev/urandom", "of=/root/more", "bs=1M", "count=90", "conv=fsync")
     assert done.returncode != 0 and "quota" in done.stderr.lower(), done
-    small.ok("delete", "--force", "c1")
+
+
+def test_equal_blocks_are_shared(small):
+    """On btrfs a snapshot takes no room of its own until one of the two is written to; nor do restored files."""
+    small.ok("launch", "busybox", "c1")
+    inside(small, "c1", "dd if=/dev/urandom of=/root/big bs=1M count=20 2>/dev/null; sync")
+    small.ok("snapshot", "create", "c1")
+    where = directory(small, "c1")
+
+    def shared(path):
+        """Bytes of it that it has in common with another file."""
+        out = subprocess.run(["filefrag", "-v", "-b1", path], capture_output=True, text=True, check=True).stdout
+        return sum(int(line.split(":")[3]) for line in out.splitlines() if "shared" in line)
+
+    assert shared(f"{where}/snapshots/snap0/upper/root/big") == 20 << 20
+    kept = describe(f"{where}/snapshots/snap0/upper/root/big")
+    inside(small, "c1", "dd if=/dev/urandom of=/root/big bs=1M count=20 conv=notrunc,fsync 2>/dev/null")
+    os.sync()
+    assert shared(f"{where}/snapshots/snap0/upper/root/big") == 0
+    assert describe(f"{where}/snapshots/snap0/upper/root/big") == kept
+    small.ok("snapshot", "restore", "c1", "snap0")
+    assert shared(f"{where}/snapshots/snap0/upper/root/big") == 20 << 20
+    assert describe(f"{root_of(small, 'c1')}/root/big")[-1] == kept[-1]
 
 
 def test_a_projects_disk(small):

@@ -125,6 +125,8 @@ static int take(struct making *k, lx_snapshot *rec, const lx_spec *spec, struct 
 	if (r == 0)
 		r = copy(k, &source, dir, err);
 	if (r == 0)
+		lx_snapshot_share(k->job, source.upper);
+	if (r == 0)
 		r = lx_snapshot_commit(k->job, rec, err);
 	lx_own_tree_close(&source);
 	return r;

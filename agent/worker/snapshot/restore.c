@@ -28,6 +28,7 @@
 #include "agent/worker/instance/rootfs.h"
 #include "agent/worker/instance/run.h"
 #include "agent/worker/snapshot/copy.h"
+#include "agent/worker/snapshot/share.h"
 #include "agent/worker/snapshot/store.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
@@ -203,6 +204,8 @@ static int copy(const struct lx_job *job, const char *name, const lx_spec *spec,
 	if (r == 0)
 		r = lx_tree_copy_end(&c, err);
 	lx_tree_copy_release(&c);
+	if (r == 0)
+		lx_tree_share(from, path);
 	if (r == 0)
 		r = rename_own(job, MAKING, READY, err);
 	return r < 0 ? r : sync_own(job, err);

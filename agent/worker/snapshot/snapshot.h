@@ -6,6 +6,7 @@
  *   change.c     deleting, renaming; what a killed worker has left
  *   store.c      how they lie on disk
  *   copy.c       a tree copied on this node
+ *   share.c      a copy that takes no room of its own, where that can be
  */
 #ifndef LX_WORKER_SNAPSHOT_H
 #define LX_WORKER_SNAPSHOT_H

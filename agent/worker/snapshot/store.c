@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/worker/snapshot/share.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "proto/pb.h"
@@ -212,6 +213,14 @@ static int take_name(const struct lx_job *job, const char *name, struct lx_err *
 	if (rename(from, to) < 0)
 		return lx_err_errno(err, errno, "cannot rename %s", from);
 	return sync_names(job, err);
+}
+
+void lx_snapshot_share(const struct lx_job *job, int from)
+{
+	char path[LX_JOB_PATH_MAX];
+
+	lx_job_path(job, path, MAKING "/" LX_SNAPSHOT_UPPER);
+	lx_tree_share(from, path);
 }
 
 int lx_snapshot_commit(const struct lx_job *job, lx_snapshot *rec, struct lx_err *err)

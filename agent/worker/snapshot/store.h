@@ -31,6 +31,8 @@ int lx_snapshot_work_end(const struct lx_job *job, struct lx_err *err);
  */
 int lx_snapshot_begin(const struct lx_job *job, int *ret_dir, struct lx_err *err);
 int lx_snapshot_commit(const struct lx_job *job, lx_snapshot *rec, struct lx_err *err);
+/* Before that: it shares blocks with the files in `from` that are equal, where the file system can. */
+void lx_snapshot_share(const struct lx_job *job, int from);
 /* In a .work: nobody sees it any more. Fine when there is none. */
 int lx_snapshot_drop(const struct lx_job *job, const char *name, struct lx_err *err);
 int lx_snapshot_rename(const struct lx_job *job, const char *name, const char *new_name, struct lx_err *err);
