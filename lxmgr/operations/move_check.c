@@ -66,9 +66,9 @@ static int check_snapshots(struct check *c, const struct lx_inst *inst, const st
 
 	if (inst->pb->snapshots == 0 || can(to, "snapshots"))
 		return 0;
-	lx_autofree char *cause = lx_asprintf("%s has %u snapshots, and node %s runs a version of lxmgr that "
-					      "cannot take them in",
-					      inst->pb->name, inst->pb->snapshots, to->pb->name);
+	lx_autofree char *cause = lx_asprintf(
+		"%s has snapshots (%u), and node %s runs a version of lxmgr that cannot take them in",
+		inst->pb->name, inst->pb->snapshots, to->pb->name);
 	lx_autofree char *cure =
 		lx_asprintf("Bring that node to the manager's version, choose another one, or "
 			    "delete them: lxmgr snapshot list %s",

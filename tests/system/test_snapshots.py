@@ -285,6 +285,7 @@ def test_they_go_along(two):
     op = moving.move(two, "m1", 1)
     assert op.status == two.api.pb.OPERATION_STATUS_SUCCESS, op.error
     guest.check_passenger()
+    assert op.move.snapshots == 2 and op.move.bytes_raw >= op.move.snapshot_bytes > 30000
     assert snapshots(two, "m1") == ["before", "after"] and not os.path.exists(directory(two, "m1", 0))
     nothing_begun(two, "m1", 1)
     two.ok("snapshot", "restore", "m1", "before")

@@ -104,7 +104,7 @@ static void fill_report(struct lx_send *s)
 	r->mode = s->mode;
 	r->files = files->files_sent;
 	r->file_bytes = files->bytes_sent;
-	r->bytes_raw = s->dump_bytes + s->memory.bytes + r->file_bytes;
+	r->bytes_raw = s->dump_bytes + s->memory.bytes + r->file_bytes + r->snapshot_bytes;
 	r->bytes_sent = s->m.talk.sent;
 }
 

@@ -29,6 +29,8 @@ static int send_files(struct lx_send *s, int files, struct lx_err *err)
 
 	if (r == 0)
 		r = lx_tree_send(tree, true, err);
+	if (tree)
+		s->m.report->snapshot_bytes += lx_tree_sender_stats(tree)->bytes_sent;
 	lx_tree_sender_free(tree);
 	return r;
 }
@@ -55,7 +57,7 @@ static int send_one(struct lx_send *s, const char *name, struct lx_err *err)
 static int refuse(const struct lx_send *s, size_t n, struct lx_err *err)
 {
 	int r = lx_err_set(err, LX_FAILED_PRECONDITION,
-			   "node %s runs a version of lxmgr that cannot take in snapshots, and %s has %zu",
+			   "node %s runs a version of lxmgr that cannot take in snapshots (%s has %zu)",
 			   s->m.rec->peer, s->m.job->name, n);
 
 	lx_err_hint(err, "Bring that node to this one's version, or delete them: lxmgr snapshot list %s",
@@ -75,6 +77,7 @@ int lx_send_snapshots(struct lx_send *s, struct lx_err *err)
 		lx_move_progress(&s->m, "snapshots", s->m.talk.sent, 0);
 		r = send_one(s, names[i], err);
 	}
+	s->m.report->snapshots = (uint32_t)n;
 	if (n > 0)
 		lx_move_phase(&s->m, "snapshots");
 	lx_pb_strv_free(&n, &names);
