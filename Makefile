@@ -76,7 +76,7 @@ ONLY_REMOTE  := cli/remote_tls.c cli/remote_enrol.c
 SRC_worker   := $(call src,agent/worker)
 SRC_iworker  := $(call src,agent/worker/instance)
 SRC_mworker  := $(call src,agent/worker/image)
-SRC_moveworker := $(call src,agent/worker/move)
+SRC_moveworker := $(call src,agent/worker/move agent/worker/snapshot)
 SRC_proxy    := $(call src,agent/worker/proxy)
 SRC_intercept := $(call src,agent/worker/intercept)
 
@@ -166,7 +166,7 @@ $(BUILD)/lib/liblx_$(1).a: $$(call obj,$$(call nomain,$$(SRC_$(1)))) $(2)
 	@echo "  AR    $$@"
 	@ar rcsD $$@ $$^
 endef
-$(foreach l,lib rpc store profiles images migration tar worker iworker intercept mworker agent manager cli,$(eval $(call archive_rule,$(l))))
+$(foreach l,lib rpc store profiles images migration tar worker iworker intercept mworker moveworker agent manager cli,$(eval $(call archive_rule,$(l))))
 $(eval $(call archive_rule,proto,$(patsubst $(BUILD)/gen/%.c,$(BUILD)/obj/gen/%.o,$(PROTO_C))))
 
 $(BUILD)/obj/%.o: %.c | $(PROTO_H)

@@ -100,7 +100,10 @@ static int collect(struct lx_facts *f)
 	    (r = lx_pb_set(&f->pb->cgroup_layout, f->opt.cgroups->layout)) < 0 ||
 	    (r = lx_pb_set(&f->pb->lsm, find_lsm())) < 0)
 		return r;
-	return set_feature(f, "apparmor-parser", access(APPARMOR_PARSER, X_OK) == 0 ? "yes" : "no");
+	/* Of this version of the agent: moves bring what an older one would lose. */
+	r = set_feature(f, "snapshots", "yes");
+	return r < 0 ? r
+		     : set_feature(f, "apparmor-parser", access(APPARMOR_PARSER, X_OK) == 0 ? "yes" : "no");
 }
 
 /* ------------------------------------------------------------------ what moves */

@@ -29,7 +29,7 @@ enum lx_job_class {
 	LX_JOB_SESSION,  /* lives as long as somebody wants: exec, transfers, a clean shutdown */
 	LX_JOB_IMAGE,    /* minutes of disk and processor */
 	LX_JOB_TRANSFER, /* of an image, to or from another node */
-	LX_JOB_MOVE,     /* one side of a move, or what belongs to it */
+	LX_JOB_MOVE,     /* one side of a move, or what belongs to it; files of an instance copied */
 	LX_JOB_CLASSES
 };
 

@@ -56,6 +56,7 @@ enum cli_kind {
 	CLI_ROLE,
 	CLI_REMOTE,
 	CLI_PROJECT,
+	CLI_SNAPSHOT, /* of the instance that is the first operand */
 };
 
 struct cli_option {
@@ -211,6 +212,6 @@ extern const struct cli_verb cli_launch_verbs[], cli_power_verbs[], cli_delete_v
 	cli_node_evacuate_verbs[], cli_operation_verbs[], cli_event_verbs[], cli_version_verbs[],
 	cli_dev_verbs[], cli_completion_verbs[], cli_help_verbs[], cli_identity_verbs[],
 	cli_identity_token_verbs[], cli_remote_verbs[], cli_audit_verbs[], cli_warning_verbs[],
-	cli_profile_suggest_verbs[], cli_project_verbs[];
+	cli_profile_suggest_verbs[], cli_project_verbs[], cli_snapshot_verbs[];
 
 #endif

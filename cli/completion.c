@@ -6,6 +6,7 @@
  */
 #include "cli/connection.h"
 #include "cli/remotes.h"
+#include "cli/snapshot.h"
 #include "cli/table.h"
 #include "lxmgr/v1/identity.pb-c.h"
 #include "lxmgr/v1/image.pb-c.h"
@@ -68,6 +69,17 @@ static void offer_images(struct cli *cli, const char *word)
 			offer(word, resp->images[i]->aliases[a]);
 }
 
+static void offer_snapshots(struct cli *cli, const char *instance, const char *word)
+{
+	cli_autopb Lxmgr__V1__ListSnapshotsResponse *resp = NULL;
+	struct lx_err err = LX_ERR_INIT;
+
+	if (!instance || cli_snapshots_get(cli, instance, &resp, &err) < 0)
+		return;
+	for (size_t i = 0; i < resp->n_snapshots; i++)
+		offer(word, resp->snapshots[i]->name);
+}
+
 static void offer_words(const char *word, const char *const *list, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -79,7 +91,8 @@ static void offer_remote(const char *name, void *arg)
 	offer(arg, name);
 }
 
-static void offer_kind(struct cli *cli, enum cli_kind kind, const char *word)
+/* `first`: the first operand, or NULL. */
+static void offer_kind(struct cli *cli, enum cli_kind kind, const char *first, const char *word)
 {
 	static const char *const formats[] = { "table", "compact", "csv", "json", "yaml" };
 	static const char *const roles[] = { "viewer", "operator", "admin" };
@@ -127,6 +140,9 @@ static void offer_kind(struct cli *cli, enum cli_kind kind, const char *word)
 	case CLI_PROJECT:
 		OFFER("List", ListProjectsRequest, LIST_PROJECTS_REQUEST, ListProjectsResponse, CLI_PROJECTS,
 		      projects, name);
+		break;
+	case CLI_SNAPSHOT:
+		offer_snapshots(cli, first, word);
 		break;
 	case CLI_ROLE:
 		offer_words(word, roles, LX_ARRAY_SIZE(roles));
@@ -208,6 +224,7 @@ struct place {
 	char name[MAX_NAME]; /* of the verb so far */
 	const struct cli_verb *verb;
 	int operands;
+	const char *first;                /* of them, or NULL */
 	bool dashes;                      /* "--" was seen */
 	const struct cli_option *awaited; /* the last word is its value */
 };
@@ -224,7 +241,8 @@ static void walk(struct place *p, int n, char **words)
 			const struct cli_option *o = option_of(p->verb, word);
 			p->awaited = o && o->value ? o : NULL;
 		} else if (p->verb) {
-			p->operands++;
+			if (p->operands++ == 0)
+				p->first = word;
 		} else {
 			size_t len = strlen(p->name);
 			snprintf(p->name + len, sizeof(p->name) - len, "%s%s", len ? " " : "", word);
@@ -241,7 +259,7 @@ static int complete_run(struct cli *cli, struct lx_err *err)
 
 	walk(&p, n, cli->args.operands);
 	if (p.awaited) {
-		offer_kind(cli, p.awaited->kind, word);
+		offer_kind(cli, p.awaited->kind, p.first, word);
 	} else if (!p.dashes && word[0] == '-') {
 		offer_options(p.verb ? p.verb->options : NULL, word);
 		offer_options(cli_global_options, word);
@@ -250,7 +268,7 @@ static int complete_run(struct cli *cli, struct lx_err *err)
 	} else if (kind_of(p.verb, p.operands) == CLI_VERB) {
 		offer_verbs("", word);
 	} else if (p.verb->max == CLI_MANY || p.operands < p.verb->max) {
-		offer_kind(cli, kind_of(p.verb, p.operands), word);
+		offer_kind(cli, kind_of(p.verb, p.operands), p.first, word);
 	}
 	return 0;
 }

@@ -51,6 +51,7 @@ void cli_explain(const struct cli *cli, struct lx_err *err);
 #define CLI_WARNINGS   (&lxmgr__v1__warning_service__descriptor)
 #define CLI_DENIALS    (&lxmgr__v1__denial_service__descriptor)
 #define CLI_PROJECTS   (&lxmgr__v1__project_service__descriptor)
+#define CLI_SNAPSHOTS  (&lxmgr__v1__snapshot_service__descriptor)
 #define CLI_SYSTEM     (&lxmgr__v1__system_service__descriptor)
 
 /* An empty message on the heap, for lx_pb_set() and friends; NULL when out of memory. */

@@ -4,6 +4,7 @@
 #include "cli/instance.h"
 #include "cli/move_report.h"
 #include "cli/profile.h"
+#include "cli/snapshot.h"
 #include "lib/clock.h"
 #include "lib/str.h"
 #include "proto/pb.h"
@@ -138,6 +139,21 @@ static void print_profiles(const instance *i)
 	puts(i->n_profiles ? "" : " none");
 }
 
+static void print_snapshots(const Lxmgr__V1__ListSnapshotsResponse *all)
+{
+	if (all->n_snapshots)
+		puts("Snapshots:");
+	for (size_t n = 0; n < all->n_snapshots; n++) {
+		const Lxmgr__V1__Snapshot *s = all->snapshots[n];
+		char when[LX_TIME_TEXT], size[LX_SIZE_TEXT_MAX];
+
+		printf("  %s: %s, %s%s", s->name, lx_time_rfc3339((uint64_t)s->created_at_ns, when),
+		       lx_format_size(s->size_bytes, size, sizeof(size)), *s->description ? ", " : "");
+		cli_put_safe(stdout, s->description);
+		putchar('\n');
+	}
+}
+
 static void print_last_move(const instance *i)
 {
 	const Lxmgr__V1__MoveReport *r = i->last_move;
@@ -201,7 +217,7 @@ static void print_denials(const instance *i)
 	}
 }
 
-static void print_text(instance *i)
+static void print_text(instance *i, const Lxmgr__V1__ListSnapshotsResponse *snapshots)
 {
 	field(0, "Name", i->name);
 	field(0, "Status", cli_instance_status(i->status));
@@ -224,13 +240,15 @@ static void print_text(instance *i)
 	print_profiles(i);
 	print_usage(i);
 	print_denials(i);
+	print_snapshots(snapshots);
 	print_last_move(i);
 	print_nics(i);
 	print_config(i);
 	print_devices(i);
 }
 
-static int print_doc(const instance *i, const struct cli_format *f, struct lx_err *err)
+static int print_doc(const instance *i, const Lxmgr__V1__ListSnapshotsResponse *snapshots,
+		     const struct cli_format *f, struct lx_err *err)
 {
 	cli_autodoc struct cli_doc d;
 	json_t *root = cli_doc_init(&d, false);
@@ -256,6 +274,9 @@ static int print_doc(const instance *i, const struct cli_format *f, struct lx_er
 	json_t *denials = cli_doc_object(&d, root, "denials");
 	for (size_t n = 0; n < i->n_denials; n++)
 		cli_doc_int(&d, denials, i->denials[n]->kind, i->denials[n]->count);
+	json_t *array = cli_doc_array(&d, root, "snapshots");
+	for (size_t n = 0; n < snapshots->n_snapshots; n++)
+		cli_snapshot_doc(&d, cli_doc_add(&d, array), snapshots->snapshots[n]);
 	if (i->last_move)
 		cli_move_doc(&d, root, "last_move", i->last_move);
 	return cli_doc_print(&d, f, stdout, err);
@@ -264,16 +285,23 @@ static int print_doc(const instance *i, const struct cli_format *f, struct lx_er
 static int info_run(struct cli *cli, struct lx_err *err)
 {
 	cli_autopb instance *i = NULL;
+	cli_autopb Lxmgr__V1__ListSnapshotsResponse *snapshots = NULL;
 	struct cli_format f;
 	int r = cli_format(cli, CLI_OUT_TABLE, &f, err);
 
 	if (r == 0)
 		r = cli_instance_get(cli, cli_operand(cli, 0), &i, err);
+	if (r == 0 && i->snapshots)
+		r = cli_snapshots_get(cli, i->name, &snapshots, err);
+	else if (r == 0)
+		snapshots = cli_pb_new(&lxmgr__v1__list_snapshots_response__descriptor);
+	if (r == 0 && !snapshots)
+		r = lx_err_oom(err);
 	if (r != 0)
 		return r;
 	if (cli_is_document(&f))
-		return print_doc(i, &f, err);
-	print_text(i);
+		return print_doc(i, snapshots, &f, err);
+	print_text(i, snapshots);
 	return 0;
 }
 

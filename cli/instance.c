@@ -78,6 +78,8 @@ void cli_instance_doc(struct cli_doc *d, json_t *to, const Lxmgr__V1__Instance *
 	cli_doc_int(d, to, "processes", u->processes);
 	cli_doc_int(d, to, "disk", u->disk_bytes);
 	cli_doc_int(d, to, "disk_limit", u->disk_limit_bytes);
+	cli_doc_int(d, to, "snapshot_count", i->snapshots);
+	cli_doc_int(d, to, "snapshot_bytes", i->snapshot_bytes);
 	cli_doc_int(d, to, "rx_bytes", u->rx_bytes);
 	cli_doc_int(d, to, "tx_bytes", u->tx_bytes);
 	cli_doc_str(d, to, "uuid", i->uuid);

@@ -132,6 +132,11 @@ static void fill_pid(struct cli_table *t, size_t c, const instance *i)
 		cli_table_setf(t, c, "%d", i->pid);
 }
 
+static void fill_snapshots(struct cli_table *t, size_t c, const instance *i)
+{
+	cli_table_setf(t, c, "%u", i->snapshots);
+}
+
 static void fill_profiles(struct cli_table *t, size_t c, const instance *i)
 {
 	lx_autobuf struct lx_buf text = { 0 };
@@ -180,6 +185,7 @@ static const struct cli_list_field fields[] = {
 	{ 'N', "processes", ">PROCESSES", fill_processes },
 	{ 'u', "cpu", ">CPU", fill_cpu },
 	{ 'D', "disk", ">DISK", fill_disk },
+	{ 'S', "snapshots", ">SNAPSHOTS", fill_snapshots },
 	{ 'P', "profiles", "PROFILES", fill_profiles },
 	{ 'f', "fingerprint", "FINGERPRINT", fill_short_fingerprint },
 	{ 'F', "full-fingerprint", "FINGERPRINT", fill_fingerprint },
@@ -367,7 +373,8 @@ const struct cli_verb cli_list_verbs[] = {
 		  "e project, i image, d description (of the image), a architecture, c created, U started, p "
 		  "pid, m "
 		  "memory, "
-		  "M memory% (of the limit), N processes, u cpu (seconds), D disk, P profiles, f "
+		  "M memory% (of the limit), N processes, u cpu (seconds), D disk, S snapshots, P profiles, "
+		  "f "
 		  "fingerprint, "
 		  "F full-fingerprint, r reason (of the status), or a configuration key such as user.owner.\n"
 		  "As json and yaml every instance has: name, status, node, image, ipv4, ipv6, profiles, "

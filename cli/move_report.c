@@ -76,6 +76,16 @@ static void print_bytes(int indent, const char *name, uint64_t bytes, uint64_t f
 	printf(", %s %s\n", lx_format_size(part, some, sizeof(some)), part_is);
 }
 
+/* "2, 40MiB, ahead of the rest" */
+static void print_snapshots(int indent, const report *r)
+{
+	char size[LX_SIZE_TEXT_MAX];
+
+	if (r->snapshots)
+		printf("%*sSnapshots: %u, %s, ahead of the rest\n", indent, "", r->snapshots,
+		       lx_format_size(r->snapshot_bytes, size, sizeof(size)));
+}
+
 static int longest_first(const void *a, const void *b)
 {
 	const phase *x = *(phase *const *)a, *y = *(phase *const *)b;
@@ -137,6 +147,7 @@ void cli_move_print(const report *r, int indent, bool phases)
 	print_bytes(indent, "Memory", r->memory_bytes, 0, r->memory_frozen_bytes, "while frozen");
 	print_bytes(indent, "Files", r->file_bytes, r->files, r->file_frozen_bytes,
 		    r->mode == LXMGR__V1__MOVE_MODE__MOVE_MODE_LIVE ? "while frozen" : "while stopped");
+	print_snapshots(indent, r);
 	print_count(indent, "Connections", r->sockets);
 	print_count(indent, "Processes", r->processes);
 	for (size_t i = 0; i < r->n_notes; i++)
@@ -206,6 +217,8 @@ void cli_move_doc(struct cli_doc *d, json_t *to, const char *key, const report *
 	cli_doc_int(d, o, "file_bytes", r->file_bytes);
 	cli_doc_int(d, o, "file_frozen_bytes", r->file_frozen_bytes);
 	cli_doc_int(d, o, "files", r->files);
+	cli_doc_int(d, o, "snapshots", r->snapshots);
+	cli_doc_int(d, o, "snapshot_bytes", r->snapshot_bytes);
 	cli_doc_int(d, o, "sockets", r->sockets);
 	cli_doc_int(d, o, "processes", r->processes);
 	phases_doc(d, o, r);

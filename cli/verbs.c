@@ -16,6 +16,7 @@ const struct cli_group cli_groups[] = {
 	{ "Instances", NULL, cli_power_verbs },
 	{ "Instances", NULL, cli_move_verbs },
 	{ "Instances", NULL, cli_delete_verbs },
+	{ "Snapshots of an instance", "snapshot", cli_snapshot_verbs },
 	{ "Inside an instance", NULL, cli_exec_verbs },
 	{ "Files in an instance", "file", cli_file_verbs },
 	{ "Configuration of an instance", "config", cli_config_verbs },

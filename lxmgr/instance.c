@@ -26,6 +26,7 @@ struct lx_inst *lx_inst_add(struct lx_manager *m, Lxmgr__V1__Instance *pb)
 		goto oom;
 	inst->pb = pb;
 	TAILQ_INIT(&inst->tells);
+	lx_map_init(&inst->snapshots, lx_pb_free);
 	if (lx_str_empty(pb->project) && lx_pb_set(&pb->project, LX_PROJECT_DEFAULT) < 0)
 		goto oom;
 	/* Fits: checked when it was made. */
@@ -52,6 +53,7 @@ void lx_inst_free(void *p)
 	lx_pb_free(inst->pb);
 	lx_pb_free(inst->arrived);
 	lx_pb_free(inst->denials);
+	lx_map_release(&inst->snapshots);
 	free(inst->arriving_at);
 	free(inst);
 }
@@ -188,6 +190,8 @@ static void strip_live(Lxmgr__V1__Instance *pb)
 	lx_pb_set(&pb->operation, NULL);
 	pb->started_at_ns = 0;
 	pb->pid = 0;
+	pb->snapshots = 0;
+	pb->snapshot_bytes = 0;
 	lx_pb_free(pb->usage);
 	pb->usage = NULL;
 	lx_pb_map_clear(&pb->n_expanded_config, &pb->expanded_config);

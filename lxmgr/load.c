@@ -18,6 +18,7 @@
 #include "lxmgr/default_profile.h"
 #include "lxmgr/operations/operation.h"
 #include "lxmgr/project.h"
+#include "lxmgr/snapshot.h"
 #include "proto/pb.h"
 
 struct load {
@@ -153,6 +154,19 @@ static int load_instance(const struct lx_sql_value *c, int n, void *arg)
 		lx_warn("instance cannot be expanded", "instance=%s error=\"%s\"", pb->name, expand_err.msg);
 	struct lx_inst *inst = lx_inst_add(l->m, pb);
 	return inst ? lx_leases_mark(l->m, inst->pb, l->err) : lx_err_oom(l->err);
+}
+
+/* In any order: it is put in its own. */
+static int load_snapshot(const struct lx_sql_value *c, int n, void *arg)
+{
+	struct load *l = arg;
+	struct lx_inst *inst = lx_map_get(&l->m->instances_by_uuid, c[0].data);
+	Lxmgr__V1__Snapshot *pb = lxmgr__v1__snapshot__unpack(NULL, c[1].len, c[1].data);
+	if (!pb || !inst) {
+		lx_pb_free(pb);
+		return damaged(l, "snapshots");
+	}
+	return lx_snapshot_put(l->m, inst, pb) < 0 ? lx_err_oom(l->err) : 0;
 }
 
 static int load_identity(const struct lx_sql_value *c, int n, void *arg)
@@ -350,6 +364,7 @@ int lx_manager_load(struct lx_manager *m, struct lx_err *err)
 		{ "SELECT alias, fingerprint FROM image_aliases ORDER BY alias", load_alias },
 		{ "SELECT spec FROM nodes ORDER BY name", load_node },
 		{ "SELECT spec FROM instances ORDER BY name", load_instance },
+		{ "SELECT instance, spec FROM snapshots", load_snapshot },
 		{ "SELECT spec FROM identities ORDER BY name", load_identity },
 		{ "SELECT secret_hash, spec FROM identity_tokens", load_identity_token },
 		/* Those under way, and the last thousand that ended. */

@@ -218,7 +218,7 @@ static int add_services(struct lx_manager *m, struct lx_err *err)
 	static const struct lx_service *const services[] = {
 		&lx_api_instances,  &lx_api_images,  &lx_api_profiles, &lx_api_networks,   &lx_api_nodes,
 		&lx_api_operations, &lx_api_events,  &lx_api_system,   &lx_api_identities, &lx_api_audit,
-		&lx_api_warnings,   &lx_api_denials, &lx_api_projects,
+		&lx_api_warnings,   &lx_api_denials, &lx_api_projects, &lx_api_snapshots,
 	};
 	size_t len;
 	const uint8_t *fds = lx_proto_descriptors(&len);

@@ -71,6 +71,8 @@ struct lx_inst {
 	Lxmgr__V1__Denials *denials; /* what was kept from it (warnings/denials.c), or NULL */
 	bool denials_dirty;          /* the store has others */
 
+	struct lx_map snapshots; /* name -> Lxmgr__V1__Snapshot *, the oldest first (snapshot.h) */
+
 	/* tell.c */
 	bool telling; /* its agent is being given its specification */
 	bool untold;  /* its agent has an older one */
@@ -323,6 +325,6 @@ void lx_gate_user(const struct lx_manager *m, const struct lx_peer *peer, char *
 
 extern const struct lx_service lx_api_instances, lx_api_images, lx_api_profiles, lx_api_networks,
 	lx_api_nodes, lx_api_operations, lx_api_events, lx_api_system, lx_api_identities, lx_api_audit,
-	lx_api_warnings, lx_api_denials, lx_api_projects;
+	lx_api_warnings, lx_api_denials, lx_api_projects, lx_api_snapshots;
 
 #endif

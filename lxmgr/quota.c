@@ -53,8 +53,10 @@ static bool of_processes(const Lxmgr__V1__Instance *pb, uint64_t *ret)
 
 static bool of_disk(const Lxmgr__V1__Instance *pb, uint64_t *ret)
 {
-	*ret = lx_root_disk_size(pb->n_expanded_devices, pb->expanded_devices);
-	return *ret > 0;
+	uint64_t size = lx_root_disk_size(pb->n_expanded_devices, pb->expanded_devices);
+
+	*ret = size + pb->snapshot_bytes;
+	return size > 0;
 }
 
 static const struct row {

@@ -62,6 +62,12 @@ static const char step_3[] =
 static const char step_4[] =
 	"CREATE TABLE projects (name TEXT PRIMARY KEY, spec BLOB NOT NULL) WITHOUT ROWID;"; /* Project */
 
-static const char *const steps[] = { step_1, step_2, step_3, step_4 };
+/* Snapshots of instances (snapshot.h). */
+static const char step_5[] =
+	"CREATE TABLE snapshots (instance TEXT NOT NULL REFERENCES instances(uuid) ON DELETE CASCADE,"
+	" name TEXT NOT NULL, spec BLOB NOT NULL," /* Snapshot */
+	" PRIMARY KEY (instance, name)) WITHOUT ROWID;";
+
+static const char *const steps[] = { step_1, step_2, step_3, step_4, step_5 };
 
 const struct lx_schema lx_manager_schema = { steps, LX_ARRAY_SIZE(steps) };

@@ -1,6 +1,7 @@
 /* Turns; see turn.h. */
 #include "lxmgr/turn.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "lxmgr/manager.h"
@@ -9,10 +10,15 @@
 struct lx_turn_waiter {
 	TAILQ_ENTRY(lx_turn_waiter) link;
 	struct lx_manager *m;
-	struct lx_call *call;
+	bool alone;
+	void (*run)(const struct lx_turn_waiter *w);
+	/* run_call() */
+	struct lx_call *call; /* NULL: our own */
 	ProtobufCMessage *msg;
 	lx_turn_handler handler;
-	bool alone;
+	/* run_own() */
+	void (*own)(void *arg);
+	void *arg;
 };
 
 void lx_turn_init(struct lx_turns *t)
@@ -40,13 +46,40 @@ static bool is_free(const struct lx_turns *t, bool alone)
 	return !t->alone && (!alone || !t->held);
 }
 
-static void run(struct lx_manager *m, struct lx_call *call, const ProtobufCMessage *msg, bool alone,
-		lx_turn_handler handler)
+static void run_call(const struct lx_turn_waiter *w)
 {
-	m->turns.alone = alone;
-	lx_turn_hold(m);
-	handler(call, msg, m);
-	lx_turn_release(m);
+	w->handler(w->call, w->msg, w->m);
+}
+
+static void run_own(const struct lx_turn_waiter *w)
+{
+	w->own(w->arg);
+}
+
+static void run(const struct lx_turn_waiter *w)
+{
+	w->m->turns.alone = w->alone;
+	lx_turn_hold(w->m);
+	w->run(w);
+	lx_turn_release(w->m);
+}
+
+int lx_turn_take_own(struct lx_manager *m, bool alone, void (*fn)(void *arg), void *arg)
+{
+	const struct lx_turn_waiter now = { .m = m, .alone = alone, .run = run_own, .own = fn, .arg = arg };
+
+	if (TAILQ_EMPTY(&m->turns.waiting) && is_free(&m->turns, alone)) {
+		run(&now);
+		return 0;
+	}
+	struct lx_turn_waiter *w = malloc(sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	*w = now;
+	TAILQ_INSERT_TAIL(&m->turns.waiting, w, link);
+	m->turns.n_waiting++;
+	return 0;
 }
 
 void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMessage *msg, bool alone,
@@ -55,7 +88,14 @@ void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMes
 	struct lx_turns *t = &m->turns;
 
 	if (TAILQ_EMPTY(&t->waiting) && is_free(t, alone)) {
-		run(m, call, msg, alone, handler);
+		const struct lx_turn_waiter now = { .m = m,
+						    .alone = alone,
+						    .run = run_call,
+						    .call = call,
+						    .msg = (ProtobufCMessage *)(uintptr_t)msg,
+						    .handler = handler };
+
+		run(&now);
 		return;
 	}
 	if (t->n_waiting >= LX_TURN_MAX_WAITING) {
@@ -70,7 +110,9 @@ void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMes
 		lx_call_failf(call, LX_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
-	*w = (struct lx_turn_waiter){ .m = m, .call = call, .msg = copy, .handler = handler, .alone = alone };
+	*w = (struct lx_turn_waiter){
+		.m = m, .alone = alone, .run = run_call, .call = call, .msg = copy, .handler = handler
+	};
 	TAILQ_INSERT_TAIL(&t->waiting, w, link);
 	t->n_waiting++;
 	lx_call_set_events(call, &waiting_events, w);
@@ -97,8 +139,9 @@ void lx_turn_release(struct lx_manager *m)
 
 		w->msg = NULL;
 		waiter_free(w);
-		lx_call_set_events(turn.call, NULL, NULL);
-		run(m, turn.call, turn.msg, turn.alone, turn.handler);
+		if (turn.call)
+			lx_call_set_events(turn.call, NULL, NULL);
+		run(&turn);
 		lx_pb_free(turn.msg);
 	}
 	t->passing = false;

@@ -38,6 +38,8 @@ void lx_turn_init(struct lx_turns *t);
 /* Runs the handler, now or when it is its turn; a client that goes away meanwhile is forgotten. */
 void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMessage *msg, bool alone,
 		  lx_turn_handler handler);
+/* The same for one of our own, which nobody waits for. */
+int lx_turn_take_own(struct lx_manager *m, bool alone, void (*run)(void *arg), void *arg);
 /* `name` becomes a unary method that runs `handler` in its turn. */
 #define LX_TURN_METHOD(name, alone, handler)                                                                 \
 	static void name(struct lx_call *call, const ProtobufCMessage *msg, void *manager)                   \

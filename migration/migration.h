@@ -7,6 +7,8 @@
  *      source                                      destination
  *      open (by its agent)         ------------>   known to the manager? from that node?
  *                                  <------------   welcome
+ *      snapshots, each with files  ------------>   complete
+ *                                  <------------   synced, for each
  *      files as they are now       ------------>   written
  *      tree_end                    ------------>
  *                                  <------------   synced
@@ -30,7 +32,7 @@
  * forward. A destination that is ready and hears nothing asks the source's agent and never
  * thaws without its word.
  *
- * A cold move has the files alone: tree_end(last), ready, commit, done.
+ * A cold move has snapshots and the files alone: tree_end(last), ready, commit, done.
  *
  *   tree_send.c, tree_receive.c   the instance's own files
  *   net_save.c, net_load.c        its network, seen from inside

@@ -94,7 +94,7 @@ int lx_tree_send_path(struct lx_tree_sender *s, uint32_t id, struct lx_err *err)
 		"than %d bytes",
 		lx_tree_map_name(&s->map, id), LX_TREE_PATH_MAX - 1);
 
-	lx_err_hint(err, "Remove or flatten it inside the instance, then move it again.");
+	lx_err_hint(err, "Remove or flatten it inside the instance, then try again.");
 	return r;
 }
 

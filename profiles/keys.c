@@ -31,6 +31,7 @@
 #define GUEST_ID_MAX         65535 /* of the ids each container has */
 #define DEVICE_MAJOR_MAX     4095
 #define PROJECT_NUMBER_MAX   1000000000
+#define SNAPSHOTS_MAX        1000
 #define DEVICE_MINOR_MAX     1048575
 
 static const char *const bools[] = { "true", "false", NULL };
@@ -156,6 +157,9 @@ static const struct lx_config_key keys[] = {
 	    .values = bools),
 	KEY(INSTANCE, RESTART, "security.sysfs.readonly", "bool", "false", bool,
 	    "Mount /sys read-only, but for its cgroups", .values = bools),
+	KEY(INSTANCE, LIVE, LX_KEY_SNAPSHOTS_MAX, "integer", "32", integer,
+	    "How many snapshots it may have; each takes up to what its root disk does, beside it",
+	    .max = SNAPSHOTS_MAX),
 	KEY(INSTANCE, LIVE, "user.*", "string", "", text,
 	    "Anything you want to keep with it"),
 
@@ -164,7 +168,7 @@ static const struct lx_config_key keys[] = {
 	    "The sum of its instances' limits.cpu, which each must then have as a number",
 	    .max = PROJECT_NUMBER_MAX),
 	KEY(PROJECT, LIVE, "limits.disk", "size", "", size,
-	    "The sum of the sizes of its instances' root disks, which each must then have",
+	    "The sum of the sizes of its instances' root disks, which each must have, and of their snapshots",
 	    .max = MEMORY_MAX),
 	KEY(PROJECT, LIVE, "limits.images", "integer", "", integer,
 	    "Images of its own, with those that are being made", .max = PROJECT_NUMBER_MAX),

@@ -33,6 +33,8 @@ enum lx_key_subject {
 extern const char *const lx_key_subject_names[];
 extern const size_t lx_n_key_subjects;
 
+#define LX_KEY_SNAPSHOTS_MAX "snapshots.max"
+
 /* One row of the table from which checks, help, completion and the man page come. */
 struct lx_config_key {
 	const char *name; /* "limits.memory"; a trailing '*' stands for a family: "user.*" */

@@ -9,6 +9,11 @@ $(IWORKER_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(IWORKER_ARCH)
 $(BUILD)/tests/test_intercept: $(BUILD)/obj/tests/unit/test_intercept.o $(call ar,intercept) $(IWORKER_ARCH)
 	$(call link,cmocka libprotobuf-c)
 
+# Of agent/worker/snapshot/, and of what carries snapshots in moves.
+$(BUILD)/tests/test_snapshot: $(BUILD)/obj/tests/unit/test_snapshot.o $(BUILD)/obj/tests/unit/tree_fixture.o \
+			      $(call ar,moveworker) $(IWORKER_ARCH) $(call ar,migration)
+	$(call link,cmocka $(PKGS_MOVE) $(PKGS_LXC))
+
 # Makes calls that stop.
 $(BUILD)/tests/caller: LDFLAGS := -static -no-pie -pthread
 $(BUILD)/tests/caller: $(BUILD)/obj/tests/system/intercept/caller.o

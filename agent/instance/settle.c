@@ -112,9 +112,17 @@ void lx_task_settle(struct lx_task *t, const struct lx_err *why)
 
 /* ------------------------------------------------------------------ at start */
 
-static int begin(struct lx_task *t, struct lx_err *err)
+static void look(struct lx_task *t)
 {
 	lx_task_settle(t, NULL);
+}
+
+static int begin(struct lx_task *t, struct lx_err *err)
+{
+	if (lx_snapshots_unfinished(t->inst))
+		lx_snapshots_mend(t, look);
+	else
+		look(t);
 	return 0;
 }
 

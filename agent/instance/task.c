@@ -274,6 +274,8 @@ void lx_task_free(struct lx_task *t)
 	lx_timer_stop(t->timer);
 	lx_task_store_forget(t->store);
 	lx_pb_free(t->spec);
+	lx_pb_free(t->snapshot);
+	lx_pb_free(t->made);
 	lx_pb_strv_free(&t->n_needs_restart, &t->needs_restart);
 	free(t->operation);
 	free(t);

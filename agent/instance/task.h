@@ -53,6 +53,7 @@ struct lx_task {
 	bool postcopy; /* send */
 	uint32_t timeout_seconds;
 	Lxmgr__V1__InstanceSpec *spec; /* create, update: the new one */
+	Lxmgr__V1__AgentSnapshotRequest *snapshot;
 
 	/* How it goes. */
 	struct lx_job *job;
@@ -71,6 +72,7 @@ struct lx_task {
 	unsigned attempts;          /* settle.c */
 	size_t n_needs_restart;     /* update */
 	char **needs_restart;
+	Lxmgr__V1__SnapshotRecord *made; /* snapshot.c */
 };
 
 /* The method handlers' common path. */
@@ -122,9 +124,17 @@ void lx_task_store_forget(struct lx_task_store *s);
 /* settle.c: finds out what is really there, cleans up after a dead run, then ends the task with `err`. */
 void lx_task_settle(struct lx_task *t, const struct lx_err *err);
 
+/* snapshot.c: has a worker that was killed left something of a snapshot? Then: finishes or undoes it. */
+bool lx_snapshots_unfinished(const struct lx_instance *inst);
+void lx_snapshots_mend(struct lx_task *t, void (*next)(struct lx_task *t));
+
 /* Methods that need more than lx_task_call(). */
 void lx_instance_create_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 void lx_instance_update_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 void lx_instance_delete_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
+void lx_snapshot_create_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
+void lx_snapshot_restore_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
+void lx_snapshot_delete_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
+void lx_snapshot_rename_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 
 #endif

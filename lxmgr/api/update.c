@@ -187,6 +187,7 @@ struct reapply {
 	Lxmgr__V1__Instance *next;   /* what it will be */
 	Lxmgr__V1__Instance *before; /* what it was when its leases were taken */
 	char *uuid;
+	bool in_operation; /* which tells its agent itself */
 	lx_tell_cb cb;
 	void *arg;
 };
@@ -235,6 +236,8 @@ static void stored(struct reapply *r, const struct lx_err *err)
 	pb->status = old->status;
 	pb->started_at_ns = old->started_at_ns;
 	pb->pid = old->pid;
+	pb->snapshots = old->snapshots;
+	pb->snapshot_bytes = old->snapshot_bytes;
 	lx_pb_free(pb->usage);
 	pb->usage = old->usage;
 	old->usage = NULL;
@@ -247,8 +250,9 @@ static void stored(struct reapply *r, const struct lx_err *err)
 	lx_inst_touch(m, inst);
 	lx_link_apply_networks(m);
 
+	inst->untold |= r->in_operation;
 	/* That its agent could not be told now is no failure of the change. */
-	if (lx_inst_tell(m, inst, on_told, r, &e) != 0) {
+	if (r->in_operation || lx_inst_tell(m, inst, on_told, r, &e) != 0) {
 		e = LX_ERR_INIT;
 		finish(r, 0, NULL, &e);
 	}
@@ -263,8 +267,9 @@ static void on_stored(const struct lx_store_result *res, const struct lx_err *er
 	lx_turn_release(m);
 }
 
-int lx_inst_reapply(struct lx_manager *m, struct lx_call *call, struct lx_inst *inst,
-		    Lxmgr__V1__Instance *changed, lx_tell_cb cb, void *arg, struct lx_err *err)
+static int reapply(struct lx_manager *m, struct lx_call *call, struct lx_inst *inst,
+		   Lxmgr__V1__Instance *changed, bool in_operation, lx_tell_cb cb, void *arg,
+		   struct lx_err *err)
 {
 	struct reapply *r = calloc(1, sizeof(*r));
 	struct lx_txn *txn = lx_txn_new(NULL);
@@ -284,6 +289,7 @@ int lx_inst_reapply(struct lx_manager *m, struct lx_call *call, struct lx_inst *
 		goto fail;
 	}
 	r->m = m;
+	r->in_operation = in_operation;
 	r->cb = cb;
 	r->arg = arg;
 	if ((rc = lx_inst_expand(m, r->next, err)) < 0)
@@ -312,4 +318,16 @@ fail:
 	lx_txn_free(txn);
 	reapply_free(r);
 	return rc;
+}
+
+int lx_inst_reapply(struct lx_manager *m, struct lx_call *call, struct lx_inst *inst,
+		    Lxmgr__V1__Instance *changed, lx_tell_cb cb, void *arg, struct lx_err *err)
+{
+	return reapply(m, call, inst, changed, false, cb, arg, err);
+}
+
+int lx_inst_reapply_in_operation(struct lx_manager *m, struct lx_inst *inst, Lxmgr__V1__Instance *changed,
+				 lx_tell_cb cb, void *arg, struct lx_err *err)
+{
+	return reapply(m, NULL, inst, changed, true, cb, arg, err);
 }

@@ -31,6 +31,10 @@ bool lx_api_is_privileged(const Lxmgr__V1__Instance *pb);
 int lx_inst_reapply(struct lx_manager *m, struct lx_call *call, struct lx_inst *inst,
 		    Lxmgr__V1__Instance *changed, lx_tell_cb cb, void *arg, struct lx_err *err);
 
+/* The same for the operation that has it in hand, which tells its agent: `cb` comes before that. */
+int lx_inst_reapply_in_operation(struct lx_manager *m, struct lx_inst *inst, Lxmgr__V1__Instance *changed,
+				 lx_tell_cb cb, void *arg, struct lx_err *err);
+
 /* The rows of `leases` for an instance, into a transaction. */
 void lx_txn_leases(struct lx_txn *txn, const Lxmgr__V1__Instance *pb);
 

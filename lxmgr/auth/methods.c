@@ -106,6 +106,13 @@ static const struct lx_access table[] = {
 	DOES("ProjectService/Rename", ADMIN, IN_CLUSTER),
 	DOES("ProjectService/Update", ADMIN, IN_CLUSTER),
 
+	DOES("SnapshotService/Create", OPERATOR, IN_PROJECT),
+	DOES("SnapshotService/Delete", OPERATOR, IN_PROJECT),
+	SEES("SnapshotService/Get", VIEWER, IN_PROJECT),
+	SEES("SnapshotService/List", VIEWER, IN_PROJECT),
+	DOES("SnapshotService/Rename", OPERATOR, IN_PROJECT),
+	DOES("SnapshotService/Restore", OPERATOR, IN_PROJECT),
+
 	SEES("SystemService/Info", VIEWER, ANYWHERE),
 
 	DOES("WarningService/Acknowledge", OPERATOR, IN_PROJECT),

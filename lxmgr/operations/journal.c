@@ -16,9 +16,24 @@
 #include "proto/pb.h"
 
 static const struct lx_op_kind *const kinds[] = {
-	&lx_op_launch,   &lx_op_start,       &lx_op_stop,        &lx_op_restart,      &lx_op_freeze,
-	&lx_op_unfreeze, &lx_op_delete,      &lx_op_image_build, &lx_op_image_import, &lx_op_image_delete,
-	&lx_op_move,     &lx_op_image_fetch, &lx_op_evacuate,    &lx_op_restore,
+	&lx_op_launch,
+	&lx_op_start,
+	&lx_op_stop,
+	&lx_op_restart,
+	&lx_op_freeze,
+	&lx_op_unfreeze,
+	&lx_op_delete,
+	&lx_op_image_build,
+	&lx_op_image_import,
+	&lx_op_image_delete,
+	&lx_op_move,
+	&lx_op_image_fetch,
+	&lx_op_evacuate,
+	&lx_op_restore,
+	&lx_op_snapshot_create,
+	&lx_op_snapshot_delete,
+	&lx_op_snapshot_rename,
+	&lx_op_snapshot_restore,
 };
 
 static int journal_bind(struct lx_txn *txn, struct lx_op *op)

@@ -6,6 +6,7 @@
  */
 #include "lxmgr/operations/move.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,11 +52,36 @@ static int add(struct lx_manager *m, Lxmgr__V1__MoveCheck *to, const Lxmgr__V1__
 }
 
 /* As its node says. */
-static bool has_lxcfs(const struct lx_node *n)
+static bool can(const struct lx_node *n, const char *feature)
 {
 	const Lxmgr__V1__NodeFacts *f = n->pb->facts;
 
-	return f && lx_streq(lx_pb_map_get(f->n_features, f->features, "lxcfs"), "yes");
+	return f && lx_streq(lx_pb_map_get(f->n_features, f->features, feature), "yes");
+}
+
+/* An agent of a version before there were any would not take them in. */
+static int check_snapshots(struct check *c, const struct lx_inst *inst, const struct lx_node *to)
+{
+	Lxmgr__V1__MoveObstacle o = LXMGR__V1__MOVE_OBSTACLE__INIT;
+
+	if (inst->pb->snapshots == 0 || can(to, "snapshots"))
+		return 0;
+	lx_autofree char *cause = lx_asprintf(
+		"%s has snapshots (%u), and node %s runs a version of lxmgr that cannot take them in",
+		inst->pb->name, inst->pb->snapshots, to->pb->name);
+	lx_autofree char *cure =
+		lx_asprintf("Bring that node to the manager's version, choose another one, or "
+			    "delete them: lxmgr snapshot list %s",
+			    inst->pb->name);
+
+	if (!cause || !cure)
+		return -ENOMEM;
+	o.code = (char *)(uintptr_t) "snapshots";
+	o.cause = cause;
+	o.cure = cure;
+	o.node = to->pb->name;
+	o.blocks = true;
+	return add(c->m, c->result, &o);
 }
 
 /* Those that stand in the way of any move, not of a live one alone. */
@@ -63,7 +89,8 @@ static bool blocks_all(const char *code)
 {
 	return lx_streq(code, "name-taken") || lx_streq(code, "network") ||
 	       lx_streq(code, "device-missing") || lx_streq(code, "proxy-taken") ||
-	       lx_streq(code, "lxcfs-missing") || lx_streq(code, "disk-quota") || lx_streq(code, "disk-room");
+	       lx_streq(code, "lxcfs-missing") || lx_streq(code, "disk-quota") ||
+	       lx_streq(code, "disk-room") || lx_streq(code, "snapshots");
 }
 
 static void decide(struct check *c)
@@ -174,13 +201,15 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 			     .cb = cb,
 			     .arg = arg };
 	r = lx_pb_set(&result->target, target);
+	if (r == 0)
+		r = check_snapshots(c, inst, to);
 	here.name = (char *)(uintptr_t)inst->key;
 	here.postcopy = req->postcopy;
 	there.spec = spec;
 	there.live = c->wanted == LIVE;
-	there.lxcfs = c->wanted == LIVE && has_lxcfs(from);
+	there.lxcfs = c->wanted == LIVE && can(from, "lxcfs");
 	there.memory_bytes = inst->pb->usage ? inst->pb->usage->memory_bytes : 0;
-	there.disk_bytes = inst->pb->usage ? inst->pb->usage->disk_bytes : 0;
+	there.disk_bytes = (inst->pb->usage ? inst->pb->usage->disk_bytes : 0) + inst->pb->snapshot_bytes;
 	if (r == 0)
 		r = ask(c, to, &there, err);
 	else

@@ -70,7 +70,8 @@ struct lx_op {
 /* Every kind, for resuming by name. */
 extern const struct lx_op_kind lx_op_launch, lx_op_start, lx_op_stop, lx_op_restart, lx_op_freeze,
 	lx_op_unfreeze, lx_op_delete, lx_op_image_build, lx_op_image_import, lx_op_image_delete,
-	lx_op_image_fetch, lx_op_move, lx_op_evacuate, lx_op_restore;
+	lx_op_image_fetch, lx_op_move, lx_op_evacuate, lx_op_restore, lx_op_snapshot_create,
+	lx_op_snapshot_delete, lx_op_snapshot_rename, lx_op_snapshot_restore;
 
 /*
  * Makes an operation; its request_id must be new or empty. `args` is copied. `project` is the

@@ -11,7 +11,7 @@ from manager.managerlab import (Code, answers, api_pool, every_method, grpc, man
                                 raw_call, refused, steady, wait_op)
 
 SERVICES = ["Instance", "Image", "Profile", "Network", "Node", "Operation", "Event", "System", "Identity", "Project",
-            "Audit", "Warning", "Denial"]
+            "Audit", "Warning", "Denial", "Snapshot"]
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 
 # What a method may say to a request that asks for nothing.

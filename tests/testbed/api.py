@@ -20,7 +20,7 @@ import grpc  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROTOS = ["agent", "audit", "event", "identity", "image", "instance", "migration", "network", "node", "operation",
-          "profile", "project", "stream", "warning"]
+          "profile", "project", "snapshot", "stream", "warning"]
 SERVICES = {
     "instances": "InstanceService",
     "images": "ImageService",
@@ -35,6 +35,7 @@ SERVICES = {
     "warnings": "WarningService",
     "denials": "DenialService",
     "projects": "ProjectService",
+    "snapshots": "SnapshotService",
 }
 
 

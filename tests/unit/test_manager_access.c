@@ -19,7 +19,7 @@
 static const struct lx_service *const services[] = {
 	&lx_api_instances,  &lx_api_images,  &lx_api_profiles, &lx_api_networks,   &lx_api_nodes,
 	&lx_api_operations, &lx_api_events,  &lx_api_system,   &lx_api_identities, &lx_api_audit,
-	&lx_api_warnings,   &lx_api_denials, &lx_api_projects,
+	&lx_api_warnings,   &lx_api_denials, &lx_api_projects, &lx_api_snapshots,
 };
 
 static void rows_are_in_order(void **state)

@@ -8,6 +8,7 @@
  *		disk/			on btrfs with quotas: a subvolume, and those two are in it
  *		rootfs/			where the whole is mounted
  *		devices/		what it has of its node, as long as it runs (devices.h)
+ *		snapshots/		its files as they were (agent/worker/snapshot_dir.h)
  *
  * Only root and the guest's own root get through the instance's directory: other users of
  * the machine shall not reach the guest's set-uid programs. A directory without spec.pb is a
@@ -24,6 +25,7 @@
 #include "agent/worker/instance/guest.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/rootfs.h"
+#include "agent/worker/snapshot_dir.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 
@@ -46,6 +48,10 @@ static int remove_own(const struct lx_job *job, struct lx_err *err)
 	if (r < 0)
 		return r;
 	lx_job_own_path(job, path, "work");
+	r = lx_rm_rf(path, err);
+	if (r < 0)
+		return r;
+	lx_job_path(job, path, LX_SNAPSHOTS_DIR);
 	return lx_rm_rf(path, err);
 }
 

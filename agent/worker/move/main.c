@@ -1,7 +1,8 @@
 /*
- * lx-move-worker: one side of one move, then it exits. Like the other workers it waits for its
- * job on descriptor 3 and answers there. Unlike them it gives up a job that has begun when its
- * agent goes away before the move is committed: nobody would hear the other node any more.
+ * lx-move-worker: one side of one move, or something with an instance's snapshots, then it exits. Like
+ * the other workers it waits for its job on descriptor 3 and answers there. Unlike them it gives up a
+ * move that has begun when its agent goes away before that is committed: nobody would hear the other
+ * node any more.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 
 #include "agent/worker/move/lazy.h"
 #include "agent/worker/move/move.h"
+#include "agent/worker/snapshot/snapshot.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -22,6 +24,11 @@ static const struct {
 	{ LXMGR__V1__WORKER_JOB__JOB_RECEIVE, lx_job_receive },
 	{ LXMGR__V1__WORKER_JOB__JOB_MEND, lx_job_mend },
 	{ LXMGR__V1__WORKER_JOB__JOB_CHECK_MOVE, lx_job_check_move },
+	{ LXMGR__V1__WORKER_JOB__JOB_CREATE_SNAPSHOT, lx_job_create_snapshot },
+	{ LXMGR__V1__WORKER_JOB__JOB_RESTORE_SNAPSHOT, lx_job_restore_snapshot },
+	{ LXMGR__V1__WORKER_JOB__JOB_DELETE_SNAPSHOTS, lx_job_delete_snapshots },
+	{ LXMGR__V1__WORKER_JOB__JOB_RENAME_SNAPSHOT, lx_job_rename_snapshot },
+	{ LXMGR__V1__WORKER_JOB__JOB_MEND_SNAPSHOTS, lx_job_mend_snapshots },
 };
 
 static int run(struct lx_job *job, Lxmgr__V1__WorkerJob *msg, Lxmgr__V1__WorkerResult *result,

@@ -5,6 +5,7 @@
  *   dump.c                 CRIU's dump: started, held, released or taken back
  *   receive.c, restore.c   the destination: files, then the restore; READY
  *   receive_own.c          what comes there after COMMIT
+ *   snapshots.c            what goes along, of both sides
  *   mend.c                 the source's way back
  *   check.c                preflight of either side
  */

@@ -78,7 +78,11 @@ static int take(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_er
 {
 	int r;
 
+	if (rx->snapshot.tree)
+		return lx_take_snapshot_frame(rx, frame, err);
 	switch (frame->what_case) {
+	case LXMGR__V1__MOVE_FRAME__WHAT_SNAPSHOT:
+		return lx_take_snapshot(rx, frame->snapshot, err);
 	case LXMGR__V1__MOVE_FRAME__WHAT_ENTRY:
 	case LXMGR__V1__MOVE_FRAME__WHAT_TREE_DATA:
 	case LXMGR__V1__MOVE_FRAME__WHAT_TREE_REMOVE:
@@ -220,6 +224,7 @@ static int receive(struct lx_receive *rx, struct lx_err *err)
 	welcome.memory_ahead = true;
 	welcome.v1_cgroups = true;
 	welcome.lxcfs = true;
+	welcome.snapshots = true;
 	welcome.memory_after = lx_lazy_possible();
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_WELCOME;
 	frame.welcome = &welcome;
@@ -237,6 +242,7 @@ static int receive(struct lx_receive *rx, struct lx_err *err)
 static void release(struct lx_receive *rx)
 {
 	lx_tree_receiver_free(rx->tree);
+	lx_take_snapshot_release(&rx->snapshot);
 	if (rx->upper >= 0)
 		close(rx->upper);
 	if (rx->dump_dir >= 0)
@@ -307,6 +313,7 @@ int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct l
 	const Lxmgr__V1__ReceiveJob *what = job->msg->receive;
 	struct lx_receive rx = { .mode = what->mode,
 				 .upper = -1,
+				 .snapshot = { .dir = -1 },
 				 .dump_dir = -1,
 				 .dump_file = -1,
 				 .lazy = LX_LAZY_NONE,

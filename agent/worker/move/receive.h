@@ -9,12 +9,21 @@
 #include "migration/tree.h"
 #include "migration/warm_locks.h"
 
+/* A snapshot that comes now (snapshots.c). */
+struct lx_receive_snapshot {
+	struct lx_tree_receiver *tree; /* NULL: none does */
+	Lxmgr__V1__SnapshotRecord *rec;
+	int dir;
+	unsigned n; /* begun */
+};
+
 struct lx_receive {
 	struct lx_move m;
 	Lxmgr__V1__MoveMode mode;
 	const lx_spec *spec; /* what it will be here; the record's */
 	int upper;
 	struct lx_tree_receiver *tree;
+	struct lx_receive_snapshot snapshot;
 	Lxmgr__V1__GuestState *guest;  /* live */
 	Lxmgr__V1__GuestNetwork fresh; /* what a new network namespace is like here */
 	int dump_dir, dump_file;       /* -1: none open */
@@ -65,6 +74,11 @@ void lx_restore_settle(const struct lx_receive *rx);
 void lx_restore_undo(struct lx_receive *rx);
 /* While it is held: readable when CRIU gives up. */
 int lx_restore_fd(const struct lx_receive *rx);
+
+/* Frames of snapshots: what one is; all others up to its tree_end. */
+int lx_take_snapshot(struct lx_receive *rx, const Lxmgr__V1__SnapshotRecord *rec, struct lx_err *err);
+int lx_take_snapshot_frame(struct lx_receive *rx, const Lxmgr__V1__MoveFrame *frame, struct lx_err *err);
+void lx_take_snapshot_release(struct lx_receive_snapshot *in);
 
 /* Frames of the dump, as they come (receive_dump.c). */
 int lx_dump_take_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struct lx_err *err);

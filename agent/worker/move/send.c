@@ -104,7 +104,7 @@ static void fill_report(struct lx_send *s)
 	r->mode = s->mode;
 	r->files = files->files_sent;
 	r->file_bytes = files->bytes_sent;
-	r->bytes_raw = s->dump_bytes + s->memory.bytes + r->file_bytes;
+	r->bytes_raw = s->dump_bytes + s->memory.bytes + r->file_bytes + r->snapshot_bytes;
 	r->bytes_sent = s->m.talk.sent;
 }
 
@@ -192,7 +192,6 @@ static int wait_done(struct lx_send *s, struct lx_err *err)
 static int open_source(struct lx_send *s, struct lx_err *err)
 {
 	const struct lx_job *job = s->m.job;
-	char path[LX_JOB_PATH_MAX];
 	int r = lx_spec_load(job, &s->spec, err);
 
 	if (r == 0)
@@ -209,21 +208,12 @@ static int open_source(struct lx_send *s, struct lx_err *err)
 				  "system calls of %s stop for its node: it cannot be moved live", job->name);
 	if (!s->runs && s->mode != LXMGR__V1__MOVE_MODE__MOVE_MODE_COLD)
 		return lx_job_not_running(job, err);
-	lx_job_own_path(job, path, "upper");
-	s->upper = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (s->upper < 0)
-		return lx_err_errno(err, errno, "cannot open %s", path);
-	/* For files of the image that have several names. Neither has to be there. */
-	lx_image_path(job, s->spec->image_fingerprint, path);
-	s->lower = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	lx_job_own_path(job, path, "work/index");
-	s->index = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	const struct lx_tree_source source = {
-		.upper = s->upper, .lower = s->lower, .index = s->index, .id_base = lx_spec_id_base(s->spec)
-	};
+	r = lx_own_tree_open(job, s->spec, &s->source, err);
+	if (r < 0)
+		return r;
 	struct lx_move_out out = lx_talk_out(&s->m.talk);
 
-	return lx_tree_sender_open(&source, &out, &s->tree, err);
+	return lx_tree_sender_open(&s->source, &out, &s->tree, err);
 }
 
 static int wait_welcome(struct lx_send *s, struct lx_err *err)
@@ -236,6 +226,7 @@ static int wait_welcome(struct lx_send *s, struct lx_err *err)
 		s->other.memory_after = frame->welcome->memory_after;
 		s->other.v1_cgroups = frame->welcome->v1_cgroups;
 		s->other.lxcfs = frame->welcome->lxcfs;
+		s->other.snapshots = frame->welcome->snapshots;
 	}
 	lx_pb_free(frame);
 	lx_move_phase(&s->m, "welcome");
@@ -248,6 +239,8 @@ static int go(struct lx_send *s, struct lx_err *err)
 
 	if (r == 0)
 		r = wait_welcome(s, err);
+	if (r == 0)
+		r = lx_send_snapshots(s, err);
 	if (r == 0 && s->mode == LIVE) {
 		r = lx_send_live_plan(s, err);
 		if (r == 0)
@@ -276,12 +269,7 @@ static void give_up(struct lx_send *s, struct lx_err *why)
 static void release(struct lx_send *s)
 {
 	lx_tree_sender_free(s->tree);
-	for (size_t i = 0; i < 3; i++) {
-		int fd = (const int[]){ s->upper, s->lower, s->index }[i];
-
-		if (fd >= 0)
-			close(fd);
-	}
+	lx_own_tree_close(&s->source);
 	lx_dump_release(&s->dump);
 	lx_memory_release(&s->memory);
 	lx_traffic_release(&s->traffic);
@@ -292,9 +280,7 @@ static void release(struct lx_send *s)
 
 int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
 {
-	struct lx_send s = {
-		.upper = -1, .lower = -1, .index = -1, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode
-	};
+	struct lx_send s = { .source = LX_OWN_TREE_NONE, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode };
 	uint64_t began = lx_now_monotonic_ns();
 	lx_map_init(&s.dump_sent, free);
 	int r = lx_move_init(&s.m, job, job->msg->send->operation, err);

@@ -2,6 +2,7 @@
 #ifndef LX_WORKER_MOVE_SEND_H
 #define LX_WORKER_MOVE_SEND_H
 
+#include "agent/worker/instance/own_tree.h"
 #include "agent/worker/move/dump.h"
 #include "agent/worker/move/memory.h"
 #include "lib/map.h"
@@ -17,14 +18,14 @@ struct lx_send {
 	lx_spec *spec;
 	struct lx_run run;
 	bool runs;
-	int upper, lower, index;
+	struct lx_tree_source source;
 	struct lx_tree_sender *tree;
 
 	/* send_live.c */
 	struct lx_dump dump;
 	struct {
-		bool memory_ahead, memory_after, v1_cgroups, lxcfs; /* MoveWelcome */
-	} other;                                                    /* what the destination can do */
+		bool memory_ahead, memory_after, v1_cgroups, lxcfs, snapshots; /* MoveWelcome */
+	} other; /* what the destination can do */
 	struct lx_memory memory;
 	struct lx_traffic traffic; /* for the guest, while it stands */
 	struct lx_warm file_locks; /* those that CRIU reads */
@@ -57,5 +58,9 @@ void lx_send_live_back(struct lx_send *s);
 void lx_send_live_after(struct lx_send *s);
 /* Then nothing of the guest runs here. */
 void lx_send_live_end(struct lx_send *s);
+
+/* snapshots.c: before anything else. FAILED_PRECONDITION when there are any and the destination takes none.
+ */
+int lx_send_snapshots(struct lx_send *s, struct lx_err *err);
 
 #endif
