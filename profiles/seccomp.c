@@ -78,18 +78,24 @@ static bool stops(const struct policy *p, const struct lx_intercepted *c)
 }
 
 /* The value, then the mask. */
+static int put_stop(const struct lx_intercepted *c, struct lx_buf *out)
+{
+	int r = lx_buf_printf(out, "%s notify", c->name);
+
+	if (r == 0 && c->arg >= 0)
+		r = lx_buf_printf(out, " [%d,%u,SCMP_CMP_MASKED_EQ,%u]", c->arg, c->value, c->mask);
+	if (r == 0 && c->arg >= 0 && c->some >= 0)
+		r = lx_buf_printf(out, "[%d,0,SCMP_CMP_NE]", c->some);
+	return r == 0 ? lx_buf_puts(out, "\n") : r;
+}
+
 static int put_intercepted(const struct policy *p, struct lx_buf *out)
 {
 	int r = 0;
 
-	for (const struct lx_intercepted *c = lx_intercepted_calls; c->name && r == 0; c++) {
-		if (!stops(p, c))
-			continue;
-		r = c->mode < 0 ? lx_buf_printf(out, "%s notify\n", c->name)
-				: lx_buf_printf(out,
-						"%s notify [%d,%d,SCMP_CMP_MASKED_EQ,%d][%d,0,SCMP_CMP_NE]\n",
-						c->name, c->mode, LX_MODE_CHAR, LX_MODE_TYPE, c->mode + 1);
-	}
+	for (const struct lx_intercepted *c = lx_intercepted_calls; c->name && r == 0; c++)
+		if (stops(p, c))
+			r = put_stop(c, out);
 	return r;
 }
 
