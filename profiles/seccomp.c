@@ -13,9 +13,10 @@
  * enters a guest later has a filter of its own for that, because liblxc takes only one from an
  * instance (agent/worker/instance/intercept_attach.c).
  *
- * liblxc loads it for the machine's own calls and for those of its 32-bit programs alike, and
- * has no way to leave the latter out: security.syscalls.deny_compat is a filter beside this one
- * (agent/worker/instance/compat.c).
+ * liblxc loads it for the machine's own calls and for those of its 32-bit programs alike. A list of what
+ * is refused has no way to leave the latter out: security.syscalls.deny_compat is a filter beside this
+ * one (agent/worker/instance/compat.c). A list of what there is need not name them then: what it does not
+ * name is answered as by that filter, and libseccomp takes 10 ms less for a third of the rules.
  */
 #include "profiles/profiles.h"
 
@@ -27,6 +28,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/apparmor.h"
 #include "profiles/intercept.h"
 #include "profiles/privileged.h"
 #include "profiles/syscalls.h"
@@ -34,6 +36,16 @@
 #define DENY         "security.syscalls.deny"
 #define DENY_DEFAULT "security.syscalls.deny_default"
 #define ALLOW        "security.syscalls.allow"
+#define DENY_COMPAT  "security.syscalls.deny_compat"
+
+/* The machine's own calls, in liblxc's words. */
+#if defined(__x86_64__)
+#define NATIVE "[x86_64]"
+#elif defined(__aarch64__)
+#define NATIVE "[arm64]"
+#else
+#define NATIVE "[all]"
+#endif
 
 static const struct lx_syscall_answer denied_default[] = {
 	/* The machine's kernel is not the guest's to change. */
@@ -47,9 +59,20 @@ static const struct lx_syscall_answer denied_default[] = {
 	{ NULL, 0 },
 };
 
+/*
+ * With a profile of its own: mounts made by descriptors. AppArmor is not asked about them by kernels before
+ * 6.7, and refuses what has no path of its own by later ones. Programs go on with mount(2).
+ */
+static const struct lx_syscall_answer unseen[] = {
+	{ "fsopen", ENOSYS },
+	{ "move_mount", ENOSYS },
+	{ NULL, 0 },
+};
+#define TREE_CLONE 1 /* OPEN_TREE_CLONE of open_tree(2), whose flags are its third argument */
+
 struct policy {
 	const char *deny, *allow;
-	bool deny_default, privileged;
+	bool deny_default, deny_compat, privileged, profiled;
 	unsigned intercepts;
 };
 
@@ -66,15 +89,28 @@ static int read_keys(const struct lx_map *config, struct policy *p, struct lx_er
 	p->deny = lx_config_get(config, DENY);
 	p->allow = lx_config_get(config, ALLOW);
 	lx_parse_bool(lx_config_get(config, DENY_DEFAULT), &p->deny_default);
+	lx_parse_bool(lx_config_get(config, DENY_COMPAT), &p->deny_compat);
 	p->privileged = lx_is_privileged(config);
+	enum lx_apparmor_mode mode = lx_apparmor_mode(config);
+
+	/* A privileged one mounts nothing, in whatever way. */
+	p->profiled = !p->privileged && mode != LX_APPARMOR_UNCONFINED && mode != LX_APPARMOR_NAMED;
 	return 0;
+}
+
+static bool is_among(const struct lx_syscall_answer *list, const char *name)
+{
+	while (list->name && strcmp(list->name, name) != 0)
+		list++;
+	return list->name;
 }
 
 /* ------------------------------------------------------------------ what stops */
 
 static bool stops(const struct policy *p, const struct lx_intercepted *c)
 {
-	return p->intercepts & 1U << c->what && !lx_syscalls_has(p->deny, c->name);
+	return p->intercepts & 1U << c->what && !lx_syscalls_has(p->deny, c->name) &&
+	       !(p->profiled && is_among(unseen, c->name));
 }
 
 /* The value, then the mask. */
@@ -100,13 +136,6 @@ static int put_intercepted(const struct policy *p, struct lx_buf *out)
 }
 
 /* ------------------------------------------------------------------ what is refused */
-
-static bool is_among(const struct lx_syscall_answer *list, const char *name)
-{
-	while (list->name && strcmp(list->name, name) != 0)
-		list++;
-	return list->name;
-}
 
 /* What the user denies is written once, with the user's answer; and what `but` has is left to it. */
 static int put_answers(const struct policy *p, const struct lx_syscall_answer *list,
@@ -158,6 +187,11 @@ static int put_deny_list(const struct policy *p, struct lx_buf *out)
 	if (r == 0 && p->deny_default && !lx_syscalls_has(p->deny, "umount2"))
 		r = lx_buf_printf(out, "umount2 errno %d [1,%d,SCMP_CMP_MASKED_EQ,%d]\n", EACCES, MNT_FORCE,
 				  MNT_FORCE);
+	if (r == 0 && p->profiled)
+		r = put_answers(p, unseen, NULL, out);
+	if (r == 0 && p->profiled && !lx_syscalls_has(p->deny, "open_tree"))
+		r = lx_buf_printf(out, "open_tree errno %d [2,%d,SCMP_CMP_MASKED_EQ,%d]\n", ENOSYS,
+				  TREE_CLONE, TREE_CLONE);
 	if (r == 0)
 		r = put_intercepted(p, out);
 	return r == 0 ? put_denied(p, out) : r;
@@ -176,8 +210,11 @@ static int put_allowed_name(const struct policy *p, const char *name, struct lx_
 	/* As above: without MNT_FORCE. */
 	if (p->deny_default && strcmp(name, "umount2") == 0)
 		return lx_buf_printf(out, "umount2 allow [1,0,SCMP_CMP_MASKED_EQ,%d]\n", MNT_FORCE);
-	if (p->privileged && is_among(lx_privileged_syscalls, name))
+	if ((p->privileged && is_among(lx_privileged_syscalls, name)) ||
+	    (p->profiled && is_among(unseen, name)))
 		return 0;
+	if (p->profiled && strcmp(name, "open_tree") == 0)
+		return lx_buf_printf(out, "open_tree allow [2,0,SCMP_CMP_MASKED_EQ,%d]\n", TREE_CLONE);
 	for (const char *const *c = lx_privileged_userns_calls; p->privileged && *c; c++)
 		if (strcmp(*c, name) == 0)
 			return lx_buf_printf(out, "%s allow [0,0,SCMP_CMP_MASKED_EQ,%d]\n", name,
@@ -222,7 +259,8 @@ static int write_policy(const struct lx_map *config, bool stop, struct lx_buf *o
 	p.intercepts = stop ? lx_intercepts(config) : 0;
 	bool allow = !lx_str_empty(p.allow);
 
-	r = allow ? lx_buf_printf(&text, "2\nallowlist errno %d\n[all]\n", ENOSYS)
+	r = allow ? lx_buf_printf(&text, "2\nallowlist errno %d\n%s\n", ENOSYS,
+				  p.deny_compat ? NATIVE : "[all]")
 		  : lx_buf_puts(&text, "2\ndenylist\n[all]\n");
 	if (r == 0)
 		r = allow ? put_allow_list(&p, &text) : put_deny_list(&p, &text);
