@@ -12,7 +12,8 @@ import pytest
 
 from instance.devicelab import inside
 from intercept.blockdev import Device
-from test_intercept import CALLER, call, guest_init, servers, sh
+from machine import wait_for
+from test_intercept import CALLER, SECONDS, call, guest_init, servers, sh
 from test_intercept_mount import launch, mount, options
 
 MS_REMOUNT, MS_BIND, MS_MOVE, MS_SHARED = 32, 4096, 8192, 1 << 20
@@ -92,6 +93,8 @@ def test_no_other_options(cluster, given, other):
     for flags in (1 << 6, 1 << 16, 1 << 22, 1 << 23, 1 << 29, 1 << 40):
         assert mount(cluster, flags=flags) != "ok", flags
     assert mount(cluster, data=",,nodiscard,commit=9,,") == "ok"
+    # It is told of.
+    wait_for(lambda: "ext4 with errors" in cluster.ok("warning", "denials", "c1", "--format", "json"), SECONDS, 0.2, "it is told of")
 
 
 def test_links_and_roots_lead_nowhere_else(cluster, given):
