@@ -181,8 +181,8 @@ static const char *race_source[2], *race_data[2];
 static void *change_mount(void *arg)
 {
 	for (unsigned i = 0; racing; i++) {
-		strcpy(raced, race_source[i & 1]);
-		strcpy(raced_data, race_data[i & 1]);
+		snprintf(raced, sizeof(raced), "%s", race_source[i & 1]);
+		snprintf(raced_data, sizeof(raced_data), "%s", race_data[i & 1]);
 	}
 	return arg;
 }
