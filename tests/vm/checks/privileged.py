@@ -33,8 +33,8 @@ def check_confined(lab):
         for what, command in ATTEMPTS.items():
             done = lab.run("exec", NAME, "--", "sh", "-c", command)
             assert done.code != 0, (what, done)
-        lab.inside(NAME, "sh", "-c", "echo kept > /root/file && chown 10 /root/file && mknod /root/null c 1 3 && head -c 0 /root/null "
-                                     "&& ip addr show eth0 | grep -q inet && rm /root/null")
+        lab.inside(NAME, "sh", "-c", "echo kept > /root/file && chown 10 /root/file && mknod /dev/zero2 c 1 5 && head -c 3 /dev/zero2 "
+                                     "&& ip addr show eth0 | grep -q inet && rm /dev/zero2")
         lab.lxmgr("restart", "--force", NAME)
     lab.delete(NAME)
     assert f"lxmgr-{NAME}" not in profiles(lab.by_name[first])
