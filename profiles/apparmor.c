@@ -178,8 +178,9 @@ static const char mounts[] =
 	"  mount fstype=cgroup2 -> /run/systemd/{unit-root,mount-rootfs}/sys/fs/cgroup/{,**},\n"
 	"  mount fstype=binfmt_misc -> /proc/sys/fs/binfmt_misc/,\n"
 	"\n  # Parts of the tree elsewhere, but not of /proc and /sys: rules below go by their paths.\n"
-	"  remount options in (bind,ro,rw,nosuid,nodev,noexec,sync,dirsync,noatime,nodiratime,relatime,"
-	"strictatime,silent),\n"
+	"  mount options=(remount) options in "
+	"(bind,ro,rw,nosuid,nodev,noexec,sync,dirsync,noatime,nodiratime,"
+	"relatime,strictatime,silent) -> /{,**},\n"
 	"  mount options=(rw,move) /{[^ps]**,p[^r]**,s[^y]**} -> /{,**},\n";
 
 static const char nested_mounts[] =
@@ -202,7 +203,8 @@ static const struct {
 /*
  * What is no new mount has its flags said exactly: "options in" allows as well that there are none of them,
  * and with that any new mount. The kernel looks at no other flags of a bind, a move, a change of propagation.
- * Behind "remount" it says what may come along.
+ * After "options=(remount)" it says what may come along; so it is understood by the compiler of Debian 12
+ * too, which lets nothing be remounted by the rule "remount".
  */
 static int put_mounts(struct lx_buf *out, bool nesting)
 {

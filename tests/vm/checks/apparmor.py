@@ -25,7 +25,8 @@ def newer_calls_are_missing(lab, name):
     """Mounts by descriptors, which AppArmor of this kernel is not asked about, or refuses: programs do without."""
     lab.lxmgr("file", "push", lab.file("confined"), f"{name}/root/confined", "--mode", "0755")
     assert lab.inside(name, "/root/confined", "fsopen").split() == ["fsopen", "ENOSYS"]
-    lab.inside(name, "sh", "-c", "mount -t tmpfs t /mnt && umount /mnt && mount -o bind /etc /mnt && umount /mnt")
+    lab.inside(name, "sh", "-c", "mount -t tmpfs t /mnt && umount /mnt && mount -o bind /etc /mnt && mount -o remount,bind,ro,nosuid /mnt"
+                               " && umount /mnt && mount --make-rslave /")
 
 
 def check_newer_calls(lab):
