@@ -13,10 +13,9 @@
  * enters a guest later has a filter of its own for that, because liblxc takes only one from an
  * instance (agent/worker/instance/intercept_attach.c).
  *
- * liblxc loads it for the machine's own calls and for those of its 32-bit programs alike. A list of what
- * is refused has no way to leave the latter out: security.syscalls.deny_compat is a filter beside this
- * one (agent/worker/instance/compat.c). A list of what there is need not name them then: what it does not
- * name is answered as by that filter, and libseccomp takes 10 ms less for a third of the rules.
+ * liblxc loads it for the machine's own calls and for those of its 32-bit programs alike, and
+ * has no way to leave the latter out: security.syscalls.deny_compat is a filter beside this one
+ * (agent/worker/instance/compat.c).
  */
 #include "profiles/profiles.h"
 
@@ -36,16 +35,6 @@
 #define DENY         "security.syscalls.deny"
 #define DENY_DEFAULT "security.syscalls.deny_default"
 #define ALLOW        "security.syscalls.allow"
-#define DENY_COMPAT  "security.syscalls.deny_compat"
-
-/* The machine's own calls, in liblxc's words. */
-#if defined(__x86_64__)
-#define NATIVE "[x86_64]"
-#elif defined(__aarch64__)
-#define NATIVE "[arm64]"
-#else
-#define NATIVE "[all]"
-#endif
 
 static const struct lx_syscall_answer denied_default[] = {
 	/* The machine's kernel is not the guest's to change. */
@@ -72,7 +61,7 @@ static const struct lx_syscall_answer unseen[] = {
 
 struct policy {
 	const char *deny, *allow;
-	bool deny_default, deny_compat, privileged, profiled;
+	bool deny_default, privileged, profiled;
 	unsigned intercepts;
 };
 
@@ -89,7 +78,6 @@ static int read_keys(const struct lx_map *config, struct policy *p, struct lx_er
 	p->deny = lx_config_get(config, DENY);
 	p->allow = lx_config_get(config, ALLOW);
 	lx_parse_bool(lx_config_get(config, DENY_DEFAULT), &p->deny_default);
-	lx_parse_bool(lx_config_get(config, DENY_COMPAT), &p->deny_compat);
 	p->privileged = lx_is_privileged(config);
 	enum lx_apparmor_mode mode = lx_apparmor_mode(config);
 
@@ -259,8 +247,7 @@ static int write_policy(const struct lx_map *config, bool stop, struct lx_buf *o
 	p.intercepts = stop ? lx_intercepts(config) : 0;
 	bool allow = !lx_str_empty(p.allow);
 
-	r = allow ? lx_buf_printf(&text, "2\nallowlist errno %d\n%s\n", ENOSYS,
-				  p.deny_compat ? NATIVE : "[all]")
+	r = allow ? lx_buf_printf(&text, "2\nallowlist errno %d\n[all]\n", ENOSYS)
 		  : lx_buf_puts(&text, "2\ndenylist\n[all]\n");
 	if (r == 0)
 		r = allow ? put_allow_list(&p, &text) : put_deny_list(&p, &text);

@@ -79,23 +79,6 @@ static void allows_system_calls(void **state)
 	assert_null(strstr(text, "bpf"));
 }
 
-/* Where 32-bit programs have a filter of their own that refuses everything. */
-static void names_less_without_compat(void **state)
-{
-	lx_automap struct lx_map deny = map_of("security.syscalls.deny_compat", "true", NULL);
-	lx_automap struct lx_map allow =
-		map_of("security.syscalls.deny_compat", "true", "security.syscalls.allow", "read", NULL);
-	lx_autobuf struct lx_buf all = { 0 }, own = { 0 };
-
-	/* What a list of what is refused does not name is allowed. */
-	assert_int_equal(lx_seccomp_policy(&deny, &all, NULL), 0);
-	assert_true(lx_starts_with(lx_buf_str(&all), "2\ndenylist\n[all]\n"));
-	assert_int_equal(lx_seccomp_policy(&allow, &own, NULL), 0);
-#ifdef __x86_64__
-	assert_string_equal(lx_buf_str(&own), "2\nallowlist errno 38\n[x86_64]\nread allow\n");
-#endif
-}
-
 /* Where AppArmor bounds mounts there is one way to make them. */
 static void mounts_are_seen_by_apparmor(void **state)
 {
@@ -170,9 +153,9 @@ static void bounds_capabilities(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refuses_system_calls),      cmocka_unit_test(allows_system_calls),
-		cmocka_unit_test(names_less_without_compat), cmocka_unit_test(mounts_are_seen_by_apparmor),
-		cmocka_unit_test(knows_what_guests_need),    cmocka_unit_test(bounds_capabilities),
+		cmocka_unit_test(refuses_system_calls),        cmocka_unit_test(allows_system_calls),
+		cmocka_unit_test(mounts_are_seen_by_apparmor), cmocka_unit_test(knows_what_guests_need),
+		cmocka_unit_test(bounds_capabilities),
 	};
 
 	return cmocka_run_group_tests_name("profiles: confinement", tests, NULL, NULL);
