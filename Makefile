@@ -224,7 +224,7 @@ help:
 	@echo 'make clean-state    stop it and remove its state'
 	@echo 'make all            programs into $(BUILD)/bin (CC=clang, SAN=-fsanitize=address,undefined)'
 	@echo 'make check-unit check-system check-fuzz check-lint check-layers check-asan'
-	@echo 'make check-vm       two virtual machines with Debian'"'"'s kernel: moves, limits, restarts (20 minutes; 77: not here)'
+	@echo 'make check-vm       virtual machines with Debian'"'"'s kernels: moves, limits, restarts (20 minutes; 77: not here)'
 	@echo 'make bench          measure; prints the table of docs/performance.md'
 	@echo 'make fuzz           fuzz for longer (FUZZ_SECONDS=60 each)'
 	@echo 'make fmt lint       clang-format in place; clang-tidy'

@@ -20,9 +20,6 @@
 #include "lib/str.h"
 #include "profiles/profiles.h"
 
-/* For AppArmor's mount rules; "in": each alone and all together. */
-#define MOUNT_FLAGS "ro,rw,nosuid,nodev,noexec,sync,dirsync,noatime,nodiratime,relatime,strictatime,silent"
-
 enum lx_apparmor_mode lx_apparmor_mode(const struct lx_map *config)
 {
 	static const struct {
@@ -181,24 +178,50 @@ static const char mounts[] =
 	"  mount fstype=cgroup2 -> /run/systemd/{unit-root,mount-rootfs}/sys/fs/cgroup/{,**},\n"
 	"  mount fstype=binfmt_misc -> /proc/sys/fs/binfmt_misc/,\n"
 	"\n  # Parts of the tree elsewhere, but not of /proc and /sys: rules below go by their paths.\n"
-	"  mount options in (bind,rbind," MOUNT_FLAGS ") /{,[^ps]**,p[^r]**,s[^y]**} -> /**,\n"
-	"  mount options in (bind,rbind," MOUNT_FLAGS ") /proc/** -> /proc/**,\n"
-	"  mount options in (bind,rbind," MOUNT_FLAGS ") /sys/** -> /sys/**,\n"
-	"  mount options in (bind,rbind," MOUNT_FLAGS
-	") /{proc,sys}/** -> /run/systemd/{unit-root,mount-rootfs}/{proc,sys}/**,\n"
-	"  mount options in (rw,silent,move) /{[^ps]**,p[^r]**,s[^y]**} -> /{,**},\n"
-	"  mount options in (remount,bind," MOUNT_FLAGS ") -> /{,**},\n"
-	"  mount options in (rw,silent,make-private,make-rprivate) -> /{,**},\n"
-	"  mount options in (rw,silent,make-slave,make-rslave) -> /{,**},\n"
-	"  mount options in (rw,silent,make-shared,make-rshared) -> /{,**},\n"
-	"  mount options in (rw,silent,make-unbindable,make-runbindable) -> /{,**},\n";
+	"  mount options=(remount) options in "
+	"(bind,ro,rw,nosuid,nodev,noexec,sync,dirsync,noatime,nodiratime,"
+	"relatime,strictatime,silent) -> /{,**},\n"
+	"  mount options=(rw,move) /{[^ps]**,p[^r]**,s[^y]**} -> /{,**},\n";
 
 static const char nested_mounts[] =
 	"\n  # Containers inside: their root file systems lie anywhere, and each has its own proc and "
 	"sysfs.\n"
 	"  mount fstype=(proc, sysfs, cgroup2) -> /**,\n"
-	"  mount options in (bind,rbind," MOUNT_FLAGS ") /{proc,sys}/{,**} -> /**,\n"
 	"  deny /dev/.lxmgr/{proc,sys}/** rwklx,\n";
+
+/* Which parts may be seen where. The last one is for containers inside. */
+static const struct {
+	const char *source, *target;
+} binds[] = {
+	{ "/{,[^ps]**,p[^r]**,s[^y]**}", "/**" },
+	{ "/proc/**", "/proc/**" },
+	{ "/sys/**", "/sys/**" },
+	{ "/{proc,sys}/**", "/run/systemd/{unit-root,mount-rootfs}/{proc,sys}/**" },
+	{ "/{proc,sys}/{,**}", "/**" },
+};
+
+/*
+ * What is no new mount has its flags said exactly: "options in" allows as well that there are none of them,
+ * and with that any new mount. The kernel looks at no other flags of a bind, a move, a change of propagation.
+ * After "options=(remount)" it says what may come along; so it is understood by the compiler of Debian 12
+ * too, which lets nothing be remounted by the rule "remount".
+ */
+static int put_mounts(struct lx_buf *out, bool nesting)
+{
+	static const char *const kinds[] = { "private", "slave", "shared", "unbindable" };
+	size_t n = nesting ? LX_ARRAY_SIZE(binds) : LX_ARRAY_SIZE(binds) - 1;
+	int r = lx_buf_puts(out, mounts);
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = lx_buf_printf(out,
+				  "  mount options=(rw,bind) %s -> %s,\n"
+				  "  mount options=(rw,rbind) %s -> %s,\n",
+				  binds[i].source, binds[i].target, binds[i].source, binds[i].target);
+	for (size_t i = 0; i < 4 * LX_ARRAY_SIZE(kinds) && r == 0; i++)
+		r = lx_buf_printf(out, "  mount options=(rw%s,make-%s%s) -> /{,**},\n",
+				  i & 1 ? ",silent" : "", i & 2 ? "r" : "", kinds[i / 4]);
+	return r == 0 && nesting ? lx_buf_puts(out, nested_mounts) : r;
+}
 
 static int put_proc(struct lx_buf *out, const char *verb)
 {
@@ -265,9 +288,7 @@ static int put_all(const struct lx_apparmor_input *in, bool nesting, const char 
 	if (r == 0)
 		r = put_peers(out, in->name);
 	if (r == 0)
-		r = lx_buf_puts(out, mounts);
-	if (r == 0 && nesting)
-		r = lx_buf_puts(out, nested_mounts);
+		r = put_mounts(out, nesting);
 	if (r == 0)
 		r = put_proc(out, verb);
 	if (r == 0)

@@ -45,6 +45,7 @@ LX_CHECK(host_path);   /* any path of the node */
 LX_CHECK(disk_source); /* such a path, or memory */
 LX_CHECK(mode);        /* octal permissions */
 LX_CHECK(proxy_address);
+LX_CHECK(file_systems); /* names of those that a node mounts for a guest */
 
 #undef LX_CHECK
 

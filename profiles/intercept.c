@@ -6,22 +6,28 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/intercept_mount.h"
 #include "profiles/profiles.h"
 
 const char *const lx_intercept_names[LX_INTERCEPTS] = {
 	[LX_INTERCEPT_MKNOD] = "mknod",
+	[LX_INTERCEPT_MOUNT] = "mount",
 	[LX_INTERCEPT_SETXATTR] = "setxattr",
 	[LX_INTERCEPT_SYSINFO] = "sysinfo",
 };
 
 const struct lx_intercepted lx_intercepted_calls[] = {
-	{ "mknod", LX_INTERCEPT_MKNOD, 1 },
-	{ "mknodat", LX_INTERCEPT_MKNOD, 2 },
-	{ "setxattr", LX_INTERCEPT_SETXATTR, -1 },
-	{ "lsetxattr", LX_INTERCEPT_SETXATTR, -1 },
-	{ "fsetxattr", LX_INTERCEPT_SETXATTR, -1 },
-	{ "sysinfo", LX_INTERCEPT_SYSINFO, -1 },
-	{ NULL, 0, 0 },
+	/* Character devices but 0:0, which is overlayfs's mark for what is deleted: nobody refuses it. */
+	{ "mknod", LX_INTERCEPT_MKNOD, 1, LX_MODE_TYPE, LX_MODE_CHAR, 2 },
+	{ "mknodat", LX_INTERCEPT_MKNOD, 2, LX_MODE_TYPE, LX_MODE_CHAR, 3 },
+	/* New ones alone. fsopen begins the other way to make one. */
+	{ "mount", LX_INTERCEPT_MOUNT, 3, LX_MOUNT_OTHER_FLAGS, 0, -1 },
+	{ "fsopen", LX_INTERCEPT_MOUNT, -1, 0, 0, -1 },
+	{ "setxattr", LX_INTERCEPT_SETXATTR, -1, 0, 0, -1 },
+	{ "lsetxattr", LX_INTERCEPT_SETXATTR, -1, 0, 0, -1 },
+	{ "fsetxattr", LX_INTERCEPT_SETXATTR, -1, 0, 0, -1 },
+	{ "sysinfo", LX_INTERCEPT_SYSINFO, -1, 0, 0, -1 },
+	{ NULL, 0, 0, 0, 0, 0 },
 };
 
 /* Numbers of Documentation/admin-guide/devices.txt of the kernel. */

@@ -21,7 +21,13 @@
 #define LX_MODE_TYPE 0170000
 #define LX_MODE_CHAR 0020000
 
-enum lx_intercept { LX_INTERCEPT_MKNOD, LX_INTERCEPT_SETXATTR, LX_INTERCEPT_SYSINFO, LX_INTERCEPTS };
+enum lx_intercept {
+	LX_INTERCEPT_MKNOD,
+	LX_INTERCEPT_MOUNT, /* intercept_mount.h */
+	LX_INTERCEPT_SETXATTR,
+	LX_INTERCEPT_SYSINFO,
+	LX_INTERCEPTS
+};
 
 /* "mknod", as in the key's name. */
 extern const char *const lx_intercept_names[LX_INTERCEPTS];
@@ -32,14 +38,15 @@ unsigned lx_intercepts(const struct lx_map *config);
 unsigned lx_intercept_of_key(const char *key, const char *value);
 
 /*
- * A call of the kernel's that stops. With `mode` >= 0 only when that argument asks for a character
- * device, and the one at `mode` + 1 for another than 0:0, which is overlayfs's mark for what is
- * deleted and nobody's to refuse.
+ * A call of the kernel's that stops: always, or with `arg` >= 0 only when the bits `mask` of that argument
+ * are `value`, and, with `some` >= 0, that argument is not 0.
  */
 struct lx_intercepted {
 	const char *name;
 	enum lx_intercept what;
-	int mode;
+	int arg;
+	uint32_t mask, value;
+	int some;
 };
 /* The name NULL at the end. */
 extern const struct lx_intercepted lx_intercepted_calls[];

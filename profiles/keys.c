@@ -11,6 +11,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "profiles/check.h"
+#include "profiles/intercept_mount.h"
 #include "profiles/lxcfs.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -148,6 +149,11 @@ static const struct lx_config_key keys[] = {
 	    "Refuse system calls no guest needs; those that bar a live move are refused always", .values = bools),
 	KEY(INSTANCE, RESTART, "security.syscalls.intercept.mknod", "bool", "false", bool,
 	    "Let it make harmless device nodes: null, zero, full, random, urandom, tty", .values = bools),
+	KEY(INSTANCE, RESTART, LX_KEY_MOUNT, "bool", "false", bool,
+	    "Let it mount file systems on block devices that it was given (admins only)", .values = bools,
+	    .admin = true),
+	KEY(INSTANCE, RESTART, LX_KEY_MOUNT_ALLOWED, "file-systems", "", file_systems,
+	    "Which ones: ext4, xfs, vfat, squashfs (admins only)", .admin = true),
 	KEY(INSTANCE, RESTART, "security.syscalls.intercept.setxattr", "bool", "false", bool,
 	    "Let it mark directories as opaque for overlayfs (trusted.overlay.opaque=y)", .values = bools),
 	KEY(INSTANCE, RESTART, "security.syscalls.intercept.sysinfo", "bool", "false", bool,

@@ -22,6 +22,7 @@
 #include "lib/qname.h"
 #include "lib/str.h"
 #include "profiles/capabilities.h"
+#include "profiles/intercept_mount.h"
 #include "profiles/lxcfs.h"
 #include "profiles/privileged.h"
 #include "profiles/value.h"
@@ -426,6 +427,8 @@ int lx_lxc_config(const struct lx_lxc_input *in, struct lx_buf *out, struct lx_e
 	g.r = lx_qname_check("instance", in->name, err);
 	if (g.r == 0)
 		g.r = lx_privileged_check(in->config, err);
+	if (g.r == 0)
+		g.r = lx_mount_check_keys(in->config, err);
 	put_identity(&g);
 	put_signals(&g);
 	put_terminals(&g);

@@ -49,6 +49,7 @@ struct lx_config_key {
 	const char *const *values; /* enumerated values, NULL-terminated, or NULL */
 	uint64_t min, max;         /* numbers, sizes, seconds: what is allowed; 0, 0: not of that kind */
 	bool required;             /* devices: must be given */
+	bool admin;                /* the role admin's to set */
 };
 
 const struct lx_config_key *lx_config_keys(size_t *n);

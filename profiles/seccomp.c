@@ -27,6 +27,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/apparmor.h"
 #include "profiles/intercept.h"
 #include "profiles/privileged.h"
 #include "profiles/syscalls.h"
@@ -47,9 +48,20 @@ static const struct lx_syscall_answer denied_default[] = {
 	{ NULL, 0 },
 };
 
+/*
+ * With a profile of its own: mounts made by descriptors. AppArmor is not asked about them by kernels before
+ * 6.7, and refuses what has no path of its own by later ones. Programs go on with mount(2).
+ */
+static const struct lx_syscall_answer unseen[] = {
+	{ "fsopen", ENOSYS },
+	{ "move_mount", ENOSYS },
+	{ NULL, 0 },
+};
+#define TREE_CLONE 1 /* OPEN_TREE_CLONE of open_tree(2), whose flags are its third argument */
+
 struct policy {
 	const char *deny, *allow;
-	bool deny_default, privileged;
+	bool deny_default, privileged, profiled;
 	unsigned intercepts;
 };
 
@@ -67,33 +79,12 @@ static int read_keys(const struct lx_map *config, struct policy *p, struct lx_er
 	p->allow = lx_config_get(config, ALLOW);
 	lx_parse_bool(lx_config_get(config, DENY_DEFAULT), &p->deny_default);
 	p->privileged = lx_is_privileged(config);
+	enum lx_apparmor_mode mode = lx_apparmor_mode(config);
+
+	/* A privileged one mounts nothing, in whatever way. */
+	p->profiled = !p->privileged && mode != LX_APPARMOR_UNCONFINED && mode != LX_APPARMOR_NAMED;
 	return 0;
 }
-
-/* ------------------------------------------------------------------ what stops */
-
-static bool stops(const struct policy *p, const struct lx_intercepted *c)
-{
-	return p->intercepts & 1U << c->what && !lx_syscalls_has(p->deny, c->name);
-}
-
-/* The value, then the mask. */
-static int put_intercepted(const struct policy *p, struct lx_buf *out)
-{
-	int r = 0;
-
-	for (const struct lx_intercepted *c = lx_intercepted_calls; c->name && r == 0; c++) {
-		if (!stops(p, c))
-			continue;
-		r = c->mode < 0 ? lx_buf_printf(out, "%s notify\n", c->name)
-				: lx_buf_printf(out,
-						"%s notify [%d,%d,SCMP_CMP_MASKED_EQ,%d][%d,0,SCMP_CMP_NE]\n",
-						c->name, c->mode, LX_MODE_CHAR, LX_MODE_TYPE, c->mode + 1);
-	}
-	return r;
-}
-
-/* ------------------------------------------------------------------ what is refused */
 
 static bool is_among(const struct lx_syscall_answer *list, const char *name)
 {
@@ -101,6 +92,38 @@ static bool is_among(const struct lx_syscall_answer *list, const char *name)
 		list++;
 	return list->name;
 }
+
+/* ------------------------------------------------------------------ what stops */
+
+static bool stops(const struct policy *p, const struct lx_intercepted *c)
+{
+	return p->intercepts & 1U << c->what && !lx_syscalls_has(p->deny, c->name) &&
+	       !(p->profiled && is_among(unseen, c->name));
+}
+
+/* The value, then the mask. */
+static int put_stop(const struct lx_intercepted *c, struct lx_buf *out)
+{
+	int r = lx_buf_printf(out, "%s notify", c->name);
+
+	if (r == 0 && c->arg >= 0)
+		r = lx_buf_printf(out, " [%d,%u,SCMP_CMP_MASKED_EQ,%u]", c->arg, c->value, c->mask);
+	if (r == 0 && c->arg >= 0 && c->some >= 0)
+		r = lx_buf_printf(out, "[%d,0,SCMP_CMP_NE]", c->some);
+	return r == 0 ? lx_buf_puts(out, "\n") : r;
+}
+
+static int put_intercepted(const struct policy *p, struct lx_buf *out)
+{
+	int r = 0;
+
+	for (const struct lx_intercepted *c = lx_intercepted_calls; c->name && r == 0; c++)
+		if (stops(p, c))
+			r = put_stop(c, out);
+	return r;
+}
+
+/* ------------------------------------------------------------------ what is refused */
 
 /* What the user denies is written once, with the user's answer; and what `but` has is left to it. */
 static int put_answers(const struct policy *p, const struct lx_syscall_answer *list,
@@ -152,6 +175,11 @@ static int put_deny_list(const struct policy *p, struct lx_buf *out)
 	if (r == 0 && p->deny_default && !lx_syscalls_has(p->deny, "umount2"))
 		r = lx_buf_printf(out, "umount2 errno %d [1,%d,SCMP_CMP_MASKED_EQ,%d]\n", EACCES, MNT_FORCE,
 				  MNT_FORCE);
+	if (r == 0 && p->profiled)
+		r = put_answers(p, unseen, NULL, out);
+	if (r == 0 && p->profiled && !lx_syscalls_has(p->deny, "open_tree"))
+		r = lx_buf_printf(out, "open_tree errno %d [2,%d,SCMP_CMP_MASKED_EQ,%d]\n", ENOSYS,
+				  TREE_CLONE, TREE_CLONE);
 	if (r == 0)
 		r = put_intercepted(p, out);
 	return r == 0 ? put_denied(p, out) : r;
@@ -170,8 +198,11 @@ static int put_allowed_name(const struct policy *p, const char *name, struct lx_
 	/* As above: without MNT_FORCE. */
 	if (p->deny_default && strcmp(name, "umount2") == 0)
 		return lx_buf_printf(out, "umount2 allow [1,0,SCMP_CMP_MASKED_EQ,%d]\n", MNT_FORCE);
-	if (p->privileged && is_among(lx_privileged_syscalls, name))
+	if ((p->privileged && is_among(lx_privileged_syscalls, name)) ||
+	    (p->profiled && is_among(unseen, name)))
 		return 0;
+	if (p->profiled && strcmp(name, "open_tree") == 0)
+		return lx_buf_printf(out, "open_tree allow [2,0,SCMP_CMP_MASKED_EQ,%d]\n", TREE_CLONE);
 	for (const char *const *c = lx_privileged_userns_calls; p->privileged && *c; c++)
 		if (strcmp(*c, name) == 0)
 			return lx_buf_printf(out, "%s allow [0,0,SCMP_CMP_MASKED_EQ,%d]\n", name,

@@ -10,6 +10,8 @@
 
 /* In the instance's directory, while its calls stop: the policy of what enters the guest later. */
 #define LX_POLICY_INSIDE "seccomp.inside"
+/* Beside it, and as long: file systems that are mounted for it, as in their key. */
+#define LX_MOUNTS_ALLOWED "mounts.allowed"
 
 enum lx_intercept_kind {
 	LX_INTERCEPT_MONITOR = 1, /* liblxc's monitor is there: answered with 0 or an errno (int32_t) */

@@ -1,5 +1,5 @@
-/* Devices that bring something of a node into a guest are a privilege of admins: of the cluster, not of a
- * project. */
+/* Devices that bring something of a node into a guest, and keys that have the node do the like for it, are a
+ * privilege of admins: of the cluster, not of a project. */
 #ifndef LX_LXMGR_API_DEVICE_ROLE_H
 #define LX_LXMGR_API_DEVICE_ROLE_H
 
@@ -12,6 +12,9 @@
  * profiles into which an admin has put such a device.
  */
 int lx_api_check_device_role(const struct lx_manager *m, struct lx_call *call, size_t n, const void *entries,
+			     size_t n_before, const void *before, struct lx_err *err);
+/* The same of keys (lx_config_key.admin). */
+int lx_api_check_config_role(const struct lx_manager *m, struct lx_call *call, size_t n, const void *entries,
 			     size_t n_before, const void *before, struct lx_err *err);
 
 #endif

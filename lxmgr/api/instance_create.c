@@ -239,7 +239,8 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	}
 	if (check_name(project, name, &err) < 0 || check_free(m, project, name, &err) < 0 ||
 	    !(pb = draft(m, project, req, name, &image, &err)) ||
-	    lx_api_check_device_role(m, call, req->n_devices, req->devices, 0, NULL, &err) < 0)
+	    lx_api_check_device_role(m, call, req->n_devices, req->devices, 0, NULL, &err) < 0 ||
+	    lx_api_check_config_role(m, call, req->n_config, req->config, 0, NULL, &err) < 0)
 		goto fail;
 	struct lx_node *node = lx_place_instance(m, pb, image, req->target, &err);
 	if (!node)

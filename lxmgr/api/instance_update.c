@@ -99,7 +99,9 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	if (!inst || lx_api_check_config(req->n_set_config, req->set_config, &err) < 0 ||
 	    lx_api_check_devices(m, project, req->n_set_devices, req->set_devices, &err) < 0 ||
 	    lx_api_check_device_role(m, call, req->n_set_devices, req->set_devices, inst->pb->n_devices,
-				     inst->pb->devices, &err) < 0)
+				     inst->pb->devices, &err) < 0 ||
+	    lx_api_check_config_role(m, call, req->n_set_config, req->set_config, inst->pb->n_config,
+				     inst->pb->config, &err) < 0)
 		goto fail;
 	if (req->n_profiles > MAX_PROFILES_PER_INSTANCE) {
 		lx_err_set(&err, LX_INVALID_ARGUMENT, "more than %u profiles", MAX_PROFILES_PER_INSTANCE);

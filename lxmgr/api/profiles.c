@@ -171,7 +171,8 @@ static void create(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 	Lxmgr__V1__Profile *p = NULL;
 
 	if (!lx_project_for_new(m, project, &err) || check(m, project, req, &err) < 0 ||
-	    lx_api_check_device_role(m, call, req->n_devices, req->devices, 0, NULL, &err) < 0)
+	    lx_api_check_device_role(m, call, req->n_devices, req->devices, 0, NULL, &err) < 0 ||
+	    lx_api_check_config_role(m, call, req->n_config, req->config, 0, NULL, &err) < 0)
 		goto fail;
 	there = lx_profile_find(m, project, req->name, NULL);
 	if (there) {
@@ -352,7 +353,9 @@ static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 
 	if (!old || check_own(old, "changed", &err) < 0 || check(m, project, req, &err) < 0 ||
 	    lx_api_check_device_role(m, call, req->n_devices, req->devices, old->n_devices, old->devices,
-				     &err) < 0)
+				     &err) < 0 ||
+	    lx_api_check_config_role(m, call, req->n_config, req->config, old->n_config, old->config, &err) <
+		    0)
 		goto fail;
 	if (req->revision && req->revision != old->revision) {
 		lx_err_set(&err, LX_ABORTED, "profile %s was changed by somebody else meanwhile", req->name);

@@ -1,7 +1,8 @@
 /*
  * Fuzzing what users may send as configuration: the input is lines of "key=value" (with
  * NUL for a newline in a value), "@option=value" for a device. Whatever passes the checks
- * must plan, and what is generated from it must be whole lines.
+ * must plan, and what is generated from it must be whole lines. And what a guest sends, as a
+ * mount's options: "!type=options".
  */
 #include <assert.h>
 #include <stdint.h>
@@ -10,12 +11,30 @@
 
 #include "lib/str.h"
 #include "profiles/host_device.h"
+#include "profiles/intercept_mount.h"
 #include "profiles/privileged.h"
 #include "profiles/profiles.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define INPUT_MAX 65536
+
+/* What passes is a list of single options, none of which stops the machine. */
+static void try_mount(const char *type, char *data)
+{
+	struct lx_mount_plan p;
+	const char *fault = NULL;
+
+	if (lx_mount_plan(type, 0, data, &p, &fault) < 0) {
+		assert(fault);
+		return;
+	}
+	for (size_t i = 0; i < p.n_options; i++) {
+		assert(*p.options[i].name && !strpbrk(p.options[i].name, ",="));
+		assert(!p.options[i].value || (*p.options[i].value && !strpbrk(p.options[i].value, ",=/")));
+		assert(!p.options[i].value || strcmp(p.options[i].value, "panic") != 0);
+	}
+}
 
 /* Puts each line into the map it is for. The maps borrow from `text`. */
 static void split(char *text, size_t size, struct lx_map *config, struct lx_map *options)
@@ -36,7 +55,9 @@ static void split(char *text, size_t size, struct lx_map *config, struct lx_map 
 
 		if (eq) {
 			*eq = '\0';
-			if (line[0] == '@')
+			if (line[0] == '!')
+				try_mount(line + 1, eq + 1);
+			else if (line[0] == '@')
 				(void)lx_map_set(options, line + 1, eq + 1);
 			else
 				(void)lx_map_set(config, line, eq + 1);
@@ -98,7 +119,8 @@ static void use(const struct lx_map *config, enum lx_cgroup_layout layout)
 				   .n_knobs = n > 0 ? (size_t)n : 0 };
 
 	/* Keys that do not go together have no configuration. */
-	if (lx_lxc_config(&in, &text, NULL) < 0 && lx_privileged_check(config, NULL) == 0)
+	if (lx_lxc_config(&in, &text, NULL) < 0 && lx_privileged_check(config, NULL) == 0 &&
+	    lx_mount_check_keys(config, NULL) == 0)
 		abort();
 	check_lines(lx_buf_str(&text));
 	if (lx_seccomp_policy(config, &policy, NULL) < 0)

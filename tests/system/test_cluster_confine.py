@@ -244,7 +244,7 @@ def test_rules_are_compiled_before_they_are_stored(cluster):
 
 @pytest.mark.limit(900)
 def test_debian_boots_under_all_of_it(debian):
-    debian.ok("launch", "debian/12", "c1", *options(STRICT))
+    debian.ok("launch", "debian/12", "c1", *options([*STRICT, "security.apparmor=auto"]))
     assert debian.booted("c1") == "running", debian.exec("c1", "systemctl", "--failed", "--no-pager").stdout
     assert_strict(debian, "c1")
 

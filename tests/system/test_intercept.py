@@ -376,4 +376,4 @@ def test_restricted(cluster):
         cluster.ok("project", "delete", "shop")
     refused(cluster.cli("launch", "busybox", "c1", "-p", "default", "-p", "privileged", "-c", f"{PREFIX}mknod=true"), PREFIX)
     refused(cluster.cli("launch", "busybox", "c1", "-c", f"{PREFIX}mknod=maybe"), "mknod")
-    refused(cluster.cli("launch", "busybox", "c1", "-c", f"{PREFIX}mount=true"), "mount")
+    refused(cluster.cli("launch", "busybox", "c1", "-c", f"{PREFIX}bpf=true"), "bpf")

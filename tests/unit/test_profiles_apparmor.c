@@ -95,6 +95,11 @@ static void writes_what_is_asked(void **state)
 	assert_true(has(&plain, "  audit deny capability sys_module,\n"));
 	assert_false(has(&plain, "\n  deny /proc"));
 	assert_false(has(&plain, "  mount,\n"));
+	/* That would allow mounts with none of these options as well: any. */
+	assert_false(has(&plain, "  mount options in"));
+	assert_true(has(&plain, "  mount options=(remount) options in (bind,"));
+	assert_true(has(&plain, "  mount options=(rw,silent,make-rslave) -> /{,**},\n"));
+	assert_false(has(&plain, "/{proc,sys}/{,**} -> /**"));
 	assert_false(has(&plain, "(proc, sysfs, cgroup2) -> /**"));
 	assert_false(has(&plain, "raw.apparmor"));
 	policy(map_of("security.nesting", "true", "raw.apparmor", "deny /etc/shadow w,", NULL), true, &more);

@@ -79,6 +79,29 @@ static void allows_system_calls(void **state)
 	assert_null(strstr(text, "bpf"));
 }
 
+/* Where AppArmor bounds mounts there is one way to make them. */
+static void mounts_are_seen_by_apparmor(void **state)
+{
+	expect_policy(map_of("security.apparmor", "enforce", NULL),
+		      "2\ndenylist\n[all]\n" DEFAULT_POLICY "fsopen errno 38\nmove_mount errno 38\n"
+		      "open_tree errno 38 [2,1,SCMP_CMP_MASKED_EQ,1]\n");
+	expect_policy(
+		map_of("security.apparmor", "auto", "security.syscalls.allow",
+		       "fsopen,open_tree,move_mount,mount", NULL),
+		"2\nallowlist errno 38\n[all]\nopen_tree allow [2,0,SCMP_CMP_MASKED_EQ,1]\nmount allow\n");
+	expect_policy(map_of("security.apparmor", "complain", "security.syscalls.deny",
+			     "fsopen,move_mount,open_tree", NULL),
+		      "2\ndenylist\n[all]\n" DEFAULT_POLICY
+		      "fsopen errno 1\nmove_mount errno 1\nopen_tree errno 1\n");
+	/* Stopping it would be a second rule. */
+	expect_policy(map_of("security.apparmor", "auto", "security.syscalls.intercept.mount", "true", NULL),
+		      "2\ndenylist\n[all]\n" DEFAULT_POLICY "fsopen errno 38\nmove_mount errno 38\n"
+		      "open_tree errno 38 [2,1,SCMP_CMP_MASKED_EQ,1]\n"
+		      "mount notify [3,0,SCMP_CMP_MASKED_EQ,1978400]\n");
+	expect_policy(map_of("security.apparmor", "unconfined", NULL), "2\ndenylist\n[all]\n" DEFAULT_POLICY);
+	expect_policy(map_of("security.apparmor", "my-own", NULL), "2\ndenylist\n[all]\n" DEFAULT_POLICY);
+}
+
 /* Each exists somewhere, stands there once, and none bars a move. */
 static void knows_what_guests_need(void **state)
 {
@@ -130,9 +153,8 @@ static void bounds_capabilities(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refuses_system_calls),
-		cmocka_unit_test(allows_system_calls),
-		cmocka_unit_test(knows_what_guests_need),
+		cmocka_unit_test(refuses_system_calls),        cmocka_unit_test(allows_system_calls),
+		cmocka_unit_test(mounts_are_seen_by_apparmor), cmocka_unit_test(knows_what_guests_need),
 		cmocka_unit_test(bounds_capabilities),
 	};
 

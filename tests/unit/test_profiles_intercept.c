@@ -33,7 +33,9 @@ static void keys_say_what(void **state)
 	assert_int_equal(lx_intercepts(&none), 0);
 	assert_int_equal(lx_intercepts(&some), 1U << LX_INTERCEPT_MKNOD | 1U << LX_INTERCEPT_SYSINFO);
 	assert_int_equal(lx_intercept_of_key(KEY("setxattr"), "true"), 1U << LX_INTERCEPT_SETXATTR);
-	assert_int_equal(lx_intercept_of_key(KEY("mount"), "true"), 0);
+	assert_int_equal(lx_intercept_of_key(KEY("mount"), "true"), 1U << LX_INTERCEPT_MOUNT);
+	assert_int_equal(lx_intercept_of_key(KEY("mount.allowed"), "true"), 0);
+	assert_int_equal(lx_intercept_of_key(KEY("bpf"), "true"), 0);
 	assert_int_equal(lx_intercept_of_key("security.nesting", "true"), 0);
 	assert_int_equal(lx_intercept_of_key(KEY("mknod"), NULL), 0);
 	lx_map_release(&none);
@@ -50,6 +52,9 @@ static void policies_stop_calls(void **state)
 	expect_in(map_of(KEY("mknod"), "true", NULL), false, "sysinfo", false);
 	expect_in(map_of(KEY("sysinfo"), "true", KEY("setxattr"), "true", NULL), false,
 		  "\nsetxattr notify\nlsetxattr notify\nfsetxattr notify\nsysinfo notify\n", true);
+	/* New mounts alone: no bind, remount, move, change of propagation. */
+	expect_in(map_of(KEY("mount"), "true", NULL), false,
+		  "\nmount notify [3,0,SCMP_CMP_MASKED_EQ,1978400]\nfsopen notify\n", true);
 	expect_in(EMPTY_MAP, false, "notify", false);
 	/* What is denied stays denied. */
 	expect_in(map_of(KEY("mknod"), "true", "security.syscalls.deny", "mknod", NULL), false,

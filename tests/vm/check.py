@@ -6,8 +6,8 @@
     tests/vm/check.py --shell          and then a Python prompt, in which `lab` is the cluster:
                                        lab.run("list"), lab.machines[1].run("dmesg"), again(lab, "moves")
 
-Two virtual machines with Debian's kernel, without hardware help, joined into a cluster with the
-installed programs under systemd. Correctness is checked here; everything is 10 to 20 times slower
+Two virtual machines with Debian 12's kernel, without hardware help, joined into a cluster with the
+installed programs under systemd; and when they are done, one with Debian 13's. Correctness is checked here; everything is 10 to 20 times slower
 than on hardware. Exit status: 0 all passed, 1 something failed, 77 it cannot run here (no qemu, too
 little memory or disk, no packages). The last line counts: "N passed, N failed, N skipped".
 """
@@ -42,7 +42,6 @@ LOGS = os.path.join(WHERE, "logs")
 UNIT_TESTS = ["test_migration_soft_dirty", "test_worker_quota"]  # they skip on kernels of other make
 CANNOT = 77
 
-SUITE = "bookworm"
 PREFIX = "/usr/local"
 CRIU = f"{PREFIX}/libexec/lxmgr/criu"
 LIMIT_SECONDS = 20 * 60
@@ -114,13 +113,13 @@ def programs_disk(work):
     return path
 
 
-def machine_image():
+def machine_image(suite):
     programs = [os.path.join(BUILD, d, p) for d in ("bin", "libexec") for p in os.listdir(os.path.join(BUILD, d))]
     programs += [os.path.join(BUILD, "tests", name) for name in UNIT_TESTS]
     try:
-        return image.build(SUITE, programs, os.path.join(WHERE, "images"))
+        return image.build(suite, programs, os.path.join(WHERE, "images"))
     except (image.Unavailable, subprocess.TimeoutExpired) as e:
-        raise Impossible(f"the machines' image cannot be made: {e}") from e
+        raise Impossible(f"the machines' image ({suite}) cannot be made: {e}") from e
 
 
 # ---------------------------------------------------------------- running
@@ -166,11 +165,13 @@ def clear(lab):
         print(f"   instances could not be removed: {e}")
 
 
-def run_checks(lab, report, wanted):
+def chosen(suite, wanted):
+    return [(name, fn) for name, fn in checks.all_checks(suite) if not wanted or name.startswith(wanted)]
+
+
+def run_checks(lab, report, todo):
     subject = None
-    for name, fn in checks.all_checks():
-        if wanted and not name.startswith(wanted):
-            continue
+    for name, fn in todo:
         if subject not in (None, name.split(".")[0]):
             clear(lab)
         subject = name.split(".")[0]
@@ -186,20 +187,38 @@ def again(lab, *wanted):
     report.began = time.monotonic()
     for name in [n for n in sys.modules if n == "lab" or n.startswith("checks")]:
         importlib.reload(sys.modules[name])
-    run_checks(lab, report, wanted)
+    run_checks(lab, report, [found for suite in checks.SUBJECTS for found in chosen(suite, wanted)])
     report.tally.report()
 
 
-def run_lab(lab, report, options):
-    report.began = time.monotonic()
-    if report.run("machines boot", lab.boot) and report.run("machines join", lab.join):
-        run_checks(lab, report, options.checks and ("cluster.", *options.checks))
+def run_lab(lab, what, report, todo, options):
+    before = len(report.tally.failures)
+    if report.run(f"{what} boot", lab.boot) and report.run(f"{what} join", lab.join):
+        run_checks(lab, report, todo)
     if options.shell:
         code.interact("lab is the cluster, again(lab, 'moves') runs checks; Ctrl-D ends it.",
                       local={"lab": lab, "again": again}, exitmsg="")
-    if report.tally.failures:
+    if len(report.tally.failures) > before:
         lab.keep_logs()
         print(f"\nWhat the machines said is in {LOGS}.")
+
+
+def run_all(disk, report, options):
+    """The machines of one suite after those of the other: all at once are more than there is memory for."""
+    wanted = tuple(options.checks)
+    two, one = chosen("bookworm", wanted), chosen("trixie", wanted)
+    report.began = time.monotonic()
+    if two or not one:
+        img = machine_image("bookworm")
+        print("\n== two machines, Debian 12", flush=True)
+        report.began = time.monotonic()
+        with Lab(img, disk, LOGS) as lab:
+            run_lab(lab, "machines", report, chosen("bookworm", wanted and ("cluster.", *wanted)), options)
+    if one:
+        img = machine_image("trixie")
+        print("\n== one machine, Debian 13", flush=True)
+        with Lab(img, disk, LOGS, ["vm3"]) as lab:
+            run_lab(lab, "Debian 13", report, one, options)
 
 
 def main():
@@ -215,12 +234,8 @@ def main():
             fcntl.flock(lock, fcntl.LOCK_EX)  # one run at a time in a tree
             shutil.rmtree(LOGS, ignore_errors=True)
             os.makedirs(LOGS)
-            print("\n== machine image, programs and guest images", flush=True)
-            img, disk = machine_image(), programs_disk(work)
-            print("\n== two machines, real kernels", flush=True)
             report = Report()
-            with Lab(img, disk, LOGS) as lab:
-                run_lab(lab, report, options)
+            run_all(programs_disk(work), report, options)
     except Impossible as e:
         print(f"check-vm: cannot run here: {e}", file=sys.stderr)
         return CANNOT

@@ -25,7 +25,7 @@ GUEST = os.path.join(HERE, "guest")
 
 # A machine that boots, has Debian's kernel and AppArmor, and can run the runner.
 BASE = ["systemd", "systemd-sysv", "udev", "dbus", "kmod", "linux-image-cloud-amd64", "apparmor", "python3", "procps",
-        "iputils-ping", "e2fsprogs", "xfsprogs", "btrfs-progs"]
+        "iputils-ping", "e2fsprogs", "xfsprogs", "btrfs-progs", "dosfstools"]
 # Of scripts/install-deps' "run" group: images come ready made, from outside.
 NOT_NEEDED = {"mmdebstrap", "debian-archive-keyring", "patchelf", "squashfs-tools", "squashfs-tools-ng"}
 # What the first process needs to find the disk, and what runs from the start.
@@ -58,11 +58,14 @@ def run(argv, **kw):
 
 
 def libraries(programs):
-    """Packages of the shared libraries that these programs link to."""
+    """Packages of the shared libraries that these programs link to themselves. What those link to comes with them, under
+    names of the suite that they come from."""
     paths = set()
     for program in programs:
         said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
-        paths.update(os.path.realpath(p) for p in re.findall(r"=> (/\S+)", said))
+        found = dict(re.findall(r"(\S+) => (/\S+)", said))
+        direct = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, check=False).stdout
+        paths.update(os.path.realpath(found[n]) for n in re.findall(r"NEEDED.*\[(.*)\]", direct) if n in found)
     owners = set()
     for path in sorted(paths):
         # dpkg knows files by the names they had before /lib became a link.

@@ -1,11 +1,11 @@
-"""Two virtual machines as a cluster, installed as a user would: programs, units, a join token.
+"""Virtual machines as a cluster, two or one, installed as a user would: programs, units, a join token.
 
     with Lab(image, programs, logs) as lab:
         lab.boot()
         lab.join()
         lab.lxmgr("launch", "busybox", "c1", "--target", "vm1")
 
-The manager runs on the first, an agent on each; lab.machines and lab.nodes name both alike.
+The manager runs on the first, an agent on each.
 """
 
 import json
@@ -24,21 +24,22 @@ SLOW = 300  # seconds for what takes a few on hardware
 
 
 class Lab:
-    def __init__(self, image, programs, logs):
+    def __init__(self, image, programs, logs, names=NAMES):
+        self.names = names
         # Names of sockets are short: not below the build directory.
         self.dir = tempfile.mkdtemp(prefix="lxmgr-vm-", dir="/var/tmp")
         wire = f"addr.type=unix,addr.path={self.dir}/wire"
-        links = [f"stream,server=on,{wire}", f"stream,server=off,{wire}"]
+        links = [f"stream,server=on,{wire}", f"stream,server=off,{wire}"] if len(names) > 1 else ["hubport,hubid=0"]
         self.machines = [Machine(name, image, programs, f"{ADDRESSES[i]}/24", f"52:54:00:99:00:0{i + 1}", links[i],
-                                 self.dir, logs) for i, name in enumerate(NAMES)]
-        self.by_name = dict(zip(NAMES, self.machines))
+                                 self.dir, logs) for i, name in enumerate(names)]
+        self.by_name = dict(zip(names, self.machines))
         self.logs = logs
 
     def __enter__(self):
         try:
             for m in self.machines:
                 m.__enter__()
-                while not os.path.exists(f"{self.dir}/wire"):  # the first holds it, the second plugs into it
+                while len(self.names) > 1 and not os.path.exists(f"{self.dir}/wire"):  # the first holds it, the second plugs into it
                     time.sleep(0.1)
         except BaseException:
             self.__exit__(None, None, None)
@@ -74,7 +75,7 @@ class Lab:
         end = time.monotonic() + SLOW
         while True:
             nodes = {n["name"]: n["status"] for n in self.json("node", "list")}
-            if all(nodes.get(n) == "ONLINE" for n in NAMES):
+            if all(nodes.get(n) == "ONLINE" for n in self.names):
                 return
             if time.monotonic() > end:
                 raise Failed(f"the nodes are not online: {nodes}")

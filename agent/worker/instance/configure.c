@@ -25,6 +25,7 @@
 #include "lib/qname.h"
 #include "lib/str.h"
 #include "profiles/intercept.h"
+#include "profiles/intercept_mount.h"
 
 /* A log that has grown beyond this is begun anew at the next start. */
 #define CONSOLE_LOG_MAX (1024 * 1024)
@@ -93,6 +94,17 @@ static int write_text(const char *path, const struct lx_buf *text, struct lx_err
 	return w < 0 ? lx_err_errno(err, (int)w, "cannot write %s", path) : 0;
 }
 
+static int write_mounts_allowed(const struct lx_job *job, const struct lx_map *config, struct lx_err *err)
+{
+	lx_autobuf struct lx_buf list = { 0 };
+	char path[LX_JOB_PATH_MAX];
+
+	if (lx_buf_puts(&list, lx_config_get(config, LX_KEY_MOUNT_ALLOWED)) < 0)
+		return lx_err_oom(err);
+	lx_job_path(job, path, LX_MOUNTS_ALLOWED);
+	return write_text(path, &list, err);
+}
+
 /* And the one for who enters later, where calls stop: that it is there tells that they do. */
 static int write_seccomp(const struct lx_job *job, const struct lx_map *config, const char *path,
 			 struct lx_err *err)
@@ -111,7 +123,9 @@ static int write_seccomp(const struct lx_job *job, const struct lx_map *config, 
 		return 0;
 	}
 	r = lx_seccomp_policy_inside(config, &later, err);
-	return r < 0 ? r : write_text(inside, &later, err);
+	if (r == 0)
+		r = write_text(inside, &later, err);
+	return r == 0 ? write_mounts_allowed(job, config, err) : r;
 }
 
 static int write_config(const struct lx_job *job, const lx_spec *spec, struct lx_lxc_input *in,

@@ -32,11 +32,14 @@ static int add(scmp_filter_ctx filter, const struct lx_intercepted *c)
 	/* An architecture without it: nothing to stop. */
 	if (nr == __NR_SCMP_ERROR)
 		return 0;
-	if (c->mode < 0)
-		return seccomp_rule_add(filter, SCMP_ACT_NOTIFY, nr, 0);
-	return seccomp_rule_add(filter, SCMP_ACT_NOTIFY, nr, 2,
-				SCMP_CMP((unsigned)c->mode, SCMP_CMP_MASKED_EQ, LX_MODE_TYPE, LX_MODE_CHAR),
-				SCMP_CMP((unsigned)c->mode + 1, SCMP_CMP_NE, 0, 0));
+	struct scmp_arg_cmp when[2];
+	unsigned n = 0;
+
+	if (c->arg >= 0)
+		when[n++] = SCMP_CMP((unsigned)c->arg, SCMP_CMP_MASKED_EQ, c->mask, c->value);
+	if (c->arg >= 0 && c->some >= 0)
+		when[n++] = SCMP_CMP((unsigned)c->some, SCMP_CMP_NE, 0, 0);
+	return seccomp_rule_add_array(filter, SCMP_ACT_NOTIFY, nr, n, when);
 }
 
 /* In the guest, just before liblxc's own filter. */

@@ -14,8 +14,13 @@
 #include "lib/cleanup.h"
 #include "profiles/intercept.h"
 
+/* A mount reads its device, and may have a log to replay. */
+#define DEADLINE_MS       2000u
+#define DEADLINE_MOUNT_MS 60000u
+
 static void (*const makers[LX_INTERCEPTS])(const struct lx_call *call, struct lx_outcome *out) = {
 	[LX_INTERCEPT_MKNOD] = lx_call_mknod,
+	[LX_INTERCEPT_MOUNT] = lx_call_mount,
 	[LX_INTERCEPT_SETXATTR] = lx_call_setxattr,
 	[LX_INTERCEPT_SYSINFO] = lx_call_sysinfo,
 };
@@ -38,18 +43,33 @@ void lx_call_refused(const struct lx_call *call, struct lx_outcome *out, const c
 	va_end(ap);
 }
 
+static const struct lx_intercepted *find(const struct seccomp_notif *n)
+{
+	lx_autofree char *name = seccomp_syscall_resolve_num_arch(n->data.arch, n->data.nr);
+	const struct lx_intercepted *c = lx_intercepted_calls;
+
+	while (name && c->name && strcmp(c->name, name) != 0)
+		c++;
+	return name && c->name ? c : NULL;
+}
+
+unsigned lx_call_deadline_ms(const struct seccomp_notif *n)
+{
+	const struct lx_intercepted *c = find(n);
+
+	return c && c->what == LX_INTERCEPT_MOUNT ? DEADLINE_MOUNT_MS : DEADLINE_MS;
+}
+
 void lx_call_make(const struct lx_interceptd *d, int listener, const struct seccomp_notif *n,
 		  struct lx_outcome *out)
 {
-	lx_autofree char *name = seccomp_syscall_resolve_num_arch(n->data.arch, n->data.nr);
-	struct lx_call call = { .name = name, .d = d, .n = n };
+	const struct lx_intercepted *c = find(n);
+	struct lx_call call = { .d = d, .n = n };
 
-	for (const struct lx_intercepted *c = lx_intercepted_calls; name && c->name; c++) {
-		if (strcmp(c->name, name) != 0)
-			continue;
-		call.init = lx_proc_child(d->monitor);
-		if (lx_caller_open(listener, n, &call.caller) == 0)
-			makers[c->what](&call, out);
+	if (!c)
 		return;
-	}
+	call.name = c->name;
+	call.init = lx_proc_child(d->monitor);
+	if (lx_caller_open(listener, n, &call.caller) == 0)
+		makers[c->what](&call, out);
 }

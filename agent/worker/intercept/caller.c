@@ -4,10 +4,15 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -102,4 +107,25 @@ int lx_caller_write(const struct lx_caller *c, uint64_t address, const void *dat
 	if (!lx_caller_waits(c))
 		return -ESRCH;
 	return pwrite(c->mem, data, len, (off_t)address) == (ssize_t)len ? 0 : -EFAULT;
+}
+
+int lx_caller_become(const struct lx_caller *c)
+{
+	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0 ||
+	    setgroups(c->n_groups, c->groups) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
+	    setresuid(c->uid, c->uid, c->uid) < 0)
+		return -errno;
+	return 0;
+}
+
+int lx_caller_take_capabilities(const struct lx_caller *c)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {
+		{ .effective = (uint32_t)c->capabilities, .permitted = (uint32_t)c->capabilities },
+		{ .effective = (uint32_t)(c->capabilities >> 32),
+		  .permitted = (uint32_t)(c->capabilities >> 32) },
+	};
+
+	return syscall(SYS_capset, &header, caps) < 0 ? -errno : 0;
 }

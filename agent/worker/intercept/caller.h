@@ -41,6 +41,14 @@ int lx_caller_text(const struct lx_caller *c, uint64_t address, char *out, size_
 int lx_caller_bytes(const struct lx_caller *c, uint64_t address, void *out, size_t len);
 int lx_caller_write(const struct lx_caller *c, uint64_t address, const void *data, size_t len);
 
+/*
+ * This process takes the caller's ids, in the machine's numbers, and keeps its own capabilities; joining
+ * the caller's user namespace then gives it all of those there.
+ */
+int lx_caller_become(const struct lx_caller *c);
+/* And no more of these than the caller has. */
+int lx_caller_take_capabilities(const struct lx_caller *c);
+
 /* Pure: reads the text of /proc/PID/status. -EINVAL: something is missing; -E2BIG: groups. */
 int lx_caller_parse(const char *status, struct lx_caller *ret);
 

@@ -15,8 +15,19 @@ struct lx_call {
 };
 
 void lx_call_mknod(const struct lx_call *call, struct lx_outcome *out);
+void lx_call_mount(const struct lx_call *call, struct lx_outcome *out);
 void lx_call_setxattr(const struct lx_call *call, struct lx_outcome *out);
 void lx_call_sysinfo(const struct lx_call *call, struct lx_outcome *out);
+
+/*
+ * mount_make.c: mounts a block device at `target` (O_PATH, in the caller's mount namespace), as the caller
+ * would if it could. `shown` is what tables of mounts call it. 0, or a negative errno: -EREMOTEIO with us,
+ * -EXDEV where the kernel shows no file system of that type with a guest's ids, -EACCES of the device
+ * filter as -ENODEV.
+ */
+struct lx_mount_plan;
+int lx_mount_make(const struct lx_caller *c, const char *run_dir, const char *type, const char *shown,
+		  dev_t dev, const struct lx_mount_plan *plan, int target);
 
 /* It is made, or has failed as its caller is to hear. -EREMOTEIO: with us; to the kernel with it. */
 void lx_call_done(struct lx_outcome *out, int error);

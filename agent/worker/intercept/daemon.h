@@ -3,7 +3,7 @@
  * (profiles/intercept.h), in the guest's place.
  *
  *   kernel --- a call has stopped ---> serve.c: a slot ---> a child: call.c --- outcome ---> kernel
- *                                                             |  mknod.c, setxattr.c, sysinfo.c
+ *                                                             |  mknod.c, mount.c, setxattr.c, sysinfo.c
  *                                                             +- walk.c: a child of its own, as the caller
  *   liblxc's monitor keeps the listener and hands it out at any time (listener.c)
  *   agent, workers ---> control.c
@@ -12,14 +12,14 @@
  * come and go; should this one be killed, the agent starts another, and calls wait until then.
  *
  * What a guest can do to it is bounded. Its memory and its paths are looked at in a child alone, which
- * has DEADLINE_MS and is killed then; there are LX_CALLS_MAX of them, and CALLS_A_SECOND begin. A call
+ * has a deadline and is killed then; there are LX_CALLS_MAX of them, and CALLS_A_SECOND begin. A call
  * that is not done, for whatever reason, goes on to the kernel (SECCOMP_USER_NOTIF_FLAG_CONTINUE), which
  * decides as if nothing had been in between: so no fault and no race in here gives a guest anything.
  * What is done here is decided by a copy of the caller's arguments and done with that copy.
  *
  * No call is lost: the kernel writes each one it hands out straight into a file in the run directory
  * (struct lx_slots), where a successor finds it. It is begun anew then, so one that had been made a
- * moment before its answer may be answered EEXIST.
+ * moment before its answer may be answered EEXIST, a mount EBUSY.
  */
 #ifndef LX_INTERCEPT_DAEMON_H
 #define LX_INTERCEPT_DAEMON_H
@@ -140,6 +140,9 @@ void lx_intercept_tell(struct lx_interceptd *d, const struct lx_intercept_refusa
 
 void lx_call_make(const struct lx_interceptd *d, int listener, const struct seccomp_notif *n,
 		  struct lx_outcome *out);
+
+/* How long it may take. */
+unsigned lx_call_deadline_ms(const struct seccomp_notif *n);
 
 /* confine.c: gives up all that none of this needs. */
 int lx_intercept_confine(struct lx_err *err);

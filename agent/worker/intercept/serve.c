@@ -17,7 +17,6 @@
 #include "agent/worker/intercept/daemon.h"
 #include "lib/clock.h"
 
-#define DEADLINE_MS    2000u
 #define CALLS_A_SECOND 500u
 #define NS_OF_MS       UINT64_C(1000000)
 
@@ -89,7 +88,8 @@ void lx_serve_begin(struct lx_interceptd *d, unsigned i, struct lx_listener *l)
 	*r = (struct lx_running){ .listener = l,
 				  .pidfd = -1,
 				  .outcome = map == MAP_FAILED ? NULL : map,
-				  .deadline_ns = lx_now_monotonic_ns() + DEADLINE_MS * NS_OF_MS };
+				  .deadline_ns = lx_now_monotonic_ns() +
+						 lx_call_deadline_ms(&d->slots->at[i].call) * NS_OF_MS };
 	l->calls++;
 	r->pid = r->outcome ? fork() : -1;
 	if (r->pid == 0)

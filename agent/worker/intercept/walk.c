@@ -6,10 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/capability.h>
 #include <linux/magic.h>
-#include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -33,24 +30,16 @@ struct place {
 	int mnt_ns, user_ns, root, base;
 };
 
-/* In the host's numbers, while we have the right to; joining the namespace then gives all of its
- * capabilities. */
 static int become(const struct lx_caller *c, const struct place *at)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {
-		{ .effective = (uint32_t)c->capabilities, .permitted = (uint32_t)c->capabilities },
-		{ .effective = (uint32_t)(c->capabilities >> 32),
-		  .permitted = (uint32_t)(c->capabilities >> 32) },
-	};
+	int r = lx_caller_become(c);
 
-	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0 ||
-	    setgroups(c->n_groups, c->groups) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
-	    setresuid(c->uid, c->uid, c->uid) < 0 || setns(at->mnt_ns, CLONE_NEWNS) < 0 ||
-	    setns(at->user_ns, CLONE_NEWUSER) < 0 || fchdir(at->root) < 0 || chroot(".") < 0 ||
-	    fchdir(at->base) < 0 || syscall(SYS_capset, &header, caps) < 0)
+	if (r < 0)
+		return r;
+	if (setns(at->mnt_ns, CLONE_NEWNS) < 0 || setns(at->user_ns, CLONE_NEWUSER) < 0 ||
+	    fchdir(at->root) < 0 || chroot(".") < 0 || fchdir(at->base) < 0)
 		return -errno;
-	return 0;
+	return lx_caller_take_capabilities(c);
 }
 
 static int open_path(const char *path, enum lx_walk how)

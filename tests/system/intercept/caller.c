@@ -12,6 +12,12 @@
  *   keep DIR SECONDS                    nodes made, looked at and removed; "calls failed first-errno"
  *   flood N SECONDS                     N processes ask for what is refused, as fast as they can
  *   race SECONDS                        two threads: one asks for /dev/null's numbers, one changes the path
+ *   mount SOURCE TARGET TYPE FLAGS DATA mount(2); DATA "" is none
+ *   baremount ADDRESS                   mount(2) of /dev/null with all its pointers at that address
+ *   fsopen TYPE                         fsopen(2)
+ *   mountrace SOURCE OTHER DATA SECONDS mount(2) of SOURCE to /mnt, while another thread changes it to OTHER,
+ *                                       options to DATA and back; "calls made"
+ *   hold PATH                           opens it and stays
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/sysmacros.h>
@@ -168,6 +175,51 @@ static int race(double seconds)
 	return 0;
 }
 
+static char raced_data[64];
+static const char *race_source[2], *race_data[2];
+
+static void *change_mount(void *arg)
+{
+	for (unsigned i = 0; racing; i++) {
+		snprintf(raced, sizeof(raced), "%s", race_source[i & 1]);
+		snprintf(raced_data, sizeof(raced_data), "%s", race_data[i & 1]);
+	}
+	return arg;
+}
+
+static int mount_race(char **argv)
+{
+	pthread_t other;
+	unsigned calls = 0, made = 0;
+
+	race_source[0] = argv[0];
+	race_source[1] = argv[1];
+	race_data[0] = "commit=5";
+	race_data[1] = argv[2];
+	if (pthread_create(&other, NULL, change_mount, NULL) != 0)
+		return 1;
+	for (double end = now() + strtod(argv[3], NULL); now() < end; calls++)
+		/* Mounted by one who was killed before it could say so, it is there when it is asked for
+		 * anew. */
+		if (mount(raced, "/mnt", "ext4", 0, raced_data) == 0 || errno == EBUSY) {
+			made++;
+			(void)umount("/mnt");
+		}
+	racing = 0;
+	pthread_join(other, NULL);
+	printf("%u %u\n", calls, made);
+	return 0;
+}
+
+static int hold(const char *path)
+{
+	if (open(path, O_RDONLY) < 0)
+		return say(-1);
+	puts("ok");
+	(void)fflush(stdout);
+	return pause();
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -197,6 +249,20 @@ int main(int argc, char **argv)
 		return flood((int)strtol(argv[2], NULL, 10), strtod(argv[3], NULL));
 	if (strcmp(what, "race") == 0 && argc == 3)
 		return race(strtod(argv[2], NULL));
+	if (strcmp(what, "mount") == 0 && argc == 7)
+		return say(mount(argv[2], argv[3], argv[4], strtoul(argv[5], NULL, 0),
+				 *argv[6] ? argv[6] : NULL));
+	if (strcmp(what, "baremount") == 0 && argc == 3) {
+		unsigned long at = strtoul(argv[2], NULL, 0);
+
+		return say(syscall(SYS_mount, at, at, at, 0, at));
+	}
+	if (strcmp(what, "fsopen") == 0 && argc == 3)
+		return say(syscall(SYS_fsopen, argv[2], 0) < 0 ? -1 : 0);
+	if (strcmp(what, "mountrace") == 0 && argc == 6)
+		return mount_race(argv + 2);
+	if (strcmp(what, "hold") == 0 && argc == 3)
+		return hold(argv[2]);
 	fputs("see the source\n", stderr);
 	return 2;
 }
