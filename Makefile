@@ -215,7 +215,7 @@ clean-state:
 	@scripts/down --clean-state
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(SAN_BUILD)
 
 help:
 	@echo 'make quickstart     install, build, start two nodes, move a running Debian between them'
