@@ -24,6 +24,7 @@
 #include <lxc/lxccontainer.h>
 
 #include "agent/worker/instance/cgroup.h"
+#include "agent/worker/instance/filter_cache.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/intercepts.h"
 #include "agent/worker/instance/run.h"
@@ -112,7 +113,9 @@ static int attach(const struct lx_job *job, struct lx_attached *attached, pid_t 
 	(void)c->set_config_item(c, "lxc.log.level", "error");
 	options.env_policy = LXC_ATTACH_CLEAR_ENV;
 	options.initial_cwd = root;
+	lx_filter_cache_open(job, false);
 	r = c->attach(c, lx_attached_main, attached, &options, ret_pid);
+	lx_filter_cache_close(job, true);
 	lxc_container_put(c);
 	if (r == 0)
 		return 0;

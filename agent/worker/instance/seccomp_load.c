@@ -5,12 +5,14 @@
  * security.syscalls.log: the kernel tells of each call that the instance's filter refuses. It does so for
  * filters that were loaded with a flag for it. What CRIU dumps and restores has the flag.
  *
- * And a filter beside it, loaded before (intercept_attach.c).
+ * And a filter beside it, loaded before (intercept_attach.c); or another one that is the same, because it
+ * was made for an earlier start (filter_cache.h).
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <seccomp.h>
 
+#include "agent/worker/instance/filter_cache.h"
 #include "agent/worker/instance/instance.h"
 #include "lib/str.h"
 #include "profiles/profiles.h"
@@ -36,7 +38,8 @@ int seccomp_load(const scmp_filter_ctx filter)
 	/* A kernel before 4.14 has it not: the filter matters more. */
 	if (wanted)
 		(void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1);
-	return lx_seccomp_load(filter);
+	r = lx_filter_cache_load(filter, wanted);
+	return r < 0 ? r : r > 0 ? 0 : lx_seccomp_load(filter);
 }
 
 void lx_seccomp_before(int (*load)(void))

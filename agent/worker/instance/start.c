@@ -23,6 +23,7 @@
 #include <lxc/lxccontainer.h>
 
 #include "agent/worker/instance/device_filter.h"
+#include "agent/worker/instance/filter_cache.h"
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/instance/intercepts.h"
 #include "agent/worker/instance/proxies.h"
@@ -190,8 +191,10 @@ static int run_lxc(const struct lx_job *job, const struct lx_guest_init *init, p
 	c->want_close_all_fds(c, true);
 	/* Memory freed so far goes back to the system: it would stay in the monitor. */
 	malloc_trim(0);
+	lx_filter_cache_open(job, true);
 	bool started = c->start(c, 0, !init->systemd && init->shell ? argv : NULL);
 
+	lx_filter_cache_close(job, started);
 	*ret_init = started ? c->init_pid(c) : -1;
 	lxc_container_put(c);
 	return started && *ret_init > 0 ? 0 : explain(job, err);
