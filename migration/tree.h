@@ -84,6 +84,12 @@ int lx_tree_sender_mapped(struct lx_tree_sender *s, const char *path, struct lx_
 int lx_tree_sender_mapped_by(struct lx_tree_sender *s, const pid_t *pids, size_t n, struct lx_err *err);
 /* One pass, up to its tree_end. After an error nothing but lx_tree_sender_free() may follow. */
 int lx_tree_send(struct lx_tree_sender *s, bool last, struct lx_err *err);
+/*
+ * The same in two: there may be frames of others in between, and more passes. After the first the tree must
+ * stay as it is.
+ */
+int lx_tree_send_walk(struct lx_tree_sender *s, bool last, struct lx_err *err);
+int lx_tree_send_end(struct lx_tree_sender *s, struct lx_err *err);
 const struct lx_tree_stats *lx_tree_sender_stats(const struct lx_tree_sender *s);
 void lx_tree_sender_free(struct lx_tree_sender *s); /* NULL is fine */
 

@@ -61,21 +61,6 @@ int lx_tree_send_frame_data(struct lx_tree_sender *s, uint64_t offset, uint8_t *
 	return send_frame(s, &f, err);
 }
 
-static int send_end(struct lx_tree_sender *s, struct lx_err *err)
-{
-	Lxmgr__V1__MoveFrame f = LXMGR__V1__MOVE_FRAME__INIT;
-	Lxmgr__V1__TreeEnd e = LXMGR__V1__TREE_END__INIT;
-	uint8_t digest[LX_TREE_DIGEST_LEN];
-
-	lx_tree_map_digest(&s->map, digest);
-	e.last = s->last;
-	e.digest.data = digest;
-	e.digest.len = sizeof(digest);
-	f.what_case = LXMGR__V1__MOVE_FRAME__WHAT_TREE_END;
-	f.tree_end = &e;
-	return send_frame(s, &f, err);
-}
-
 int lx_tree_send_gone(struct lx_tree_sender *s, const char *path, struct lx_err *err)
 {
 	if (!s->last)
@@ -369,7 +354,7 @@ static int walk_tree(struct lx_tree_sender *s, struct walk *w, struct lx_err *er
 
 /* ------------------------------------------------------------------ passes */
 
-int lx_tree_send(struct lx_tree_sender *s, bool last, struct lx_err *err)
+int lx_tree_send_walk(struct lx_tree_sender *s, bool last, struct lx_err *err)
 {
 	struct walk w = { .names = malloc(READ_MAX) };
 
@@ -391,10 +376,30 @@ int lx_tree_send(struct lx_tree_sender *s, bool last, struct lx_err *err)
 		r = lx_tree_send_links(s, err);
 	if (r == 0)
 		r = lx_tree_send_hidden(s, err);
-	if (r == 0)
-		r = send_end(s, err);
 	walk_release(&w);
 	return r;
+}
+
+int lx_tree_send_end(struct lx_tree_sender *s, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame f = LXMGR__V1__MOVE_FRAME__INIT;
+	Lxmgr__V1__TreeEnd e = LXMGR__V1__TREE_END__INIT;
+	uint8_t digest[LX_TREE_DIGEST_LEN];
+
+	lx_tree_map_digest(&s->map, digest);
+	e.last = s->last;
+	e.digest.data = digest;
+	e.digest.len = sizeof(digest);
+	f.what_case = LXMGR__V1__MOVE_FRAME__WHAT_TREE_END;
+	f.tree_end = &e;
+	return send_frame(s, &f, err);
+}
+
+int lx_tree_send(struct lx_tree_sender *s, bool last, struct lx_err *err)
+{
+	int r = lx_tree_send_walk(s, last, err);
+
+	return r < 0 ? r : lx_tree_send_end(s, err);
 }
 
 int lx_tree_sender_open(const struct lx_tree_source *source, const struct lx_move_out *out,

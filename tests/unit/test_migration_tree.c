@@ -114,6 +114,30 @@ static void sends_only_what_changed(void **state)
 	end(&p);
 }
 
+/* What is walked beside something else may be walked again, for names that came meanwhile. */
+static void the_end_is_said_apart(void **state)
+{
+	struct pair p;
+
+	needs_root();
+	begin(&p);
+	make_kinds(p.from);
+	pass(&p, false);
+	put_text(p.from, "late", "late");
+	assert_int_equal(lx_tree_send_walk(p.sender, true, &p.err), 0);
+	assert_int_equal(linkat(p.from, "late", p.from, "sub/link_remap", 0), 0);
+	pass(&p, true);
+	same(&p);
+	end(&p);
+
+	begin(&p);
+	make_kinds(p.from);
+	assert_int_equal(lx_tree_send_walk(p.sender, true, &p.err), 0);
+	assert_int_equal(lx_tree_send_end(p.sender, &p.err), 0);
+	same(&p);
+	end(&p);
+}
+
 static void types_change(void **state)
 {
 	struct pair p;
@@ -438,6 +462,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(carries_all_kinds),
 		cmocka_unit_test(sends_only_what_changed),
+		cmocka_unit_test(the_end_is_said_apart),
 		cmocka_unit_test(types_change),
 		cmocka_unit_test(sizes_change),
 		cmocka_unit_test(holes_stay),

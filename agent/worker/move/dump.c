@@ -37,7 +37,7 @@
 #define LOG_MAX        (4u << 20)
 #define PROGRAM_PATH   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-static const char pre_dump[] = "pre-dump", post_dump[] = "post-dump";
+static const char pre_dump[] = "pre-dump", network_lock[] = "network-lock", post_dump[] = "post-dump";
 
 /* ------------------------------------------------------------------ starting */
 
@@ -231,6 +231,15 @@ void lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, v
 		d->arg = arg;
 	}
 	lx_hook_answer(&d->held, 0);
+}
+
+int lx_dump_seized(struct lx_move *m, struct lx_dump *d, struct lx_err *err)
+{
+	int r = wait_for(m, d, network_lock, err);
+
+	if (r == 0)
+		lx_hook_answer(&d->held, 0);
+	return r;
 }
 
 int lx_dump_wait(struct lx_move *m, struct lx_dump *d, struct lx_err *err)

@@ -2,7 +2,8 @@
  * CRIU's dump of the running instance: a process that is held at its steps.
  *
  *   lx_dump_start    CRIU runs and waits before it touches the guest
- *   lx_dump_go       it dumps
+ *   lx_dump_go       it begins to dump
+ *   lx_dump_seized   returns when it has the guest in its hands; it goes on by itself
  *   lx_dump_wait     returns when all is in the images and the guest is still in its hands, frozen
  *                    and cut off
  *   then either
@@ -40,6 +41,7 @@ struct lx_dump {
 int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, lx_lxcfs_set lxcfs,
 		  struct lx_dump *d, struct lx_err *err);
 void lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg);
+int lx_dump_seized(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
 int lx_dump_wait(struct lx_move *m, struct lx_dump *d, struct lx_err *err);
 void lx_dump_end(struct lx_dump *d);
 void lx_dump_back(struct lx_dump *d);

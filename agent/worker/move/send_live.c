@@ -5,9 +5,12 @@
  * are put in order, slow parts of the network's state are read, memory is copied (memory.h). Then
  *
  *      freeze, cut off from the bridge
- *      cgroups, links, addresses, routes           -> guest
- *      CRIU dumps into memory                      -> dump_file, dump_data
- *      files that changed since, CRIU's links too  -> entry ..., tree_end(last)
+ *      CRIU seizes it and dumps into memory; meanwhile
+ *        cgroups, links, addresses, routes         -> guest
+ *        files that changed since                  -> entry ...
+ *        what CRIU has closed                      -> dump_file, dump_data
+ *      the rest of it                              -> dump_file, dump_data, dump_end
+ *      CRIU's links, if it has made any            -> entry ..., tree_end(last)
  *      ...                                         <- ready
  */
 #include "agent/worker/move/send.h"
@@ -28,6 +31,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "migration/cgroups.h"
+#include "migration/criu.h"
 #include "migration/dump_dir.h"
 #include "migration/lxcfs_mounts.h"
 #include "migration/net.h"
@@ -271,20 +275,44 @@ static void let_go(struct lx_send *s)
 	s->held = false;
 }
 
+/* CRIU gives files that have no name any more another one (--link-remap), and says so in an image. */
+static int send_last_files(struct lx_send *s, struct lx_err *err)
+{
+	lx_autofree char *remaps = lx_path_join(s->m.images, LX_CRIU_REMAPS);
+
+	if (!remaps)
+		return lx_err_oom(err);
+	if (access(remaps, F_OK) == 0)
+		return lx_send_files(s, true, err);
+	lx_move_progress(&s->m, "last files", s->m.talk.sent, 0);
+	return lx_tree_send_end(s->tree, err);
+}
+
+/* What can be done beside CRIU, which goes by itself up to where it is waited for. */
+static int send_beside(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
+{
+	int r = send_guest(s, guest, err);
+
+	lx_move_phase(&s->m, "guest");
+	if (r == 0)
+		r = look_at_processes(s, err);
+	return r < 0 ? r : lx_tree_send_walk(s->tree, true, err);
+}
+
 static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
 {
-	uint64_t ahead = s->memory.bytes;
+	uint64_t ahead = s->memory.bytes, before = lx_tree_sender_stats(s->tree)->bytes_sent;
 	int r = freeze(s, err);
 
 	if (r == 0 && s->memory.on)
 		r = lx_memory_stand(&s->memory, err);
-	if (r == 0)
-		r = send_guest(s, guest, err);
-	lx_move_phase(&s->m, "guest");
 	if (r == 0) {
 		lx_dump_go(&s->m, &s->dump, send_ahead, s);
-		r = look_at_processes(s, err); /* meanwhile */
+		r = lx_dump_seized(&s->m, &s->dump, err);
 	}
+	lx_move_phase(&s->m, "seize");
+	if (r == 0)
+		r = send_beside(s, guest, err);
 	if (r == 0)
 		r = lx_dump_wait(&s->m, &s->dump, err);
 	lx_move_phase(&s->m, "dump");
@@ -298,9 +326,7 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 	s->m.report->rounds = s->memory.rounds;
 	if (r < 0)
 		return r;
-	uint64_t before = lx_tree_sender_stats(s->tree)->bytes_sent;
-
-	r = lx_send_files(s, true, err);
+	r = send_last_files(s, err);
 	s->m.report->file_frozen_bytes = lx_tree_sender_stats(s->tree)->bytes_sent - before;
 	lx_move_phase(&s->m, "last-files");
 	return r;
