@@ -26,7 +26,7 @@ def newer_calls_are_missing(lab, name):
     lab.lxmgr("file", "push", lab.file("confined"), f"{name}/root/confined", "--mode", "0755")
     assert lab.inside(name, "/root/confined", "fsopen").split() == ["fsopen", "ENOSYS"]
     lab.inside(name, "sh", "-c", "mount -t tmpfs t /mnt && umount /mnt && mount -o bind /etc /mnt && mount -o remount,bind,ro,nosuid /mnt"
-                               " && umount /mnt && mount --make-rslave /")
+                               " && umount /mnt && mount --make-rprivate /")
 
 
 def check_newer_calls(lab):
