@@ -25,6 +25,7 @@
 #include "lib/clock.h"
 #include "lib/fs.h"
 #include "lib/str.h"
+#include "migration/affinity.h"
 #include "migration/cgroups.h"
 #include "migration/criu.h"
 #include "migration/criu_kill.h"
@@ -355,8 +356,11 @@ void lx_restore_settle(const struct lx_receive *rx)
 	struct lx_run run;
 	size_t n = 0;
 
-	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0)
+	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0) {
+		if (rx->guest)
+			(void)lx_affinity_load(pids, n, rx->guest);
 		(void)lx_pressure_rearm(pids, n, NULL, NULL);
+	}
 	if (lx_run_load(rx->m.job, &run, NULL) == 1)
 		(void)lx_worker_send_started(rx->m.job->report, run.monitor, -1, NULL);
 }

@@ -30,6 +30,7 @@
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "migration/affinity.h"
 #include "migration/cgroups.h"
 #include "migration/criu.h"
 #include "migration/dump_dir.h"
@@ -168,8 +169,14 @@ static int send_dump(struct lx_send *s, struct lx_err *err)
 static int send_guest(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
-	int r = lx_cgroups_save(s->m.payload, guest, err);
+	lx_autofree pid_t *pids = NULL;
+	size_t n = 0;
+	int r = lx_move_pids(&s->m, &pids, &n, err);
 
+	if (r == 0)
+		r = lx_affinity_save(s->run.init, pids, n, guest, err);
+	if (r == 0)
+		r = lx_cgroups_save(s->m.payload, guest, err);
 	if (r == 0)
 		r = lx_net_save(s->run.init, s->spec->n_nics, s->spec->nics, guest->network, err);
 	if (r < 0)
