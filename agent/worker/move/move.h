@@ -1,7 +1,8 @@
 /*
  * The move worker: one side of one move (migration/migration.h), or what belongs to it.
  *
- *   send.c, send_live.c    the source: files, then the dump; COMMIT
+ *   send.c, send_live.c,
+ *   send_dump.c            the source: files, then the dump; COMMIT
  *   dump.c                 CRIU's dump: started, held, released or taken back
  *   receive.c, restore.c   the destination: files, then the restore; READY
  *   receive_own.c          what comes there after COMMIT

@@ -48,6 +48,11 @@ int lx_send_expect(struct lx_send *s, Lxmgr__V1__MoveFrame__WhatCase what, Lxmgr
 /* One pass over the instance's own files. */
 int lx_send_files(struct lx_send *s, bool last, struct lx_err *err);
 
+/* CRIU's images (send_dump.c): one that is complete goes ahead of the others (`arg`: struct lx_send); the
+ * rest. */
+int lx_send_dump_ahead(void *arg, const char *name, struct lx_err *err);
+int lx_send_dump(struct lx_send *s, struct lx_err *err);
+
 /* Before the files: whether memory is copied ahead; `can`: the destination takes it. */
 int lx_send_live_plan(struct lx_send *s, struct lx_err *err);
 /* From the freeze to the destination's "ready". */
