@@ -89,9 +89,9 @@ def able():
         pytest.skip(why)
 
 
-def _with_image(cluster, name):
+def _with_image(cluster, name, **where):
     try:
-        testbed.ensure_image(cluster, name)
+        testbed.ensure_image(cluster, name, **where)
     except testbed.Unavailable as e:
         pytest.skip(str(e))
 
@@ -121,6 +121,15 @@ def fresh_cluster(able):
     with testbed.Cluster("fresh") as cluster:
         _with_image(cluster, "busybox")
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def whole(able, request):
+    """Two nodes with busybox, for a module that says what they are called: CLUSTER."""
+    with testbed.Cluster(request.module.CLUSTER, nodes=2) as two:
+        for i in range(2):
+            _with_image(two, "busybox", node=i)
+        yield two
 
 
 @pytest.fixture(scope="session")

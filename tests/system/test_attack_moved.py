@@ -7,21 +7,12 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "attack"))
 import moving  # noqa: E402
-import testbed  # noqa: E402
 import wire  # noqa: E402
 from machine import wait_for  # noqa: E402
 from test_attack_spoofing import attacks, gateway  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def whole(able):
-    with testbed.Cluster("guard", nodes=2) as cluster:
-        try:
-            for i in range(2):
-                testbed.ensure_image(cluster, "busybox", node=i)
-        except testbed.Unavailable as e:
-            pytest.skip(str(e))
-        yield cluster
+CLUSTER = "guard"  # of two nodes: conftest.py
 
 
 @pytest.fixture

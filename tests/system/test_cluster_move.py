@@ -19,15 +19,7 @@ from moving import Echo, Guest  # noqa: E402
 from testbed import wait_for  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def whole(able):
-    with testbed.Cluster("move", nodes=2) as cluster:
-        try:
-            for i in range(2):
-                testbed.ensure_image(cluster, "busybox", node=i)
-        except testbed.Unavailable as e:
-            pytest.skip(str(e))
-        yield cluster
+CLUSTER = "move"  # of two nodes: conftest.py
 
 
 @pytest.fixture

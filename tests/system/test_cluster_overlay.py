@@ -10,19 +10,10 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
-import testbed  # noqa: E402
 from testbed import wait_for  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def whole(able):
-    with testbed.Cluster("overlay", nodes=2) as cluster:
-        try:
-            for i in range(2):
-                testbed.ensure_image(cluster, "busybox", node=i)
-        except testbed.Unavailable as e:
-            pytest.skip(str(e))
-        yield cluster
+CLUSTER = "overlay"  # of two nodes: conftest.py
 
 
 @pytest.fixture

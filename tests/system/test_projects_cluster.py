@@ -9,22 +9,13 @@ import time
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
-import testbed  # noqa: E402
 from manager.managerlab import Code, grpc, outcome, refused, wait_op  # noqa: E402
 from testbed import wait_for  # noqa: E402
 
 PROJECTS = ("shop", "bank")
 
 
-@pytest.fixture(scope="module")
-def whole(able):
-    with testbed.Cluster("projects", nodes=2) as cluster:
-        try:
-            for i in range(2):
-                testbed.ensure_image(cluster, "busybox", node=i)
-        except testbed.Unavailable as e:
-            pytest.skip(str(e))
-        yield cluster
+CLUSTER = "projects"  # of two nodes: conftest.py
 
 
 @pytest.fixture

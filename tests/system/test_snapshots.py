@@ -25,15 +25,7 @@ from machine import wait_for  # noqa: E402
 from manager.accesslab import Client  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def whole(able):
-    with testbed.Cluster("snap", nodes=2) as cluster:
-        try:
-            for i in range(2):
-                testbed.ensure_image(cluster, "busybox", node=i)
-        except testbed.Unavailable as e:
-            pytest.skip(str(e))
-        yield cluster
+CLUSTER = "snap"  # of two nodes: conftest.py
 
 
 @pytest.fixture
