@@ -61,7 +61,7 @@ static int append(Lxmgr__V1__GuestState *out, pid_t tid, const cpu_set_t *cpus)
 {
 	Lxmgr__V1__GuestAffinity *a = malloc(sizeof(*a));
 	Lxmgr__V1__GuestAffinity **grown = realloc(out->affinities, (out->n_affinities + 1) * sizeof(*grown));
-	uint8_t *data = malloc(sizeof(*cpus));
+	void *data = malloc(sizeof(*cpus));
 
 	if (grown)
 		out->affinities = grown;

@@ -24,7 +24,7 @@
  * The first image that a restore reads. A destination keeps what came under the second name,
  * beside the dump, and makes the first a pipe (agent/worker/instance/stand_in.c).
  */
-#define LX_CRIU_INVENTORY "inventory.img"
+#define LX_CRIU_INVENTORY      "inventory.img"
 #define LX_CRIU_INVENTORY_KEPT "../inventory"
 /* Of files whose names have gone; there only if there are such. */
 #define LX_CRIU_REMAPS "remap-fpath.img"
