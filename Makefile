@@ -215,7 +215,7 @@ clean-state:
 	@scripts/down --clean-state
 
 clean:
-	rm -rf $(BUILD) $(SAN_BUILD)
+	rm -rf $(BUILD) $(BUILD)-asan
 
 help:
 	@echo 'make quickstart     install, build, start two nodes, move a running Debian between them'

@@ -34,6 +34,7 @@ SYSTEM_SECONDS = 2400  # all of them; each has a limit of its own (tests/system/
 SYSTEM_PROCESSES = 2  # more wait for one another: they start programs all the time
 
 SOURCES = ["lib", "proto", "rpc", "store", "profiles", "images", "migration", "agent", "lxmgr", "cli", "tests"]
+SANITIZERS = "-fsanitize=address,undefined"
 PROGRESS = re.compile(r"  [A-Z]+ +\S+$")  # "  CC    lib/err.c"
 # Outputs of sanitizers that would not end a program by themselves.
 SANITIZER_ENV = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
@@ -49,17 +50,17 @@ def sources(*endings):
     return sorted(found)
 
 
-def make(stage, name, *args):
+def make(stage, name, *args, build=BUILD):
     """Builds, as one test: it must do so without a warning. False when it failed."""
     stage.say(name)
     # This process runs under make as a rule; the make below is its own.
     env = {k: "" for k in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
-    code, output = run([MAKE, "-k", f"BUILD={BUILD}", *args], BUILD_SECONDS, env)
+    code, output = run([MAKE, "-k", f"BUILD={build}", *args], BUILD_SECONDS, env)
     if code == 0:
         tally.ok()
         return True
     said = "\n".join(line for line in output.splitlines() if not PROGRESS.match(line))
-    tally.fail(name, said, f"make BUILD={BUILD} {' '.join(args)}")
+    tally.fail(name, said, f"make BUILD={build} {' '.join(args)}")
     return False
 
 
@@ -113,7 +114,8 @@ def unit(stage):
 
 
 def asan(stage):
-    if make(stage, "clang builds everything without a warning", "asan-bins"):
+    if make(stage, "clang builds everything without a warning", "CC=clang", f"SAN={SANITIZERS}", "all", "unit-bins",
+            build=ASAN_BUILD):
         run_units(stage, ASAN_BUILD, SANITIZER_ENV)
     else:
         tally.skip("unit tests under sanitizers", "they do not build")

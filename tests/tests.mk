@@ -4,16 +4,6 @@ ALL_ARCH = $(call ar,worker) $(call ar,manager) $(call ar,agent) $(call ar,cli) 
            $(call ar,store) $(call ar,rpc) $(call ar,proto) $(call ar,lib)
 ALL_PKGS = cmocka $(PKGS_RPC) $(PKGS_STORE) $(PKGS_IMAGES) $(PKGS_CLI) $(PKGS_AGENT)
 
-# With clang and its sanitizers, into a build of its own. Fuzzing counts on marks in the objects, which
-# programs without a fuzzer do not mind: so all is compiled once for both.
-SAN_BUILD := $(BUILD)-asan
-SAN_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-san_make   = $(MAKE) BUILD=$(SAN_BUILD) CC=$(CLANG) OPT=-O1 SAN='$(SAN_FLAGS)'
-
-.PHONY: asan-bins
-asan-bins:
-	@$(san_make) all unit-bins
-
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
 

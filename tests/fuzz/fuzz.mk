@@ -1,8 +1,8 @@
 # Fuzzing with libFuzzer: one program for each tests/fuzz/fuzz_NAME.c, its seeds in
-# tests/fuzz/corpus/NAME/. What it links is what `make asan-bins` has compiled (tests/tests.mk).
+# tests/fuzz/corpus/NAME/. Everything is compiled again for it, below $(BUILD)/fuzz.
 #
 #   make check-fuzz                     a few seconds each, the same seed every time
-#   make fuzz FUZZ_SECONDS=600          longer; new inputs are kept in $(BUILD)-asan/found
+#   make fuzz FUZZ_SECONDS=600          longer; new inputs are kept in $(BUILD)/fuzz/found
 #   make fuzz FUZZ_TARGETS=fuzz_NAME    only this one
 #
 # A target links every archive unless FUZZ_ARCH_fuzz_NAME names fewer (that saves compiling);
@@ -10,7 +10,8 @@
 
 FUZZ_TARGETS ?= $(sort $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_SECONDS ?= 60
-FUZZ_BUILD   := $(SAN_BUILD)
+FUZZ_BUILD   := $(BUILD)/fuzz
+FUZZ_SAN     := address,undefined
 
 ifdef FUZZING
 
@@ -28,13 +29,14 @@ $(FUZZ_BIN):
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
 	@$(CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
-	  -fsanitize=fuzzer,address,undefined -pthread $(call pkglibs,$(ALL_PKGS))
+	  -fsanitize=fuzzer,$(FUZZ_SAN) -pthread $(call pkglibs,$(ALL_PKGS))
 
 else
 
 .PHONY: fuzz-bins check-fuzz fuzz
 fuzz-bins:
-	@$(san_make) FUZZING=1 fuzz-bins
+	@$(MAKE) FUZZING=1 BUILD=$(FUZZ_BUILD) CC=$(CLANG) OPT=-O1 \
+	  SAN='-fsanitize=fuzzer-no-link,$(FUZZ_SAN) -fno-sanitize-recover=all' fuzz-bins
 
 # New inputs go to a directory of the build, never into the seeds.
 fuzz_run = @for t in $(FUZZ_TARGETS); do \
