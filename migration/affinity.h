@@ -18,8 +18,9 @@
 /* Of the threads of these processes, which stand still. Adds to out->affinities. */
 int lx_affinity_save(pid_t init, const pid_t *pids, size_t n, Lxmgr__V1__GuestState *out, struct lx_err *err);
 /*
- * Does all that it can; returns how many threads have got theirs. One whose processors this node has not, or
- * the instance may not use, runs wherever it may.
+ * For threads that were restored, with the numbers that they had. Does all that it can; returns how many
+ * threads have got theirs. One whose processors this node has not, or the instance may not use, runs wherever
+ * it may.
  */
 unsigned lx_affinity_load(const pid_t *pids, size_t n, const Lxmgr__V1__GuestState *state);
 

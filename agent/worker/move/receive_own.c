@@ -106,8 +106,6 @@ static int go_on(struct lx_receive *rx, struct lx_err *err)
 	if (r == 0)
 		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
 	lx_move_progress(&rx->m, "thawed", 0, 0);
-	if (!rx->guest)
-		(void)lx_guest_find(rx, NULL);
 	if (r == 0)
 		lx_restore_settle(rx);
 	if (r == 0)

@@ -330,6 +330,16 @@ void lx_restore_hurry(struct lx_receive *rx)
 		lx_warm_cgroups(monitor, &rx->cgroups);
 }
 
+/* All threads are there, and none has run yet. */
+static void load_affinity(const struct lx_receive *rx)
+{
+	lx_autofree pid_t *pids = NULL;
+	size_t n = 0;
+
+	if (rx->guest->n_affinities > 0 && lx_move_pids(&rx->m, &pids, &n, NULL) == 0)
+		(void)lx_affinity_load(pids, n, rx->guest);
+}
+
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = lx_cgroups_load(rx->m.payload, rx->guest, err);
@@ -342,6 +352,8 @@ int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 	lx_cgroup_hurry(&rx->m.cg, rx->m.job, rx->restore.pid);
 	if (r == 0)
 		r = steps_until(rx, "post-restore", err);
+	if (r == 0)
+		load_affinity(rx);
 	if (r == 0 && rx->lazy.on)
 		r = lx_lazy_restored(&rx->m, &rx->lazy, err);
 	lx_move_phase(&rx->m, "restore");
@@ -356,11 +368,8 @@ void lx_restore_settle(const struct lx_receive *rx)
 	struct lx_run run;
 	size_t n = 0;
 
-	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0) {
-		if (rx->guest)
-			(void)lx_affinity_load(pids, n, rx->guest);
+	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0)
 		(void)lx_pressure_rearm(pids, n, NULL, NULL);
-	}
 	if (lx_run_load(rx->m.job, &run, NULL) == 1)
 		(void)lx_worker_send_started(rx->m.job->report, run.monitor, -1, NULL);
 }

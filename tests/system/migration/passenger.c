@@ -294,17 +294,11 @@ static int has_lines(void)
 	return 1;
 }
 
-/* A moved one gets it back a moment after it runs on. */
 static int keeps_cpu(void)
 {
 	cpu_set_t now;
 
-	for (int i = 0; i < 100; i++) {
-		if (sched_getaffinity(0, sizeof(now), &now) == 0 && CPU_EQUAL(&now, &own.cpu))
-			return 1;
-		usleep(10000);
-	}
-	return 0;
+	return sched_getaffinity(0, sizeof(now), &now) == 0 && CPU_EQUAL(&now, &own.cpu);
 }
 
 static const char *look(uint64_t count)
