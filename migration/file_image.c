@@ -62,13 +62,12 @@ static int put_file(struct lx_buf *out, const uint8_t *message, size_t len)
 {
 	Lxmgr__V1__CriuFile *f = lxmgr__v1__criu_file__unpack(NULL, len, message);
 	int r = f ? 0 : -EBADMSG;
-	bool change = f && f->regular && is_of_lxcfs(f->regular->name);
+	bool change = f && f->regular && f->regular->name && is_of_lxcfs(f->regular->name);
 
 	if (change) {
 		size_t n = 0;
 
-		/* A size of 0 is one as well: packed anew, there is none. */
-		f->regular->size = 0;
+		f->regular->has_size = false;
 		uint8_t *packed = lx_pb_pack(&f->base, &n);
 
 		r = !packed ? -ENOMEM : can_be_read(packed, n) ? put(out, packed, n) : -EBADMSG;

@@ -116,10 +116,23 @@ int lx_hidden_pages_choose(pid_t pid, const struct lx_page_runs *clean, struct l
 	return r;
 }
 
+/* Takes the path. */
+static int write_runs(char *path, const struct lx_page_runs *hidden, struct lx_err *err)
+{
+	lx_autofree char *owned = path;
+
+	return owned ? lx_write_file_atomic(owned, hidden->v, hidden->n * sizeof(*hidden->v), 0600, err)
+		     : lx_err_oom(err);
+}
+
 int lx_hidden_pages_write(const char *dir, pid_t pid, const struct lx_page_runs *hidden, struct lx_err *err)
 {
-	lx_autofree char *path = lx_asprintf("%s/%d", dir, (int)pid);
+	return write_runs(lx_asprintf("%s/%d", dir, (int)pid), hidden, err);
+}
 
-	return path ? lx_write_file_atomic(path, hidden->v, hidden->n * sizeof(*hidden->v), 0600, err)
-		    : lx_err_oom(err);
+int lx_hidden_segment_write(const char *dir, uint64_t id, const struct lx_page_runs *hidden,
+			    struct lx_err *err)
+{
+	return write_runs(lx_asprintf("%s/" LX_HIDDEN_SEGMENT "%llu", dir, (unsigned long long)id), hidden,
+			  err);
 }

@@ -8,7 +8,8 @@
  * slow as it was.
  *
  * The file of a process, in a directory that CRIU knows from its environment, is named by its
- * number and holds its runs, struct lx_page_run, as they lie in memory.
+ * number and holds its runs, struct lx_page_run, as they lie in memory. That of a segment that processes
+ * share (segments.h) is named by its inode, after a prefix: its runs look like holes to CRIU.
  */
 #ifndef LX_MIGRATION_HIDDEN_PAGES_H
 #define LX_MIGRATION_HIDDEN_PAGES_H
@@ -19,6 +20,7 @@
 #include "migration/page_runs.h"
 
 #define LX_HIDDEN_PAGES_DIR     "LX_HIDDEN_PAGES" /* the variable that names the directory */
+#define LX_HIDDEN_SEGMENT       "shared-"
 #define LX_HIDDEN_PAGES_LIBRARY "lx-criu-preload.so"
 
 /*
@@ -28,5 +30,7 @@
  */
 int lx_hidden_pages_choose(pid_t pid, const struct lx_page_runs *clean, struct lx_page_runs *ret);
 int lx_hidden_pages_write(const char *dir, pid_t pid, const struct lx_page_runs *hidden, struct lx_err *err);
+int lx_hidden_segment_write(const char *dir, uint64_t id, const struct lx_page_runs *hidden,
+			    struct lx_err *err);
 
 #endif

@@ -148,6 +148,7 @@ static int put_entry(struct lx_buf *out, const struct lx_page_entry *entry)
 	Lxmgr__V1__CriuPagemapEntry e = LXMGR__V1__CRIU_PAGEMAP_ENTRY__INIT;
 
 	e.vaddr = entry->start;
+	e.has_nr_pages = e.has_flags = true;
 	e.nr_pages = (entry->end - entry->start) / LX_PAGE_SIZE;
 	e.compat_nr_pages = (uint32_t)e.nr_pages;
 	e.flags = entry->flags;

@@ -23,6 +23,10 @@
 /* Name of the directory, or the link to it, that holds what is LX_PAGES_PARENT. */
 #define LX_PAGES_PARENT_DIR "parent"
 
+/* Numbers of pages files of shared memory that is copied ahead. Those of processes, and CRIU's, count from 1.
+ */
+#define LX_SHARED_PAGES_FIRST (1u << 30)
+
 struct lx_page_entry {
 	uint64_t start, end;
 	uint32_t flags;

@@ -2,59 +2,38 @@
  * The library that is loaded into CRIU before libc (LD_PRELOAD) and spares it work while a guest
  * stands still: walks over cgroups that it has been through (cgroups.c), copies of what was never
  * written (copies.c), dumps of what is known to be empty (conntrack.c), a program at each step
- * (scripts.c), and pages: its scans do not show those that migration/hidden_pages.h speaks of. And it reads
+ * (scripts.c), and pages, those that processes share
+ * too (shared.c): its scans do not show those that migration/hidden_pages.h speaks of. And it reads
  * of watched files what the kernel says of them when it says all (watches.c), and of terminals what lies in
  * them (terminals.c). All else goes by unchanged.
  *
  * It runs in a program that is not ours, beside a libc that may be a newer one: system calls, and
  * nothing that a libc of Debian 12 does not have. Ways to fail: no memory, no file: nothing is hidden.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "migration/hidden_pages.h"
+#include "migration/preload/runs.h"
 #include "migration/scan_regions.h"
 
 /* Of the process that was looked at last: CRIU dumps one after the other. */
 static struct {
 	int pid;
-	const struct lx_page_run *v;
-	size_t n;
+	struct lx_hidden_runs runs;
 } hidden;
 
 static void load(int pid)
 {
-	const char *dir = getenv(LX_HIDDEN_PAGES_DIR);
-	char path[512];
-	struct stat st;
-	int fd = -1;
+	char name[16];
 
-	if (hidden.v)
-		munmap((void *)(uintptr_t)hidden.v, hidden.n * sizeof(*hidden.v));
+	snprintf(name, sizeof(name), "%d", pid);
 	hidden.pid = pid;
-	hidden.v = NULL;
-	hidden.n = 0;
-	if (dir && (size_t)snprintf(path, sizeof(path), "%s/%d", dir, pid) < sizeof(path))
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (fstat(fd, &st) == 0 && st.st_size >= (off_t)sizeof(*hidden.v)) {
-		void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-
-		if (p != MAP_FAILED) {
-			hidden.v = p;
-			hidden.n = (size_t)st.st_size / sizeof(*hidden.v);
-		}
-	}
-	close(fd);
+	lx_hidden_runs_load(name, &hidden.runs);
 }
 
 /* Whose "/proc/<pid>/pagemap" that is; 0: something else. */
@@ -80,7 +59,8 @@ static long hide(struct lx_scan_arg *arg, long n)
 
 	if (!out)
 		return n;
-	size_t k = lx_regions_hide(v, (size_t)n, hidden.v, hidden.n, out, arg->vec_len, &arg->walk_end);
+	size_t k = lx_regions_hide(v, (size_t)n, hidden.runs.v, hidden.runs.n, out, arg->vec_len,
+				   &arg->walk_end);
 
 	memcpy(v, out, k * sizeof(*out));
 	free(out);
@@ -94,13 +74,13 @@ static long scan(int fd, struct lx_scan_arg *arg)
 	if (pid != hidden.pid)
 		load(pid);
 	/* Walking the tables of a large process takes as long as what it is to be spared. */
-	if (hidden.n && lx_regions_all_hidden(arg->start, arg->end, hidden.v, hidden.n)) {
+	if (hidden.runs.n && lx_regions_all_hidden(arg->start, arg->end, hidden.runs.v, hidden.runs.n)) {
 		arg->walk_end = arg->end;
 		return 0;
 	}
 	long n = syscall(SYS_ioctl, fd, LX_SCAN, arg);
 
-	return hidden.n && n > 0 ? hide(arg, n) : n;
+	return hidden.runs.n && n > 0 ? hide(arg, n) : n;
 }
 
 /* As libc's. */

@@ -9,10 +9,12 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include "migration/hook_ask.h"
+#include "migration/preload/adopt.h"
 
 #define STACK 16384
 
@@ -38,8 +40,13 @@ __attribute__((visibility("default"))) pid_t fork(void)
 {
 	const char *action = getenv(ACTION), *init = getenv(INIT);
 
-	if (action)
-		return child_that_says(lx_hook_ask(action, init ? init : "0"));
+	if (action) {
+		int code = lx_hook_ask(action, init ? init : "0");
+
+		if (code == 0 && strcmp(action, "pre-restore") == 0)
+			lx_adopt_find();
+		return child_that_says(code);
+	}
 	pid_t (*real)(void) = (pid_t(*)(void))dlsym(RTLD_NEXT, "fork");
 
 	return real();

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "migration/preload/adopt.h"
 #include "migration/watch_lines.h"
 
 /* Sixteen milliseconds have been seen. What never has a handle is left to CRIU to tell. */
@@ -99,5 +100,9 @@ __attribute__((visibility("default"))) int openat64(int dir, const char *path, i
 	}
 	if (strncmp(path, "fdinfo/", strlen("fdinfo/")) == 0 && (flags & O_ACCMODE) == O_RDONLY)
 		return open_fdinfo(dir, path, flags);
-	return (int)syscall(SYS_openat, dir, path, flags, mode);
+	int fd = (int)syscall(SYS_openat, dir, path, flags, mode);
+
+	if (fd >= 0)
+		lx_adopt_opened(fd, path);
+	return fd;
 }

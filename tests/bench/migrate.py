@@ -55,9 +55,12 @@ CASES = {
     "heap": (f"the same, 512 MiB heap, {REWRITTEN} % of it rewritten every second", "stall 350 ms"),
     "postcopy": ("the same heap, half of it rewritten every second, --postcopy", ""),
     "idle": ("the same, 2 GiB heap, idle", "1.5x of the small one"),
+    "shared": (f"the same, 512 MiB that processes share, {REWRITTEN} % of it rewritten every second", ""),
+    "tmpfs": ("the same, a file of 256 MiB in /dev/shm", ""),
     "stopped": ("Debian 12, stopped, its image on the target", "150 ms"),
 }
-HEAPS = {"heap": (512, REWRITTEN), "postcopy": (512, 50), "idle": (2048, 0)}  # MiB, percent
+HEAPS = {"heap": ("heap", 512, REWRITTEN), "postcopy": ("heap", 512, 50), "idle": ("heap", 2048, 0),
+         "shared": ("shared", 512, REWRITTEN), "tmpfs": ("tmpfs", 256, 0)}  # kind, MiB, percent
 OPTIONS = {"postcopy": ("--postcopy",)}
 SAMPLES = ("downtime", "stall", "total", "dump", "restore", "floor", "frozen_bytes")
 FAILURES = (RuntimeError, TimeoutError, subprocess.SubprocessError)
@@ -221,14 +224,14 @@ def prepare_debian(cluster):
 
 
 @contextlib.contextmanager
-def with_heap(cluster, name, mib, percent):
+def with_heap(cluster, name, kind, mib, percent):
     ready = "/run/heap.ready"
-    unit(cluster, name, "heap", "heap", str(mib), str(percent), ready)
+    unit(cluster, name, "heap", kind, str(mib), str(percent), ready)
     try:
         wait_for(lambda: cluster.exec(name, "test", "-e", ready).returncode == 0, 120, 0.2, "the heap is full")
         yield
     finally:
-        cluster.cli("exec", name, "--", "sh", "-c", f"systemctl stop heap; rm -f {ready}")
+        cluster.cli("exec", name, "--", "sh", "-c", f"systemctl stop heap; rm -f {ready} /dev/shm/move-load")
 
 
 # ---------------------------------------------------------------- measuring

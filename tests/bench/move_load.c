@@ -4,6 +4,8 @@
  *   move_load echo PORT              sends back what it gets, one connection after the other
  *   move_load heap MIB PERCENT FILE  fills a heap with noise, makes FILE, then rewrites PERCENT of
  *                                    it every second, page by page from one end to the other
+ *   move_load shared MIB PERCENT FILE  the same of memory that processes share
+ *   move_load tmpfs MIB PERCENT FILE   the same of a file in /dev/shm
  *   move_load peer ADDRESS PORT      one connection, a message every millisecond; says how long
  *                                    it has waited for answers at most
  *
@@ -110,15 +112,28 @@ static void fill(uint64_t *page, uint64_t *seed)
 	}
 }
 
-static int heap(size_t mib, unsigned percent, const char *ready)
+static char *get_memory(const char *kind, size_t bytes)
+{
+	bool shared = strcmp(kind, "shared") == 0, file = strcmp(kind, "tmpfs") == 0;
+	int fd = file ? open("/dev/shm/move-load", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+
+	if (file && (fd < 0 || ftruncate(fd, (off_t)bytes) < 0))
+		die("no file");
+	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       (shared || file ? MAP_SHARED : MAP_PRIVATE) | (file ? 0 : MAP_ANONYMOUS), fd, 0);
+
+	if (p == MAP_FAILED)
+		die("no memory");
+	return p;
+}
+
+static int heap(const char *kind, size_t mib, unsigned percent, const char *ready)
 {
 	size_t pages = mib * (1048576 / PAGE), slice = pages * percent / 100 / SLICES;
 	const struct timespec rest = { .tv_nsec = SECOND_NS / SLICES };
 	uint64_t seed = 88172645463325252ull;
-	char *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p = get_memory(kind, pages * PAGE);
 
-	if (p == MAP_FAILED)
-		die("no memory");
 	for (size_t i = 0; i < pages; i++)
 		fill((uint64_t *)(void *)(p + i * PAGE), &seed);
 	int fd = open(ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -295,10 +310,12 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && strcmp(argv[1], "echo") == 0)
 		return echo((uint16_t)number(argv[2], UINT16_MAX));
-	if (argc == 5 && strcmp(argv[1], "heap") == 0)
-		return heap(number(argv[2], 1048576), number(argv[3], 100), argv[4]);
+	if (argc == 5 &&
+	    (strcmp(argv[1], "heap") == 0 || strcmp(argv[1], "shared") == 0 || strcmp(argv[1], "tmpfs") == 0))
+		return heap(argv[1], number(argv[2], 1048576), number(argv[3], 100), argv[4]);
 	if (argc == 4 && strcmp(argv[1], "peer") == 0)
 		return talk(argv[2], (uint16_t)number(argv[3], UINT16_MAX));
-	fprintf(stderr, "usage: move_load echo PORT | heap MIB PERCENT FILE | peer ADDRESS PORT\n");
+	fprintf(stderr,
+		"usage: move_load echo PORT | heap|shared|tmpfs MIB PERCENT FILE | peer ADDRESS PORT\n");
 	return 2;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/worker/move/memory_send.h"
+#include "agent/worker/move/memory_shared.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
@@ -161,6 +162,8 @@ int lx_memory_plan(struct lx_move *m, const lx_spec *spec, bool postcopy, struct
 	int r = look_for(ret, WORTH_IT_PROCESS, &bytes, err);
 
 	if (r == 0)
+		r = lx_shared_find(ret, &bytes, err);
+	if (r == 0)
 		r = lx_spec_config(spec, &config, err);
 	if (r < 0)
 		return r;
@@ -181,6 +184,7 @@ void lx_memory_release(struct lx_memory *mem)
 		lx_page_runs_release(&mem->p[i].late);
 	}
 	free(mem->p);
+	lx_shared_release(mem);
 	*mem = (struct lx_memory){ 0 };
 }
 
@@ -239,6 +243,8 @@ static int send_round(struct lx_memory *mem, uint64_t *ret_bytes, struct lx_err 
 			unwatch(p);
 	}
 	lx_page_runs_release(&pages);
+	if (r == 0)
+		r = lx_shared_round(mem, err);
 	*ret_bytes = mem->bytes - before;
 	return r;
 }
@@ -254,6 +260,8 @@ int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err)
 	while (r == 0 && mem->rounds < ROUNDS_MAX) {
 		lx_move_progress(mem->m, "memory", mem->m->talk.sent, 0);
 		r = look_for(mem, WORTH_IT_PROCESS, &bytes, err);
+		if (r == 0)
+			r = lx_shared_find(mem, &bytes, err);
 		if (r < 0)
 			break;
 		watch_all(mem);
@@ -302,6 +310,8 @@ int lx_memory_stand(struct lx_memory *mem, struct lx_err *err)
 			r = lx_err_oom(err);
 	for (size_t i = 0; r == 0 && i < mem->n; i++)
 		hide(mem, &mem->p[i]);
+	if (r == 0)
+		r = lx_shared_stand(mem, err);
 	lx_page_runs_release(&watched);
 	lx_page_runs_release(&written);
 	lx_page_runs_release(&kept);
@@ -322,7 +332,7 @@ static pid_t list_of(const char *name)
 
 bool lx_memory_is_list(const struct lx_memory *mem, const char *name)
 {
-	return mem->on && list_of(name) > 0;
+	return mem->on && (list_of(name) > 0 || lx_shared_is_list(mem, name));
 }
 
 /* The last of that number: an earlier one has ended. */
@@ -399,5 +409,5 @@ int lx_memory_rest(struct lx_memory *mem, int dir, struct lx_err *err)
 	for (struct dirent *e; r == 0 && (e = readdir(d));)
 		if (list_of(e->d_name) > 0)
 			r = send_one(mem, dir, e->d_name, err);
-	return r;
+	return r < 0 ? r : lx_shared_rest(mem, dir, err);
 }

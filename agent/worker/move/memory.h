@@ -23,6 +23,7 @@
 #include "migration/content_track.h"
 #include "migration/memory_choice.h"
 #include "migration/page_runs.h"
+#include "migration/segments.h"
 #include "migration/write_track.h"
 
 /* One process whose memory is worth it. */
@@ -45,6 +46,8 @@ struct lx_memory {
 	char why[LX_MEMORY_REASON_MAX]; /* so */
 	struct lx_memory_process *p;
 	size_t n;
+	struct lx_segments shared;
+	struct lx_page_runs *clean; /* of each of them, what is still as it was sent: lx_memory_stand() */
 	uint32_t rounds;
 	uint32_t files;      /* frames that began one */
 	uint64_t bytes;      /* of pages */

@@ -16,21 +16,28 @@
 #include "migration/migration.h"
 #include "migration/page_image.h"
 
-static int send_head(struct lx_memory *mem, bool ahead, const char *name, uint64_t size, struct lx_err *err)
+int lx_memory_send_begin(struct lx_memory *mem, Lxmgr__V1__DumpFile *file, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+
+	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DUMP_FILE;
+	frame.dump_file = file;
+	mem->files++;
+	return lx_talk_send(&mem->m->talk, &frame, err);
+}
+
+static int begin(struct lx_memory *mem, bool ahead, const char *name, uint64_t size, struct lx_err *err)
+{
 	Lxmgr__V1__DumpFile file = LXMGR__V1__DUMP_FILE__INIT;
 
 	file.name = (char *)(uintptr_t)name;
 	file.size = size;
 	file.ahead = ahead;
-	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DUMP_FILE;
-	frame.dump_file = &file;
-	mem->files++;
-	return lx_talk_send(&mem->m->talk, &frame, err);
+	return lx_memory_send_begin(mem, &file, err);
 }
 
-static int send_data(struct lx_memory *mem, uint64_t offset, const void *data, size_t len, struct lx_err *err)
+int lx_memory_send_data(struct lx_memory *mem, uint64_t offset, const void *data, size_t len,
+			struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
 	Lxmgr__V1__DumpData d = LXMGR__V1__DUMP_DATA__INIT;
@@ -46,12 +53,12 @@ static int send_data(struct lx_memory *mem, uint64_t offset, const void *data, s
 int lx_memory_send_file(struct lx_memory *mem, bool ahead, const char *name, const struct lx_buf *data,
 			struct lx_err *err)
 {
-	int r = send_head(mem, ahead, name, data->len, err);
+	int r = begin(mem, ahead, name, data->len, err);
 
 	for (size_t at = 0; r == 0 && at < data->len; at += LX_MOVE_CHUNK) {
 		size_t n = data->len - at < LX_MOVE_CHUNK ? data->len - at : LX_MOVE_CHUNK;
 
-		r = send_data(mem, at, (const char *)data->data + at, n, err);
+		r = lx_memory_send_data(mem, at, (const char *)data->data + at, n, err);
 	}
 	return r;
 }
@@ -101,7 +108,7 @@ static int send_run(struct lx_memory *mem, struct lx_memory_process *p, uint64_t
 		return lx_err_oom(err);
 	return lx_page_runs_append(got, at, at + len) < 0
 		       ? lx_err_oom(err)
-		       : send_data(mem, lx_page_image_offset(at), data, len, err);
+		       : lx_memory_send_data(mem, lx_page_image_offset(at), data, len, err);
 }
 
 /* Bytes of whole pages from there on; 0: the first one is not there. -ESRCH: the process has ended. */
@@ -135,7 +142,7 @@ int lx_memory_send_pages(struct lx_memory *mem, struct lx_memory_process *p, con
 	char name[32];
 
 	snprintf(name, sizeof(name), "pages-%u.img", p->pages_id);
-	int r = buf ? send_head(mem, true, name, 0, err) : lx_err_oom(err);
+	int r = buf ? begin(mem, true, name, 0, err) : lx_err_oom(err);
 
 	while (r == 0 && !at_end(&c)) {
 		ssize_t n = read_pages(p->pid, fd, c.at, buf, next(&c));

@@ -5,6 +5,12 @@
 #include "agent/worker/move/memory.h"
 #include "lib/buf.h"
 
+/* A file begins, of what is copied ahead or of the dump itself. */
+int lx_memory_send_begin(struct lx_memory *mem, Lxmgr__V1__DumpFile *file, struct lx_err *err);
+/* Of the file that was begun last, at most LX_MOVE_CHUNK. */
+int lx_memory_send_data(struct lx_memory *mem, uint64_t offset, const void *data, size_t len,
+			struct lx_err *err);
+
 /*
  * The contents of `pages` of a process. What is not there any more is left out: `got` (empty)
  * has what was sent.

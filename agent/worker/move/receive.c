@@ -243,6 +243,7 @@ static void release(struct lx_receive *rx)
 {
 	lx_tree_receiver_free(rx->tree);
 	lx_take_snapshot_release(&rx->snapshot);
+	lx_copies_release(&rx->copies);
 	if (rx->upper >= 0)
 		close(rx->upper);
 	if (rx->dump_dir >= 0)
@@ -326,6 +327,7 @@ int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct l
 		rx.spec = rx.m.rec->spec;
 		r = rx.spec ? 0
 			    : lx_err_set(err, LX_DATA_LOSS, "the journal of this move has no specification");
+		rx.copies.root = rx.spec ? lx_spec_id_base(rx.spec) : 0;
 	}
 	struct lx_err why = LX_ERR_INIT;
 

@@ -2,6 +2,7 @@
 #ifndef LX_WORKER_MOVE_RECEIVE_H
 #define LX_WORKER_MOVE_RECEIVE_H
 
+#include "agent/worker/move/copies.h"
 #include "agent/worker/move/instance_job.h"
 #include "agent/worker/move/lazy.h"
 #include "agent/worker/move/move.h"
@@ -28,6 +29,7 @@ struct lx_receive {
 	Lxmgr__V1__GuestNetwork fresh; /* what a new network namespace is like here */
 	int dump_dir, dump_file;       /* -1: none open */
 	uint32_t dump_files;
+	struct lx_copies copies; /* of memory that processes share */
 	struct lx_lazy lazy;
 	bool late;                   /* post-copy: memory may be missing, and the source sends it */
 	Lxmgr__V1__MoveCommit *word; /* the source's, with what it has held; NULL: it came another way */

@@ -50,6 +50,7 @@ int lx_dump_take_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struc
 	if (rx->dump_file < 0)
 		return lx_err_errno(err, errno, "cannot keep the dump's %s", f->name);
 	rx->dump_files++;
+	lx_copies_begin(&rx->copies, &rx->m, rx->dump_dir, f);
 	return 0;
 }
 
@@ -69,6 +70,7 @@ int lx_dump_take_data(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struc
 			return lx_err_errno(err, n < 0 ? errno : EIO, "cannot keep the dump");
 		at += (size_t)n;
 	}
+	lx_copies_note(&rx->copies, d->offset, d->data.len);
 	return 0;
 }
 

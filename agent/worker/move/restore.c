@@ -268,7 +268,8 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 			 *tools = lx_path_join(rx->m.libexec, LX_CRIU_TOOLS),
 			 *socket = lx_path_join(rx->m.dir, "hook"),
 			 *job_file = lx_path_join(rx->m.dir, "restore.pb"),
-			 *yard = lx_path_join(rx->m.dir, "yard");
+			 *yard = lx_path_join(rx->m.dir, "yard"),
+			 *copies = lx_path_join(rx->m.dir, LX_SHARED_COPIES);
 	lx_autobuf struct lx_buf options = { 0 };
 
 	if (!criu) {
@@ -277,8 +278,9 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 		lx_err_hint(err, "Install " LX_CRIU_VERSION_MIN " or newer there: scripts/install-criu");
 		return r;
 	}
-	if (!hook || !programs || !tools || !socket || !job_file || !yard)
+	if (!hook || !programs || !tools || !socket || !job_file || !yard || !copies)
 		return lx_err_oom(err);
+	(void)unlink(copies); /* of a worker that is no more */
 	int r = lx_move_yard(&rx->m, yard, err);
 
 	if (r == 0)
@@ -346,6 +348,7 @@ int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 
 	if (r == 0)
 		r = lx_dump_adapt(rx, err);
+	lx_copies_ready(&rx->copies, &rx->m, rx->dump_dir);
 	if (r == 0 && rx->lazy.on)
 		lx_lazy_go(&rx->m, &rx->lazy);
 	lx_hook_answer(&rx->held, r < 0 ? 1 : 0);
