@@ -9,7 +9,9 @@
  *
  * The file of a process, in a directory that CRIU knows from its environment, is named by its
  * number and holds its runs, struct lx_page_run, as they lie in memory. That of a segment that processes
- * share (segments.h) is named by its inode, after a prefix: its runs look like holes to CRIU.
+ * share (segments.h) is named by its inode, after a prefix: its runs look like holes to CRIU. Those may still
+ * be written when CRIU begins: whoever does holds a lock (flock(2)) on a file beside them until all are
+ * there.
  */
 #ifndef LX_MIGRATION_HIDDEN_PAGES_H
 #define LX_MIGRATION_HIDDEN_PAGES_H
@@ -21,6 +23,7 @@
 
 #define LX_HIDDEN_PAGES_DIR     "LX_HIDDEN_PAGES" /* the variable that names the directory */
 #define LX_HIDDEN_SEGMENT       "shared-"
+#define LX_HIDDEN_LOCK          "lock"
 #define LX_HIDDEN_PAGES_LIBRARY "lx-criu-preload.so"
 
 /*

@@ -19,7 +19,7 @@ void lx_hidden_runs_load(const char *name, struct lx_hidden_runs *ret)
 		munmap((void *)(uintptr_t)ret->v, ret->n * sizeof(*ret->v));
 	ret->v = NULL;
 	ret->n = 0;
-	if (dir && name && (size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) < sizeof(path))
+	if (dir && (size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) < sizeof(path))
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;

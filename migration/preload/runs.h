@@ -13,7 +13,7 @@ struct lx_hidden_runs {
 	size_t n;
 };
 
-/* In place of what `ret` had: the list of that name, none where there is none, or NULL is asked for. */
+/* In place of what `ret` had: the list of that name, or none where there is none. */
 void lx_hidden_runs_load(const char *name, struct lx_hidden_runs *ret);
 
 /* Of the kernel's own tmpfs: memfd_create(2)'s and others of no file. */

@@ -4,8 +4,11 @@
  * (migration/hidden_pages.h) is shown as a hole.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,18 +22,37 @@ static struct {
 	struct lx_hidden_runs runs;
 } hidden;
 
+/* What of them is hidden is looked for while CRIU is at other things. */
+static void wait_for_lists(void)
+{
+	static bool done;
+	const char *dir = getenv(LX_HIDDEN_PAGES_DIR);
+	char path[512];
+
+	if (done || !dir || (size_t)snprintf(path, sizeof(path), "%s/" LX_HIDDEN_LOCK, dir) >= sizeof(path))
+		return;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	while (fd >= 0 && flock(fd, LOCK_SH) < 0 && errno == EINTR)
+		;
+	if (fd >= 0)
+		close(fd);
+	done = true;
+}
+
 static bool is_hidden(int fd)
 {
 	char name[64];
 	struct stat st;
 
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !lx_is_shared_memory(&st))
 		return false;
+	wait_for_lists();
 	if (st.st_dev != hidden.dev || st.st_ino != hidden.ino) {
 		hidden.dev = st.st_dev;
 		hidden.ino = st.st_ino;
 		snprintf(name, sizeof(name), LX_HIDDEN_SEGMENT "%llu", (unsigned long long)st.st_ino);
-		lx_hidden_runs_load(lx_is_shared_memory(&st) ? name : NULL, &hidden.runs);
+		lx_hidden_runs_load(name, &hidden.runs);
 	}
 	return hidden.runs.n > 0;
 }

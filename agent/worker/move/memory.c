@@ -330,7 +330,7 @@ static pid_t list_of(const char *name)
 	return inside > 0 && inside <= INT_MAX && lx_streq(end, ".img") ? (pid_t)inside : 0;
 }
 
-bool lx_memory_is_list(const struct lx_memory *mem, const char *name)
+bool lx_memory_is_list(struct lx_memory *mem, const char *name)
 {
 	return mem->on && (list_of(name) > 0 || lx_shared_is_list(mem, name));
 }

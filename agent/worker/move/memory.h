@@ -19,6 +19,8 @@
 #ifndef LX_WORKER_MOVE_MEMORY_H
 #define LX_WORKER_MOVE_MEMORY_H
 
+#include <pthread.h>
+
 #include "agent/worker/move/move.h"
 #include "migration/content_track.h"
 #include "migration/memory_choice.h"
@@ -48,6 +50,11 @@ struct lx_memory {
 	size_t n;
 	struct lx_segments shared;
 	struct lx_page_runs *clean; /* of each of them, what is still as it was sent: lx_memory_stand() */
+	struct {
+		pthread_t thread; /* that looks for it */
+		bool on;
+		int lock; /* CRIU waits for it, in the end */
+	} comparing;
 	uint32_t rounds;
 	uint32_t files;      /* frames that began one */
 	uint64_t bytes;      /* of pages */
@@ -61,7 +68,7 @@ int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err);
 int lx_memory_stand(struct lx_memory *mem, struct lx_err *err);
 
 /* Whether this file of the dump is for lx_memory_rest() to send. */
-bool lx_memory_is_list(const struct lx_memory *mem, const char *name);
+bool lx_memory_is_list(struct lx_memory *mem, const char *name);
 /* All of them, out of the directory of the dump. */
 int lx_memory_rest(struct lx_memory *mem, int dir, struct lx_err *err);
 

@@ -1,10 +1,12 @@
 #include "agent/worker/move/memory_shared.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "agent/worker/move/memory_send.h"
@@ -111,30 +113,54 @@ int lx_shared_round(struct lx_memory *mem, struct lx_err *err)
 /* ------------------------------------------------------------------ standing still */
 
 /* What CRIU sees all the same is sent twice: nothing is lost. */
-static int stand(struct lx_memory *mem, size_t i, const char *dir, struct lx_err *err)
+static void look(const struct lx_memory *mem, size_t i, const char *dir)
 {
 	const struct lx_segment *seg = &mem->shared.v[i];
 	struct lx_page_runs *clean = &mem->clean[i];
-	int r = seg->twice || seg->pages == 0 ? 0 : lx_segment_compare(seg, clean, NULL, err);
 
-	if (r < 0 || clean->n == 0)
-		return r;
-	if (lx_mkdir_p(dir, 0700, NULL) < 0 || lx_hidden_segment_write(dir, seg->id, clean, NULL) < 0)
+	if (seg->twice || seg->pages == 0)
+		return;
+	if (lx_segment_compare(seg, clean, NULL, NULL) < 0 ||
+	    (clean->n > 0 && lx_hidden_segment_write(dir, seg->id, clean, NULL) < 0))
 		lx_page_runs_release(clean);
-	return 0;
+}
+
+static void *look_at_all(void *arg)
+{
+	struct lx_memory *mem = arg;
+	lx_autofree char *dir = lx_path_join(mem->m->dir, LX_MOVE_HIDDEN);
+
+	for (size_t i = 0; dir && i < mem->shared.n; i++)
+		look(mem, i, dir);
+	close(mem->comparing.lock);
+	return NULL;
+}
+
+static void join(struct lx_memory *mem)
+{
+	if (mem->comparing.on)
+		pthread_join(mem->comparing.thread, NULL);
+	mem->comparing.on = false;
 }
 
 int lx_shared_stand(struct lx_memory *mem, struct lx_err *err)
 {
 	lx_autofree char *dir = lx_path_join(mem->m->dir, LX_MOVE_HIDDEN);
-	int r = 0;
+	lx_autofree char *path = dir ? lx_path_join(dir, LX_HIDDEN_LOCK) : NULL;
+	int r = path ? lx_mkdir_p(dir, 0700, err) : lx_err_oom(err);
 
-	mem->clean = calloc(mem->shared.n + 1, sizeof(*mem->clean));
-	if (!dir || !mem->clean)
+	if (r < 0 || mem->shared.n == 0)
+		return r;
+	mem->clean = calloc(mem->shared.n, sizeof(*mem->clean));
+	if (!mem->clean)
 		return lx_err_oom(err);
-	for (size_t i = 0; r == 0 && i < mem->shared.n; i++)
-		r = stand(mem, i, dir, err);
-	return r;
+	mem->comparing.lock = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (mem->comparing.lock < 0 || flock(mem->comparing.lock, LOCK_EX) < 0)
+		return lx_err_errno(err, errno, "cannot lock %s", path);
+	mem->comparing.on = pthread_create(&mem->comparing.thread, NULL, look_at_all, mem) == 0;
+	if (!mem->comparing.on)
+		look_at_all(mem);
+	return 0;
 }
 
 /* ------------------------------------------------------------------ CRIU's lists */
@@ -152,9 +178,12 @@ static const struct lx_segment *segment_of(const struct lx_memory *mem, const ch
 	return NULL;
 }
 
-bool lx_shared_is_list(const struct lx_memory *mem, const char *name)
+bool lx_shared_is_list(struct lx_memory *mem, const char *name)
 {
-	return lx_starts_with(name, LIST_PREFIX) && segment_of(mem, name) != NULL;
+	if (!lx_starts_with(name, LIST_PREFIX))
+		return false;
+	join(mem); /* it has ended: CRIU would not have come to this */
+	return segment_of(mem, name) != NULL;
 }
 
 /* What was copied ahead lies in one piece, at its offsets. */
@@ -200,6 +229,7 @@ int lx_shared_rest(struct lx_memory *mem, int dir, struct lx_err *err)
 {
 	int r = 0;
 
+	join(mem);
 	for (size_t i = 0; r == 0 && mem->clean && i < mem->shared.n; i++)
 		if (mem->clean[i].n > 0)
 			r = send_list(mem, &mem->shared.v[i], dir, err);
@@ -208,6 +238,7 @@ int lx_shared_rest(struct lx_memory *mem, int dir, struct lx_err *err)
 
 void lx_shared_release(struct lx_memory *mem)
 {
+	join(mem);
 	for (size_t i = 0; mem->clean && i < mem->shared.n; i++)
 		lx_page_runs_release(&mem->clean[i]);
 	free(mem->clean);
