@@ -117,22 +117,30 @@ int lx_hidden_pages_choose(pid_t pid, const struct lx_page_runs *clean, struct l
 }
 
 /* Takes the path. */
-static int write_runs(char *path, const struct lx_page_runs *hidden, struct lx_err *err)
+static int write_runs(char *path, const struct lx_page_runs *hidden, mode_t mode, struct lx_err *err)
 {
 	lx_autofree char *owned = path;
 
-	return owned ? lx_write_file_atomic(owned, hidden->v, hidden->n * sizeof(*hidden->v), 0600, err)
+	return owned ? lx_write_file_atomic(owned, hidden->v, hidden->n * sizeof(*hidden->v), mode, err)
 		     : lx_err_oom(err);
 }
 
 int lx_hidden_pages_write(const char *dir, pid_t pid, const struct lx_page_runs *hidden, struct lx_err *err)
 {
-	return write_runs(lx_asprintf("%s/%d", dir, (int)pid), hidden, err);
+	return write_runs(lx_asprintf("%s/%d", dir, (int)pid), hidden, 0600, err);
 }
 
 int lx_hidden_segment_write(const char *dir, uint64_t id, const struct lx_page_runs *hidden,
 			    struct lx_err *err)
 {
 	return write_runs(lx_asprintf("%s/" LX_HIDDEN_SEGMENT "%llu", dir, (unsigned long long)id), hidden,
-			  err);
+			  0600, err);
+}
+
+int lx_hidden_file_write(const char *dir, dev_t dev, uint64_t id, const struct lx_page_runs *hidden,
+			 struct lx_err *err)
+{
+	return write_runs(
+		lx_asprintf("%s/" LX_HIDDEN_FILE, dir, (unsigned long long)dev, (unsigned long long)id),
+		hidden, 0644, err);
 }

@@ -22,7 +22,9 @@
 #include "migration/page_runs.h"
 
 #define LX_HIDDEN_PAGES_DIR     "LX_HIDDEN_PAGES" /* the variable that names the directory */
+#define LX_HIDDEN_PAGES         ".hidden"         /* its name, below that of the images; no image's */
 #define LX_HIDDEN_SEGMENT       "shared-"
+#define LX_HIDDEN_FILE          "file-%llx-%llu" /* device, inode */
 #define LX_HIDDEN_LOCK          "lock"
 #define LX_HIDDEN_PAGES_LIBRARY "lx-criu-preload.so"
 
@@ -35,5 +37,7 @@ int lx_hidden_pages_choose(pid_t pid, const struct lx_page_runs *clean, struct l
 int lx_hidden_pages_write(const char *dir, pid_t pid, const struct lx_page_runs *hidden, struct lx_err *err);
 int lx_hidden_segment_write(const char *dir, uint64_t id, const struct lx_page_runs *hidden,
 			    struct lx_err *err);
+int lx_hidden_file_write(const char *dir, dev_t dev, uint64_t id, const struct lx_page_runs *hidden,
+			 struct lx_err *err);
 
 #endif

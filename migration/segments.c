@@ -48,10 +48,10 @@ static dev_t shared_device(void)
 
 /* ------------------------------------------------------------------ finding them */
 
-static struct lx_segment *find(struct lx_segments *s, uint64_t id)
+static struct lx_segment *find(struct lx_segments *s, dev_t dev, uint64_t id)
 {
 	for (size_t i = 0; i < s->n; i++)
-		if (s->v[i].id == id)
+		if (s->v[i].dev == dev && s->v[i].id == id)
 			return &s->v[i];
 	return NULL;
 }
@@ -102,7 +102,7 @@ static int add(struct lx_segments *s, int fd)
 	    st.st_ino > ID_MAX)
 		return 0;
 	int r = name_of(owned, &name);
-	struct lx_segment *known = find(s, st.st_ino);
+	struct lx_segment *known = find(s, st.st_dev, st.st_ino);
 
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
@@ -111,10 +111,32 @@ static int add(struct lx_segments *s, int fd)
 		known->twice = known->twice || !known->name != !name;
 		return 0;
 	}
-	r = append(s, (struct lx_segment){ .id = st.st_ino,
+	r = append(s, (struct lx_segment){ .dev = st.st_dev,
+					   .id = st.st_ino,
 					   .name = name,
 					   .sealable = fcntl(owned, F_GET_SEALS) != F_SEAL_SEAL,
 					   .fd = owned });
+	if (r == 0) {
+		name = NULL;
+		owned = -1;
+	}
+	return r;
+}
+
+int lx_segments_add_file(struct lx_segments *s, int fd, char *path)
+{
+	lx_autoclose int owned = fd;
+	lx_autofree char *name = path;
+	struct stat st;
+
+	if (!name)
+		return -ENOMEM;
+	if (owned < 0 || fstat(owned, &st) < 0 || (uint64_t)st.st_size > SIZE_MAX_AHEAD ||
+	    find(s, st.st_dev, st.st_ino))
+		return 0;
+	int r = append(s,
+		       (struct lx_segment){ .dev = st.st_dev, .id = st.st_ino, .path = name, .fd = owned });
+
 	if (r == 0) {
 		name = NULL;
 		owned = -1;
@@ -184,6 +206,7 @@ void lx_segments_release(struct lx_segments *s)
 	for (size_t i = 0; i < s->n; i++) {
 		close(s->v[i].fd);
 		free(s->v[i].name);
+		free(s->v[i].path);
 		free(s->v[i].sent);
 	}
 	free(s->v);

@@ -23,7 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "migration/preload/runs.h"
+#include "migration/hidden_runs.h"
 #include "migration/shared_copies.h"
 
 #define LIST  "pagemap-shmem-%llu.img%n"

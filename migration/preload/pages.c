@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "migration/preload/runs.h"
+#include "migration/hidden_runs.h"
 #include "migration/scan_regions.h"
 
 /* Of the process that was looked at last: CRIU dumps one after the other. */

@@ -3,17 +3,13 @@
  * (criu/shmem.c, CRIU 4.2) and dumps what lies between them. What has been copied already
  * (migration/hidden_pages.h) is shown as a hole.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "migration/preload/runs.h"
+#include "migration/hidden_runs.h"
 
 /* Of the segment that was looked at last: CRIU dumps one after the other. */
 static struct {
@@ -22,24 +18,6 @@ static struct {
 	struct lx_hidden_runs runs;
 } hidden;
 
-/* What of them is hidden is looked for while CRIU is at other things. */
-static void wait_for_lists(void)
-{
-	static bool done;
-	const char *dir = getenv(LX_HIDDEN_PAGES_DIR);
-	char path[512];
-
-	if (done || !dir || (size_t)snprintf(path, sizeof(path), "%s/" LX_HIDDEN_LOCK, dir) >= sizeof(path))
-		return;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	while (fd >= 0 && flock(fd, LOCK_SH) < 0 && errno == EINTR)
-		;
-	if (fd >= 0)
-		close(fd);
-	done = true;
-}
-
 static bool is_hidden(int fd)
 {
 	char name[64];
@@ -47,7 +25,7 @@ static bool is_hidden(int fd)
 
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !lx_is_shared_memory(&st))
 		return false;
-	wait_for_lists();
+	lx_hidden_runs_wait();
 	if (st.st_dev != hidden.dev || st.st_ino != hidden.ino) {
 		hidden.dev = st.st_dev;
 		hidden.ino = st.st_ino;

@@ -19,6 +19,7 @@
 #include "lib/cleanup.h"
 #include "lib/map.h"
 #include "lib/str.h"
+#include "migration/hidden_runs.h"
 #include "migration/tar/write.h"
 
 #define CHUNK (64u * 1024)
@@ -38,6 +39,7 @@ struct creator {
 	struct lx_buf path;    /* of what is being looked at, as the archive names it: "./run/lock" */
 	struct lx_map several; /* "device:inode" -> struct several */
 	struct lx_tarball_entry entry;
+	struct lx_hidden_runs hidden; /* of the file that is being looked at */
 	char target[LX_ENTRY_PATH_MAX];
 	uint8_t chunk[CHUNK];
 	struct lx_err *err;
@@ -104,7 +106,7 @@ static int add_hard_link(struct creator *c, const struct stat *st)
 
 /* ------------------------------------------------------------------ files */
 
-static int add_piece(struct creator *c, off_t at, off_t end)
+static int add_part(struct creator *c, off_t at, off_t end)
 {
 	c->entry.stored += (uint64_t)(end - at);
 	return lx_tarball_add_piece(&c->entry, (uint64_t)at, (uint64_t)(end - at)) < 0 ? lx_err_oom(c->err)
@@ -112,13 +114,38 @@ static int add_piece(struct creator *c, off_t at, off_t end)
 }
 
 /* Where its holes are, if it takes less room than it is long. */
+/* Without what is not to be shown (migration/hidden_pages.h). */
+static int add_piece(struct creator *c, off_t at, off_t end)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < c->hidden.n && at < end; i++) {
+		off_t from = (off_t)c->hidden.v[i].start, to = (off_t)c->hidden.v[i].end;
+
+		if (to <= at || from >= end)
+			continue;
+		if (from > at)
+			r = add_part(c, at, from);
+		at = to;
+	}
+	return r == 0 && at < end ? add_part(c, at, end) : r;
+}
+
+static bool ends_at(const struct lx_tarball_entry *e, off_t size)
+{
+	const struct lx_tarball_piece *last = e->n_pieces > 0 ? &e->pieces[e->n_pieces - 1] : NULL;
+
+	return last && last->at + last->len == (uint64_t)size;
+}
+
 static int find_pieces(struct creator *c, int fd, const struct stat *st)
 {
 	off_t at = 0, end = 0;
 	int r = 0;
 
+	lx_hidden_runs_of(st, &c->hidden);
 	c->entry.size = (uint64_t)st->st_size;
-	if (st->st_size / STAT_BLOCK > st->st_blocks) {
+	if (st->st_size / STAT_BLOCK > st->st_blocks || c->hidden.n > 0) {
 		while (r == 0 && end < st->st_size && (at = lseek(fd, end, SEEK_DATA)) >= 0) {
 			end = lseek(fd, at, SEEK_HOLE);
 			if (end < 0)
@@ -128,8 +155,8 @@ static int find_pieces(struct creator *c, int fd, const struct stat *st)
 		if (r == 0 && at < 0 && errno != ENXIO)
 			return failed(c, "look for content in");
 		c->entry.is_sparse = c->entry.stored < c->entry.size;
-		if (r == 0 && c->entry.is_sparse && end < st->st_size)
-			r = add_piece(c, st->st_size, st->st_size);
+		if (r == 0 && c->entry.is_sparse && !ends_at(&c->entry, st->st_size))
+			r = add_part(c, st->st_size, st->st_size);
 	}
 	if (!c->entry.is_sparse)
 		c->entry.stored = c->entry.size;
@@ -356,6 +383,7 @@ int lx_tarball_create(int dirfd, int fd, struct lx_err *err)
 		return lx_err_oom(err);
 	c->path = (struct lx_buf){ 0 };
 	c->entry = (struct lx_tarball_entry){ 0 };
+	c->hidden = (struct lx_hidden_runs){ 0 };
 	c->err = err;
 	lx_jail_init(&c->jail, dirfd);
 	lx_map_init(&c->several, free_several);
@@ -366,6 +394,7 @@ int lx_tarball_create(int dirfd, int fd, struct lx_err *err)
 	if (r == 0)
 		tell_missing(&c->several);
 	lx_tarball_writer_free(c->to);
+	lx_hidden_runs_load(NULL, &c->hidden);
 	lx_map_release(&c->several);
 	lx_buf_release(&c->path);
 	free(c->entry.pieces);

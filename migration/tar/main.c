@@ -19,6 +19,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "migration/hidden_pages.h"
 #include "migration/tar/create.h"
 #include "migration/tar/extract.h"
 
@@ -106,6 +107,9 @@ static int run(const char *dir, bool is_create)
 	lx_autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = fd < 0 ? lx_err_errno(&err, errno, "cannot open the directory \"%s\"", dir) : 0;
 
+	/* CRIU's own way to it is not open to who runs this. */
+	if (r == 0 && getenv(LX_HIDDEN_PAGES_DIR) && setenv(LX_HIDDEN_PAGES_DIR, LX_HIDDEN_PAGES, 1) < 0)
+		r = lx_err_oom(&err);
 	if (r == 0)
 		r = is_create ? lx_tarball_create(fd, STDOUT_FILENO, &err)
 			      : lx_tarball_extract_gzip(STDIN_FILENO, fd, &err);

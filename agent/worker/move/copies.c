@@ -60,18 +60,16 @@ static bool copy_run(int image, int fd, char *buf, struct lx_page_run run)
 	return true;
 }
 
-/* Memory that is touched first counts for the group of whoever touches it (cgroups(7), memory). */
 __attribute__((noreturn)) static void copy_news(const struct lx_move *m, int images,
 						const struct lx_copy *copy)
 {
-	char path[LX_JOB_PATH_MAX], name[64];
+	char name[64];
 	static char buf[CHUNK];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	lx_cgroup_path(&m->cg, lx_cgroup_hierarchy(&m->cg, "memory"), m->job, "/payload/cgroup.procs", path);
 	snprintf(name, sizeof(name), LX_PAGES_PARENT_DIR "/pages-%u.img", copy->pages_id);
 	int image = openat(images, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	bool ok = image >= 0 && lx_write_knob(path, "0") == 0;
+	bool ok = image >= 0 && lx_move_join_memory(m, NULL) == 0;
 
 	for (size_t i = 0; ok && i < copy->news.n; i++)
 		ok = copy_run(image, copy->fd, buf, copy->news.v[i]);

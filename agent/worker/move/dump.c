@@ -58,7 +58,7 @@ static void become_criu(const struct lx_move *m, const struct lx_criu_args *args
 	lx_autofree char *hook = lx_asprintf(LX_MOVE_MARK "=%s/hook", m->dir);
 	lx_autofree char *words = lx_asprintf("%s/criu.err", m->dir);
 	lx_autofree char *path = lx_asprintf("PATH=%s/" LX_CRIU_TOOLS ":" PROGRAM_PATH, m->libexec);
-	lx_autofree char *hidden = lx_asprintf(LX_HIDDEN_PAGES_DIR "=%s/" LX_MOVE_HIDDEN, m->dir);
+	lx_autofree char *hidden = lx_asprintf(LX_HIDDEN_PAGES_DIR "=%s/" LX_HIDDEN_PAGES, m->images);
 	lx_autofree char *preload = lx_asprintf("LD_PRELOAD=%s/" LX_HIDDEN_PAGES_LIBRARY, m->libexec);
 	char *env[] = { path, hook, hidden, preload, NULL };
 	int null = open("/dev/null", O_RDWR),
@@ -189,6 +189,7 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, lx_lxc
 {
 	lx_autofree char *criu = lx_criu_find(m->libexec), *hook = lx_path_join(m->libexec, "lx-criu-hook");
 	lx_autofree char *socket = lx_path_join(m->dir, "hook"), *yard = lx_path_join(m->dir, "yard");
+	lx_autofree char *hidden = lx_path_join(m->images, LX_HIDDEN_PAGES);
 	struct lx_criu_args args = { .n = 0 };
 
 	*d = LX_DUMP_NONE;
@@ -198,7 +199,7 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, lx_lxc
 		lx_err_hint(err, "Install " LX_CRIU_VERSION_MIN " or newer there: scripts/install-criu");
 		return r;
 	}
-	if (!hook || !socket || !yard)
+	if (!hook || !socket || !yard || !hidden)
 		return lx_err_oom(err);
 	const struct lx_criu_dump how = { .criu = criu,
 					  .init = init,
@@ -209,8 +210,10 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, lx_lxc
 					  .lazy = lazy,
 					  .v2_only = v2_only ? yard : NULL,
 					  .lxcfs = lxcfs };
-	int r = v2_only ? lx_move_yard(m, yard, err) : 0;
+	int r = lx_mkdir_p(hidden, 0711, err);
 
+	if (r == 0 && v2_only)
+		r = lx_move_yard(m, yard, err);
 	if (r == 0)
 		r = lx_hooks_open(socket, &d->hooks, err);
 	if (r == 0)

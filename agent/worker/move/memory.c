@@ -152,13 +152,13 @@ static void watch_all(struct lx_memory *mem)
 
 /* ------------------------------------------------------------------ the plan */
 
-int lx_memory_plan(struct lx_move *m, const lx_spec *spec, bool postcopy, struct lx_memory *ret,
-		   struct lx_err *err)
+int lx_memory_plan(struct lx_move *m, const lx_spec *spec, pid_t init, bool files_ahead, bool postcopy,
+		   struct lx_memory *ret, struct lx_err *err)
 {
 	uint64_t bytes = 0;
 	struct lx_map config;
 
-	*ret = (struct lx_memory){ .m = m };
+	*ret = (struct lx_memory){ .m = m, .init = init, .files_ahead = files_ahead };
 	int r = look_for(ret, WORTH_IT_PROCESS, &bytes, err);
 
 	if (r == 0)
@@ -290,11 +290,11 @@ static int find_clean(const struct lx_memory *mem, struct lx_memory_process *p, 
 /* What CRIU does not see in time it looks at: nothing is lost. */
 static void hide(const struct lx_memory *mem, struct lx_memory_process *p)
 {
-	lx_autofree char *dir = lx_path_join(mem->m->dir, LX_MOVE_HIDDEN);
+	lx_autofree char *dir = lx_path_join(mem->m->images, LX_HIDDEN_PAGES);
 
 	if (!dir || !p->clean.n || lx_hidden_pages_choose(p->pid, &p->clean, &p->hidden) < 0 || !p->hidden.n)
 		return;
-	if (lx_mkdir_p(dir, 0700, NULL) < 0 || lx_hidden_pages_write(dir, p->pid, &p->hidden, NULL) < 0)
+	if (lx_hidden_pages_write(dir, p->pid, &p->hidden, NULL) < 0)
 		lx_page_runs_release(&p->hidden);
 }
 

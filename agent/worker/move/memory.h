@@ -48,6 +48,8 @@ struct lx_memory {
 	char why[LX_MEMORY_REASON_MAX]; /* so */
 	struct lx_memory_process *p;
 	size_t n;
+	pid_t init;
+	bool files_ahead; /* the destination takes files in tmpfs ahead */
 	struct lx_segments shared;
 	struct lx_page_runs *clean; /* of each of them, what is still as it was sent: lx_memory_stand() */
 	struct {
@@ -62,8 +64,8 @@ struct lx_memory {
 };
 
 /* As `spec` (migration.memory) wants it, and the kernel can. */
-int lx_memory_plan(struct lx_move *m, const lx_spec *spec, bool postcopy, struct lx_memory *ret,
-		   struct lx_err *err);
+int lx_memory_plan(struct lx_move *m, const lx_spec *spec, pid_t init, bool files_ahead, bool postcopy,
+		   struct lx_memory *ret, struct lx_err *err);
 int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err);
 int lx_memory_stand(struct lx_memory *mem, struct lx_err *err);
 

@@ -7,14 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/worker/move/memory_send.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/str.h"
+#include "migration/ahead_files.h"
 #include "migration/hidden_pages.h"
 #include "migration/page_image.h"
+#include "proto/pb.h"
 
 #define LIST_MAX (64u << 20)
 /* criu/image-desc.c */
@@ -37,7 +40,8 @@ int lx_shared_find(struct lx_memory *mem, uint64_t *bytes, struct lx_err *err)
 	size_t n = 0;
 	int r = lx_move_pids(mem->m, &pids, &n, err);
 
-	if (r == 0 && lx_segments_find(&mem->shared, pids, n) < 0)
+	if (r == 0 && (lx_segments_find(&mem->shared, pids, n) < 0 ||
+		       (mem->files_ahead && lx_segments_find_files(&mem->shared, mem->init) < 0)))
 		r = lx_err_oom(err);
 	for (size_t i = 0; r == 0 && i < mem->shared.n; i++)
 		*bytes += lx_segment_bytes(&mem->shared.v[i]);
@@ -74,7 +78,7 @@ static int begin_pages(struct lx_memory *mem, const struct lx_segment *seg, stru
 	Lxmgr__V1__DumpFile file = LXMGR__V1__DUMP_FILE__INIT;
 	char name[LIST_NAME];
 
-	snprintf(name, sizeof(name), "pages-%u.img", pages_id(mem, seg));
+	snprintf(name, sizeof(name), seg->path ? LX_AHEAD_CONTENT : "pages-%u.img", pages_id(mem, seg));
 	file.name = name;
 	file.ahead = true;
 	if (seg->name) {
@@ -120,15 +124,21 @@ static void look(const struct lx_memory *mem, size_t i, const char *dir)
 
 	if (seg->twice || seg->pages == 0)
 		return;
-	if (lx_segment_compare(seg, clean, NULL, NULL) < 0 ||
-	    (clean->n > 0 && lx_hidden_segment_write(dir, seg->id, clean, NULL) < 0))
+	int r = lx_segment_compare(seg, clean, NULL, NULL);
+
+	if (r == 0 && seg->path && !lx_segment_is_there(seg, mem->init))
+		r = -ENOENT;
+	if (r == 0 && clean->n > 0)
+		r = seg->path ? lx_hidden_file_write(dir, seg->dev, seg->id, clean, NULL)
+			      : lx_hidden_segment_write(dir, seg->id, clean, NULL);
+	if (r < 0)
 		lx_page_runs_release(clean);
 }
 
 static void *look_at_all(void *arg)
 {
 	struct lx_memory *mem = arg;
-	lx_autofree char *dir = lx_path_join(mem->m->dir, LX_MOVE_HIDDEN);
+	lx_autofree char *dir = lx_path_join(mem->m->images, LX_HIDDEN_PAGES);
 
 	for (size_t i = 0; dir && i < mem->shared.n; i++)
 		look(mem, i, dir);
@@ -145,12 +155,13 @@ static void join(struct lx_memory *mem)
 
 int lx_shared_stand(struct lx_memory *mem, struct lx_err *err)
 {
-	lx_autofree char *dir = lx_path_join(mem->m->dir, LX_MOVE_HIDDEN);
+	lx_autofree char *dir = lx_path_join(mem->m->images, LX_HIDDEN_PAGES);
 	lx_autofree char *path = dir ? lx_path_join(dir, LX_HIDDEN_LOCK) : NULL;
-	int r = path ? lx_mkdir_p(dir, 0700, err) : lx_err_oom(err);
 
-	if (r < 0 || mem->shared.n == 0)
-		return r;
+	if (!path)
+		return lx_err_oom(err);
+	if (mem->shared.n == 0)
+		return 0;
 	mem->clean = calloc(mem->shared.n, sizeof(*mem->clean));
 	if (!mem->clean)
 		return lx_err_oom(err);
@@ -172,7 +183,7 @@ static const struct lx_segment *segment_of(const struct lx_memory *mem, const ch
 
 	for (size_t i = 0; mem->clean && i < mem->shared.n; i++) {
 		list_name(&mem->shared.v[i], list);
-		if (mem->clean[i].n > 0 && lx_streq(list, name))
+		if (!mem->shared.v[i].path && mem->clean[i].n > 0 && lx_streq(list, name))
 			return &mem->shared.v[i];
 	}
 	return NULL;
@@ -225,6 +236,44 @@ static int send_list(struct lx_memory *mem, const struct lx_segment *seg, int di
 	return r;
 }
 
+/* ------------------------------------------------------------------ files */
+
+static int fill_list(const struct lx_segment *seg, const struct lx_page_runs *clean, uint64_t *numbers,
+		     Lxmgr__V1__AheadFile *ret)
+{
+	struct stat st;
+
+	if (fstat(seg->fd, &st) < 0)
+		return -errno;
+	ret->path = seg->path;
+	ret->size = (uint64_t)st.st_size;
+	ret->runs = numbers;
+	for (size_t i = 0; i < clean->n; i++) {
+		numbers[ret->n_runs++] = clean->v[i].start;
+		numbers[ret->n_runs++] = clean->v[i].end;
+	}
+	return 0;
+}
+
+static int send_file_list(struct lx_memory *mem, const struct lx_segment *seg, struct lx_err *err)
+{
+	const struct lx_page_runs *clean = &mem->clean[seg - mem->shared.v];
+	Lxmgr__V1__AheadFile list = LXMGR__V1__AHEAD_FILE__INIT;
+	lx_autofree uint64_t *numbers = calloc(2 * clean->n, sizeof(*numbers));
+	char name[LIST_NAME];
+	int r = numbers ? fill_list(seg, clean, numbers, &list) : -ENOMEM;
+
+	if (r < 0)
+		return lx_err_errno(err, r, "cannot look at %s of the guest", seg->path);
+	struct lx_buf packed = { 0 };
+
+	packed.data = lx_pb_pack(&list.base, &packed.len);
+	snprintf(name, sizeof(name), LX_AHEAD_LIST, pages_id(mem, seg));
+	r = packed.data ? lx_memory_send_file(mem, true, name, &packed, err) : lx_err_oom(err);
+	free(packed.data);
+	return r;
+}
+
 int lx_shared_rest(struct lx_memory *mem, int dir, struct lx_err *err)
 {
 	int r = 0;
@@ -232,7 +281,8 @@ int lx_shared_rest(struct lx_memory *mem, int dir, struct lx_err *err)
 	join(mem);
 	for (size_t i = 0; r == 0 && mem->clean && i < mem->shared.n; i++)
 		if (mem->clean[i].n > 0)
-			r = send_list(mem, &mem->shared.v[i], dir, err);
+			r = mem->shared.v[i].path ? send_file_list(mem, &mem->shared.v[i], err)
+						  : send_list(mem, &mem->shared.v[i], dir, err);
 	return r;
 }
 

@@ -1,6 +1,11 @@
 /*
- * The part of memory.h that is about memory which processes share and which lies in no file system
- * (migration/segments.h): rounds, what is left when the guest stands still, and CRIU's lists of it.
+ * The part of memory.h that is about memory which processes share (migration/segments.h): rounds, what
+ * is left when the guest stands still, and lists of it.
+ *
+ * Pages of what lies in no file system go into images that CRIU will read, and its own lists of pages
+ * refer to them. Files in a tmpfs are archived by a tar that CRIU runs (migration/tar/), which leaves out
+ * what is still as it was sent; the destination puts that into them when they have been unpacked
+ * (ahead_files.h).
  */
 #ifndef LX_WORKER_MOVE_MEMORY_SHARED_H
 #define LX_WORKER_MOVE_MEMORY_SHARED_H

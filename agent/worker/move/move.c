@@ -189,3 +189,13 @@ int lx_move_pids(const struct lx_move *m, pid_t **ret, size_t *ret_n, struct lx_
 	*ret_n = p.n;
 	return 0;
 }
+
+int lx_move_join_memory(const struct lx_move *m, struct lx_err *err)
+{
+	char path[LX_JOB_PATH_MAX];
+
+	lx_cgroup_path(&m->cg, lx_cgroup_hierarchy(&m->cg, "memory"), m->job, "/payload/cgroup.procs", path);
+	int r = lx_write_knob(path, "0");
+
+	return r < 0 ? lx_err_errno(err, r, "cannot join %s", path) : 0;
+}

@@ -20,9 +20,6 @@
 #include "agent/worker/move/talk.h"
 #include "migration/record.h"
 
-/* Below the directory of a move: what its dump need not look at (migration/hidden_pages.h). */
-#define LX_MOVE_HIDDEN "hidden"
-
 /* What both sides have. */
 struct lx_move {
 	struct lx_job *job;
@@ -51,6 +48,9 @@ int lx_move_report_phase(Lxmgr__V1__MoveReport *r, const char *name, int64_t ns)
 
 /* All processes of the guest, as numbers on this node. malloc'ed. */
 int lx_move_pids(const struct lx_move *m, pid_t **ret, size_t *ret_n, struct lx_err *err);
+
+/* This process's memory counts as the guest's from here on: what it touches first (cgroups(7)). */
+int lx_move_join_memory(const struct lx_move *m, struct lx_err *err);
 
 /* The directory in which CRIU finds the v2 hierarchy (migration/criu.h). */
 int lx_move_yard(const struct lx_move *m, const char *yard, struct lx_err *err);

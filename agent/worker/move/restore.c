@@ -7,7 +7,7 @@
  *                              CRIU leaves alone what it finds when it begins
  *      setup-namespaces        empty network namespace: cards, addresses, routes
  *      post-setup-namespaces   cgroup knobs, limits, the journal
- *      post-restore            all is there, cards in no bridge: READY; waits for COMMIT
+ *      post-restore            all is there, cards in no bridge; files in tmpfs: READY; waits for COMMIT
  *      -- commit -----------------------------------------------------------------
  *      post-resume             host ends into their bridges, thawed; what came for it meanwhile
  */
@@ -21,6 +21,7 @@
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/lxcfs.h"
 #include "agent/worker/move/receive.h"
+#include "agent/worker/move/refill.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/fs.h"
@@ -355,6 +356,8 @@ int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 	lx_cgroup_hurry(&rx->m.cg, rx->m.job, rx->restore.pid);
 	if (r == 0)
 		r = steps_until(rx, "post-restore", err);
+	if (r == 0)
+		r = lx_refill(&rx->m, rx->dump_dir, rx->init, err);
 	if (r == 0)
 		load_affinity(rx);
 	if (r == 0 && rx->lazy.on)

@@ -231,7 +231,8 @@ int lx_send_live_plan(struct lx_send *s, struct lx_err *err)
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
 	Lxmgr__V1__MemoryAhead ahead = LXMGR__V1__MEMORY_AHEAD__INIT;
 	bool postcopy = s->m.job->msg->send->postcopy;
-	int r = lx_memory_plan(&s->m, s->spec, postcopy && s->other.memory_after, &s->memory, err);
+	int r = lx_memory_plan(&s->m, s->spec, s->run.init, s->other.files_ahead,
+			       postcopy && s->other.memory_after, &s->memory, err);
 
 	if (r == 0 && postcopy && !s->other.memory_after)
 		not_after(&s->memory);
