@@ -201,8 +201,9 @@ def test_struck_while_memory_follows(two, what):
                 guest.check_passenger()
                 assert not op.move.booted, where
             else:
-                # A source agent that was away may hear too late to report.
-                assert struck and moved and (op.move.booted or what == "source agent"), f"{where}: it was booted for no reason, or none is said"
+                # A source agent that was away tells when it is back.
+                wait_for(lambda i=ident: not moving.operation(two, i).move.awaited, 20, 0.1, f"{where}: the source has told its figures")
+                assert struck and moved and moving.operation(two, ident).move.booted, f"{where}: it was booted for no reason, or none is said"
                 guest.board(FOLLOWS)
             wait_for(not_allowed_any_more, 10, 0.1, f"{where}: userfaultfd is not for everybody")
             moving.wait_clean(two, but=["m1"])
