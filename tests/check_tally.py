@@ -70,9 +70,9 @@ class Tally:
 POLL_SECONDS = 1  # how soon it is seen that a command is to end
 
 
-def run(argv, timeout, env=None, over=None):
+def run(argv, timeout, env=None, over=None, began=None):
     """(exit code, output). After `timeout` seconds, or once the event `over` is set, the command and its children
-    are killed."""
+    are killed. `began` is called with its number, which is also its session's."""
     until = time.monotonic() + timeout
     child = subprocess.Popen(
         argv,
@@ -82,6 +82,8 @@ def run(argv, timeout, env=None, over=None):
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    if began:
+        began(child.pid)
     try:
         out = None
         while out is None:
