@@ -164,7 +164,9 @@ const struct cli_verb cli_move_verbs[] = {
 		  "instance is "
 		  "then booted there from its files. Small memory is not worth it and goes as without.\n\n"
 		  "Without --target it goes to the node with the most room. lxmgr info shows the last move "
-		  "of an instance.",
+		  "of an instance. Should the source be away when a move ends, what only it knows of it "
+		  "(\"Still "
+		  "to come\") follows when it is back.",
 	  .examples = "lxmgr move web1 --target node2\n"
 		      "lxmgr move web1 --target node2 --check  # can it be done, and what is in the way?\n"
 		      "lxmgr move web1 --live=preferred        # wherever there is room\n"

@@ -136,6 +136,7 @@ void cli_move_print(const report *r, int indent, bool phases)
 	if (*mode)
 		printf("%*sMode: %s%s%s%s\n", indent, "", mode, *memory ? " (" : "", memory,
 		       *memory ? ")" : "");
+	print_text(indent, r->awaited ? "Still to come" : "Incomplete", r->incomplete);
 	print_text(indent, "Reason", r->reason);
 	print_text(indent, "Memory so because", r->memory_reason);
 	print_text(indent, "Booted there, what ran is lost", r->booted);
@@ -201,6 +202,9 @@ void cli_move_doc(struct cli_doc *d, json_t *to, const char *key, const report *
 	cli_doc_str(d, o, "memory", cli_move_memory(r->memory));
 	cli_doc_str(d, o, "memory_reason", r->memory_reason);
 	cli_doc_str(d, o, "reason", r->reason);
+	cli_doc_bool(d, o, "awaited", r->awaited);
+	cli_doc_str(d, o, "incomplete", r->incomplete);
+	cli_doc_str(d, o, "operation", r->operation);
 	cli_doc_str(d, o, "source", r->source);
 	cli_doc_str(d, o, "target", r->target);
 	cli_doc_time(d, o, "finished_at", r->finished_at_ns);

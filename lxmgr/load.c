@@ -16,6 +16,7 @@
 #include "lib/str.h"
 #include "lxmgr/auth/auth.h"
 #include "lxmgr/default_profile.h"
+#include "lxmgr/operations/move.h"
 #include "lxmgr/operations/operation.h"
 #include "lxmgr/project.h"
 #include "lxmgr/snapshot.h"
@@ -197,6 +198,12 @@ static int load_op(const struct lx_sql_value *c, int n, void *arg)
 	return lx_op_load(l->m, c, l->err);
 }
 
+static int load_forget(const struct lx_sql_value *c, int n, void *arg)
+{
+	struct load *l = arg;
+	return lx_move_forget_load(l->m, c, l->err);
+}
+
 static int take_text(const struct lx_sql_value *c, int n, void *arg)
 {
 	*(char **)arg = strdup(c[0].data);
@@ -372,6 +379,8 @@ int lx_manager_load(struct lx_manager *m, struct lx_err *err)
 		  "LIMIT 1000)"
 		  " ORDER BY updated_at",
 		  load_op },
+		{ "SELECT operation, id, instance, name, first, second, awaited FROM move_forgets",
+		  load_forget },
 	};
 	struct load l = { m, err };
 	lx_autofree char *id = NULL;

@@ -26,6 +26,7 @@
 #include "lxmgr/auth/auth.h"
 #include "lxmgr/confine.h"
 #include "lxmgr/keys_manual.h"
+#include "lxmgr/operations/move.h"
 #include "lxmgr/operations/operation.h"
 #include "lxmgr/project.h"
 #include "lxmgr/warnings/warnings.h"
@@ -322,6 +323,7 @@ static void maps_init(struct lx_manager *m)
 	lx_map_init(&m->ops, lx_op_free);
 	lx_map_init(&m->ops_by_request, NULL);
 	lx_map_init(&m->hwaddrs, NULL);
+	lx_moves_init(m);
 	TAILQ_INIT(&m->subscribers);
 	lx_identities_init(m->identities);
 	lx_turn_init(&m->turns);
@@ -331,7 +333,7 @@ static void maps_release(struct lx_manager *m)
 {
 	struct lx_map *maps[] = { &m->ops_by_request, &m->ops,     &m->instances_by_uuid, &m->instances,
 				  &m->aliases,        &m->images,  &m->profiles,          &m->networks,
-				  &m->nodes,          &m->hwaddrs, &m->projects };
+				  &m->nodes,          &m->hwaddrs, &m->projects,          &m->forgets };
 	for (size_t i = 0; i < LX_ARRAY_SIZE(maps); i++)
 		lx_map_release(maps[i]);
 	lx_identities_release(m->identities);

@@ -118,6 +118,7 @@ struct lx_manager {
 	struct lx_map networks;          /* bridge -> Lxmgr__V1__Network * */
 	struct lx_map ops;               /* id -> struct lx_op *, oldest first */
 	struct lx_map ops_by_request;    /* request id -> struct lx_op * (borrowed) */
+	struct lx_map forgets;           /* what agents still know of moves that have ended (move_forget.c) */
 	unsigned ended_ops;              /* since those too old were last deleted from the store */
 	struct lx_map hwaddrs;           /* taken MACs -> (void *)1 */
 	struct lx_leases *leases;
@@ -130,6 +131,7 @@ struct lx_manager {
 	uint64_t revision; /* grows with every change of an instance */
 	uint64_t net_revision;
 	uv_timer_t settle_timer; /* cluster/hosts.c */
+	uv_timer_t forget_timer; /* operations/move_forget.c */
 	uint8_t *list_cache;     /* packed ListInstancesResponse of `list_revision` and that project */
 	size_t list_cache_len;
 	uint64_t list_revision;

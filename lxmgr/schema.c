@@ -68,6 +68,12 @@ static const char step_5[] =
 	" name TEXT NOT NULL, spec BLOB NOT NULL," /* Snapshot */
 	" PRIMARY KEY (instance, name)) WITHOUT ROWID;";
 
-static const char *const steps[] = { step_1, step_2, step_3, step_4, step_5 };
+/* What agents still know of moves that have ended (operations/move_forget.h). */
+static const char step_6[] =
+	"CREATE TABLE move_forgets (operation TEXT PRIMARY KEY, id TEXT NOT NULL, instance TEXT NOT NULL,"
+	" name TEXT NOT NULL, first TEXT NOT NULL, second TEXT NOT NULL, awaited INTEGER NOT NULL) WITHOUT "
+	"ROWID;";
+
+static const char *const steps[] = { step_1, step_2, step_3, step_4, step_5, step_6 };
 
 const struct lx_schema lx_manager_schema = { steps, LX_ARRAY_SIZE(steps) };

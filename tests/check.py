@@ -18,6 +18,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import check_pytest  # noqa: E402
+from check_beside import Beside  # noqa: E402
 from check_tally import Stage, Tally, count_cmocka, ended, run  # noqa: E402
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -29,6 +30,7 @@ JOBS = os.cpu_count() or 1
 BUILD_SECONDS = 1800
 UNIT_SECONDS = 180  # a program
 TIDY_SECONDS = 120  # a file
+BESIDE_SECONDS = 1800  # the same, when it gets what others leave
 FUZZ_SECONDS = 120  # a target, of which it fuzzes a few
 SYSTEM_SECONDS = 2400  # all of them; each has a limit of its own (tests/system/conftest.py)
 SYSTEM_PROCESSES = 2  # more wait for one another: they start programs all the time
@@ -40,6 +42,7 @@ PROGRESS = re.compile(r"  [A-Z]+ +\S+$")  # "  CC    lib/err.c"
 SANITIZER_ENV = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
 
 tally = Tally()
+beside = Beside()
 
 
 def sources(*endings):
@@ -50,12 +53,16 @@ def sources(*endings):
     return sorted(found)
 
 
+def call_make(build, args, run=run):
+    # This process runs under make as a rule; the make below is its own.
+    env = {k: "" for k in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
+    return run([MAKE, "-k", f"BUILD={build}", *args], BUILD_SECONDS, env)
+
+
 def make(stage, name, *args, build=BUILD):
     """Builds, as one test: it must do so without a warning. False when it failed."""
     stage.say(name)
-    # This process runs under make as a rule; the make below is its own.
-    env = {k: "" for k in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
-    code, output = run([MAKE, "-k", f"BUILD={build}", *args], BUILD_SECONDS, env)
+    code, output = call_make(build, args)
     if code == 0:
         tally.ok()
         return True
@@ -113,41 +120,57 @@ def unit(stage):
         tally.skip("unit tests", "they do not build")
 
 
+# Commands that are begun beside the system tests. When one of them fails, its stage runs it again and says so.
+ASAN_MAKE = ["CC=clang", f"SAN={SANITIZERS}", "all", "unit-bins"]
+FUZZ_MAKE = ["fuzz-bins"]
+
+
 def asan(stage):
-    if make(stage, "clang builds everything without a warning", "CC=clang", f"SAN={SANITIZERS}", "all", "unit-bins",
-            build=ASAN_BUILD):
+    beside.take("asan")
+    if make(stage, "clang builds everything without a warning", *ASAN_MAKE, build=ASAN_BUILD):
         run_units(stage, ASAN_BUILD, SANITIZER_ENV)
     else:
         tally.skip("unit tests under sanitizers", "they do not build")
 
 
-def tidy(stage):
-    """clang-tidy over the tree. tests/lint_model.h tells it what it cannot see across files."""
-    if not make(stage, "compile_commands.json", "compile_commands.json"):
-        tally.skip("clang-tidy", "there is no compile_commands.json")
-        return
+def clang_tidy(run=run, seconds=TIDY_SECONDS):
+    """Of the tree: what it finds, a text a file. tests/lint_model.h tells it what it cannot see across files."""
     model = ["--extra-arg=-include", f"--extra-arg={TOP}/tests/lint_model.h"]
     # The analyzer's default is 225000, which takes four times as long: `make lint` has it.
     if not os.environ.get("LINT_DEEP"):
         for arg in ("-Xclang", "-analyzer-config", "-Xclang", "max-nodes=40000"):
             model.append(f"--extra-arg={arg}")
-    again = "make lint"
 
     def one(path):
         extra = [] if path == "lib/err.c" else model
-        return path, *run(["clang-tidy", "--quiet", *extra, path], TIDY_SECONDS)
+        return path, *run(["clang-tidy", "--quiet", *extra, path], seconds)
 
-    files = sources(".c")
-    found = [f"{output}\n{path}: {ended(code)}" for path, code, output in in_parallel(one, files) if code]
+    return [f"{output}\n{path}: {ended(code)}" for path, code, output in in_parallel(one, sources(".c")) if code]
+
+
+def can_tidy(stage):
+    if make(stage, "compile_commands.json", "compile_commands.json"):
+        return True
+    tally.skip("clang-tidy", "there is no compile_commands.json")
+    return False
+
+
+def tidy(stage):
+    found = beside.take("tidy")
+    if found is None:
+        if not can_tidy(stage):
+            return
+        found = clang_tidy()
     if found:
-        tally.fail(f"clang-tidy of {len(files)} files", "\n".join(found), again)
+        tally.fail(f"clang-tidy of {len(sources('.c'))} files", "\n".join(found), "make lint")
     else:
         tally.ok()
 
 
 def fuzz(stage):
     targets = sorted(os.path.basename(p)[:-2] for p in glob.glob("tests/fuzz/fuzz_*.c"))
-    if not make(stage, "clang builds the fuzz targets", "fuzz-bins"):
+    beside.take("fuzz")
+    if not make(stage, "clang builds the fuzz targets", *FUZZ_MAKE):
         tally.skip("fuzz targets", "they do not build")
         return
 
@@ -164,18 +187,29 @@ def system(stage):
     if not make(stage, "gcc builds the programs without a warning", "all", "check-bins"):
         tally.skip("system tests", "the programs do not build")
         return
-    check_pytest.shared(stage, tally, "system", "tests/system", SYSTEM_SECONDS, SYSTEM_PROCESSES)
+    begin_beside(stage)
+    check_pytest.shared(stage, tally, "system", "tests/system", SYSTEM_SECONDS, SYSTEM_PROCESSES, beside)
 
 
-# In order: what is quick comes first.
+def begin_beside(stage):
+    """What of the stages to come needs processors and no peace. Two system tests at a time wait for half of their time."""
+    if "tidy" in stage.later and can_tidy(stage):
+        beside.begin("tidy", lambda run: clang_tidy(run, BESIDE_SECONDS))
+    if "asan" in stage.later:
+        beside.begin("asan", lambda run: call_make(ASAN_BUILD, ASAN_MAKE, run))
+    if "fuzz" in stage.later:
+        beside.begin("fuzz", lambda run: call_make(BUILD, FUZZ_MAKE, run))
+
+
+# In order: what is quick comes first, and before the others what they are begun beside.
 STAGES = {
     "layers": ("dependencies point one way, attacks that are listed are tested", house),
     "format": ("clang-format", formatted),
     "unit": ("unit tests", unit),
+    "system": ("whole programs, real containers", system),
     "tidy": ("clang-tidy", tidy),
     "asan": ("unit tests with clang, address and undefined behaviour sanitizers", asan),
     "fuzz": ("a few seconds of fuzzing", fuzz),
-    "system": ("whole programs, real containers", system),
 }
 
 
@@ -186,10 +220,13 @@ def main():
     if unknown:
         print(f"check: there is no stage {unknown[0]}; there are {', '.join(STAGES)}", file=sys.stderr)
         return 2
-    for number, name in enumerate(wanted, 1):
-        title, work = STAGES[name]
-        with Stage(tally, number, len(wanted), title) as stage:
-            work(stage)
+    try:
+        for number, name in enumerate(wanted, 1):
+            title, work = STAGES[name]
+            with Stage(tally, number, len(wanted), title, later=wanted[number:]) as stage:
+                work(stage)
+    finally:
+        beside.end()
     tally.report()
     return 1 if tally.failures else 0
 

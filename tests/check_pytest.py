@@ -117,11 +117,13 @@ def whole(tally, name, paths, timeout, show=False):
         tally.fail(f"{name}: no tests", "pytest found none", f"{AGAIN} {' '.join(paths)}")
 
 
-def shared(stage, tally, name, path, timeout, processes):
-    """Several processes that share the files (check_share.py), then what must run alone, then second chances."""
+def shared(stage, tally, name, path, timeout, processes, beside):
+    """Several processes that share the files (check_share.py) and the machine with what is done beside. When that
+    is over, what must run alone, and second chances."""
     before = tally.counts()
     with tempfile.TemporaryDirectory() as queue:
         failed = run(tally, name, [["-p", "check_share", f"--share={queue}", path]] * processes, timeout)
+    beside.wait()
     alone = run(tally, name, [["-m", "alone", path]], timeout)
     if tally.counts() == before:
         tally.fail(f"{name}: no tests", "pytest found none", f"{AGAIN} {path}")

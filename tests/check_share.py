@@ -3,9 +3,10 @@
     pytest -p check_share --share=DIR tests/system      as many times at once as there are processors
 
 Each process collects everything and takes one file after the other that no other process has taken: a file
-is taken by making an empty one of its name in DIR. Files go in the order of how long their tests may take
-(the mark `limit`), longest first, so that all processes end at about the same time. Fixtures of a session
-live on from file to file. Tests marked `alone` are left out: they count what all of the machine does.
+is taken by making an empty one of its name in DIR. Files go in the order of how long a test of theirs may take
+(the mark `limit`), then of how long all may, longest first, so that all processes end at about the same time: a
+long one that is begun last keeps the others waiting. Fixtures of a session live on from file to file. Tests marked
+`alone` are left out: they count what all of the machine does.
 """
 
 import itertools
@@ -29,7 +30,8 @@ def pytest_collection_modifyitems(config, items):
 
 def weight(items):
     marks = [i.get_closest_marker("limit") for i in items]
-    return sum(m.args[0] if m else LIMIT_SECONDS for m in marks)
+    seconds = [m.args[0] if m else LIMIT_SECONDS for m in marks]
+    return max(seconds), sum(seconds)
 
 
 def takings(directory, items):

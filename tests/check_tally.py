@@ -67,8 +67,13 @@ class Tally:
         sys.stdout.flush()
 
 
-def run(argv, timeout, env=None):
-    """(exit code, output). After `timeout` seconds the command and its children are killed."""
+POLL_SECONDS = 1  # how soon it is seen that a command is to end
+
+
+def run(argv, timeout, env=None, over=None, began=None):
+    """(exit code, output). After `timeout` seconds, or once the event `over` is set, the command and its children
+    are killed. `began` is called with its number, which is also its session's."""
+    until = time.monotonic() + timeout
     child = subprocess.Popen(
         argv,
         env={**os.environ, **(env or {})},
@@ -77,14 +82,26 @@ def run(argv, timeout, env=None):
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    if began:
+        began(child.pid)
     try:
-        out, _ = child.communicate(timeout=timeout)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt) as stopped:
+        out = None
+        while out is None:
+            left = until - time.monotonic()
+            try:
+                out, _ = child.communicate(timeout=min(left, POLL_SECONDS) if over else left)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() >= until or (over and over.is_set()):
+                    break
+    except BaseException:
+        os.killpg(child.pid, 9)
+        child.communicate()
+        raise
+    if out is None:
         os.killpg(child.pid, 9)
         out, _ = child.communicate()
-        if isinstance(stopped, KeyboardInterrupt):
-            raise
-        return -9, (out or b"").decode(errors="replace") + f"\nkilled: it took longer than {timeout} s"
+        why = "it was interrupted" if over and over.is_set() else f"it took longer than {timeout} s"
+        return -9, (out or b"").decode(errors="replace") + f"\nkilled: {why}"
     return child.returncode, (out or b"").decode(errors="replace")
 
 
@@ -143,8 +160,8 @@ def count_junit(tally, path, again):
 class Stage:
     """Prints what a stage is, what it is about to do, and how it ended."""
 
-    def __init__(self, tally, number, total, title):
-        self.tally = tally
+    def __init__(self, tally, number, total, title, later=()):
+        self.tally, self.later = tally, later  # the names of the stages after it
         self.title = f"[{number}/{total}] {title}"
 
     def __enter__(self):

@@ -6,6 +6,7 @@
  *   expect.c     destination: ExpectInstance
  *   receive.c    destination: Transfer
  *   outcome.c    asking the other agent how it ended; answering that
+ *   figures.c    a report that the source's worker could not finish
  *   relay.c      what the two workers say to each other
  *   watchers.c   telling the manager
  *
@@ -88,6 +89,12 @@ void lx_move_outcome_call(struct lx_call *call, const ProtobufCMessage *req, voi
 int lx_move_ask(struct lx_agent_move *m, uint32_t wanted, void (*cb)(struct lx_agent_move *m, unsigned state),
 		struct lx_err *err);
 void lx_move_ask_stop(struct lx_agent_move *m);
+
+/*
+ * figures.c: the destination's part of the report, at a source that has not heard "done". Before the
+ * journal says DONE.
+ */
+void lx_move_take_figures(struct lx_agent_move *m, const Lxmgr__V1__MoveOutcome *outcome);
 
 /* watchers.c */
 int lx_move_watch(struct lx_agent_move *m, struct lx_call *call, struct lx_err *err);

@@ -76,9 +76,7 @@ static void on_answer(const ProtobufCMessage *resp, const struct lx_err *err, vo
 	}
 	unsigned state = outcome->state;
 
-	/* The source's own report does not know. */
-	if (*outcome->booted && m->rec->report)
-		lx_pb_set(&m->rec->report->booted, outcome->booted);
+	lx_move_take_figures(m, outcome);
 	void (*cb)(struct lx_agent_move *, unsigned) = q->cb;
 
 	lx_move_ask_stop(m);
@@ -150,5 +148,6 @@ void lx_move_outcome_call(struct lx_call *call, const ProtobufCMessage *msg, voi
 	outcome.state = m->rec->state;
 	if (m->rec->report)
 		outcome.booted = m->rec->report->booted;
+	outcome.done = m->rec->done;
 	lx_call_reply(call, &outcome.base);
 }

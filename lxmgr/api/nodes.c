@@ -19,6 +19,7 @@
 #include "lxmgr/api/commit.h"
 #include "lxmgr/auth/secret.h"
 #include "lxmgr/cluster/own_address.h"
+#include "lxmgr/operations/move.h"
 #include "lxmgr/operations/operation.h"
 #include "proto/pb.h"
 #include "rpc/token.h"
@@ -298,6 +299,7 @@ static void on_removed(struct lx_manager *m, struct lx_call *call, const struct 
 		forget_instances(m, name);
 		lx_image_leave_node(m, lx_map_get(&m->nodes, name));
 		lx_map_del(&m->nodes, name);
+		lx_moves_go_on(m);
 		lx_link_tell_peers(m);
 		lx_link_apply_networks(m);
 		lx_info("node removed", "node=%s", name);

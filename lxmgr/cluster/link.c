@@ -7,8 +7,9 @@
  *      +--------- stream ends, or nothing heard for --offline-after -----+
  *
  * While a node is away its instances are Unknown: they may well run, but nobody can say.
- * Back again, the snapshot says what is; operations that waited are run; the networks it
- * should have are sent again, and images it should not have any more are deleted.
+ * Back again, the snapshot says what is; operations that waited are run, and moves that have
+ * ended without it are forgotten; the networks it should have are sent again, and images it
+ * should not have any more are deleted.
  */
 #include "lxmgr/cluster/networks.h"
 
@@ -18,6 +19,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/operations/move.h"
 #include "lxmgr/operations/operation.h"
 #include "lxmgr/shown.h"
 #include "lxmgr/warnings/warnings.h"
@@ -90,6 +92,7 @@ static void on_snapshot(struct lx_node *n, const Lxmgr__V1__AgentSnapshot *s)
 	lx_node_send_peers(n);
 	lx_node_send_networks(n);
 	lx_op_node_ready(m, n);
+	lx_moves_go_on(m);
 	for (size_t i = 0; i < s->n_instances; i++) {
 		struct lx_inst *inst = lx_map_get(&m->instances_by_uuid, s->instances[i]->uuid);
 		if (inst && lx_streq(inst->pb->node, n->pb->name))

@@ -16,7 +16,8 @@
  * knows of none nothing has been touched, and all begins anew.
  *
  * A source that goes away after it has committed tells nobody; the target's own report then
- * does (instance_report.c), and the operation ends well without the source.
+ * does (instance_report.c), and the operation ends well without the source. What the source knows
+ * of it follows when it is back (move_late.c).
  */
 #include "lxmgr/operations/move.h"
 
@@ -195,7 +196,7 @@ void lx_move_anew(struct lx_op *op)
 	move_run(op);
 }
 
-static bool has_arrived(const struct lx_op *op)
+bool lx_move_has_arrived(const struct lx_op *op)
 {
 	const Lxmgr__V1__InstanceReport *r = op->inst->arrived;
 
@@ -222,7 +223,7 @@ static void move_run(struct lx_op *op)
 		lx_move_end_failed(op, &err);
 	else if (lx_streq(op->inst->pb->node, args->target))
 		lx_op_end(op, NULL, NULL, NULL); /* told so by the target itself */
-	else if (has_arrived(op))
+	else if (lx_move_has_arrived(op))
 		lx_move_end_moved(op);
 	else if (mv->sent)
 		lx_move_send(op);

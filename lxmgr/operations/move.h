@@ -28,4 +28,10 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 		  const Lxmgr__V1__MoveInstanceRequest *req, lx_move_checked cb, void *arg,
 		  struct lx_err *err);
 
+/* move_forget.c: what agents keep of moves that have ended. Once; a row of the store. */
+void lx_moves_init(struct lx_manager *m);
+int lx_move_forget_load(struct lx_manager *m, const struct lx_sql_value *cols, struct lx_err *err);
+/* A node is back, or is not part of the cluster any more. */
+void lx_moves_go_on(struct lx_manager *m);
+
 #endif

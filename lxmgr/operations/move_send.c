@@ -44,6 +44,15 @@ static void on_progress(struct lx_call *call, const ProtobufCMessage *msg, void 
 		op->pb->move = LX_PB_DUP(Lxmgr__V1__MoveReport, p->status->report);
 }
 
+/* The target may have told meanwhile, and does so once. */
+static void wait_for_source(struct lx_op *op, const struct lx_err *why)
+{
+	if (lx_move_has_arrived(op))
+		lx_move_end_moved(op);
+	else
+		lx_op_park(op, op->inst->pb->node, why);
+}
+
 static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
 {
 	struct lx_op *op = arg;
@@ -61,7 +70,7 @@ static void on_closed(struct lx_call *call, const struct lx_err *err, void *arg)
 	else if (mv->finding && err->code == LX_NOT_FOUND)
 		lx_move_anew(op);
 	else if (err->code == LX_OK || err->code == LX_UNAVAILABLE || err->code == LX_CANCELLED)
-		lx_op_park(op, op->inst->pb->node, err);
+		wait_for_source(op, err);
 	else
 		lx_move_next_rung(op, err); /* refused before anything was begun */
 }

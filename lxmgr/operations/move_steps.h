@@ -34,8 +34,9 @@ static inline const Lxmgr__V1__MoveInstanceRequest *lx_move_args(const struct lx
 	return (const void *)op->args;
 }
 
-/* The agents' name for this try. */
+/* The agents' name for a try, and for this one. */
 #define LX_MOVE_OPERATION_MAX 80
+void lx_move_try(const struct lx_op *op, unsigned rung, char out[LX_MOVE_OPERATION_MAX]);
 void lx_move_agent_operation(const struct lx_op *op, char out[LX_MOVE_OPERATION_MAX]);
 
 /* move.c: the uppermost rung there is for this instance, as it is now. */
@@ -44,6 +45,9 @@ Lxmgr__V1__MoveMode lx_move_first_mode(const struct lx_op *op);
 void lx_move_next_rung(struct lx_op *op, const struct lx_err *why);
 /* move.c: nobody has heard of this move, nothing has been touched: as if this were the first time. */
 void lx_move_anew(struct lx_op *op);
+
+/* move.c: the target has said that it has it. */
+bool lx_move_has_arrived(const struct lx_op *op);
 
 /* move_send.c: the source's agent is told to send it, or asked how it stands. */
 void lx_move_send(struct lx_op *op);

@@ -261,6 +261,7 @@ def expected(doc):
     assert doc["file_bytes"] == 20 << 20 and doc["file_frozen_bytes"] == 120 << 10
     assert doc["sockets"] == 5 and doc["processes"] == 24
     assert doc["phases_ns"]["dump"] == 90 * MS and doc["notes"] == [] and doc["reason"] == ""
+    assert doc["awaited"] is False and doc["incomplete"] == ""
 
 
 def test_operation_show_has_all_of_it(lab):
@@ -269,6 +270,15 @@ def test_operation_show_has_all_of_it(lab):
     expected(json.loads(lab.run("operation", "show", "3fa4", "--format", "json"))["move"])
     lab.manager.answers["OperationService/Get"] = lab.pb.Operation(id=ident, kind="instance.stop", status=3)
     assert "move" not in json.loads(lab.run("operation", "show", "3fa4", "--format", "json"))
+
+
+@pytest.mark.parametrize("awaited,heading", [(True, "Still to come"), (False, "Incomplete")])
+def test_figures_that_are_missing(lab, awaited, heading):
+    part = lab.pb.MoveReport(source="node1", target="node2", operation="3fa4", awaited=awaited, incomplete="node1 is \033away")
+    lab.manager.answers["InstanceService/Get"] = lab.pb.Instance(name="web1", node="node2", status=4, last_move=part)
+    assert f"  {heading}: node1 is ?away" in lab.run("info", "web1").splitlines()
+    doc = json.loads(lab.run("info", "web1", "--format", "json"))["last_move"]
+    assert (doc["awaited"], doc["operation"], doc["downtime_ns"]) == (awaited, "3fa4", 0)
 
 
 def test_info_shows_the_last_move(lab):

@@ -19,23 +19,28 @@ import machine  # noqa: E402
 import moving  # noqa: E402
 import testbed  # noqa: E402
 from moving import Echo, Guest  # noqa: E402
-from striking import END_SECONDS, SLOW, STRIKES, Moment, brief, find, mend_all, put_in_order, states, strike, unsettled  # noqa: E402
+from striking import END_SECONDS, STRIKES, Moment, begin_logs, brief, find, mend_all, put_in_order, slow_down, states, strike, unsettled  # noqa: E402
 from testbed import wait_for  # noqa: E402
 
 MEGABYTES = 24
 
 
+CLUSTER = "faults"
+
+
+@pytest.fixture(scope="module")
+def slow(whole):
+    slow_down(whole)
+    return whole
+
+
 @pytest.fixture
-def two(able):
-    with testbed.Cluster("faults", nodes=2) as cluster:
-        try:
-            for i in range(2):
-                testbed.ensure_image(cluster, "busybox", node=i)
-        except testbed.Unavailable as e:
-            pytest.skip(str(e))
-        for i in range(2):
-            cluster.ns_exec(i, "nft", SLOW, check=True)
-        yield cluster
+def two(slow):
+    begin_logs(slow)
+    yield slow
+    mend_all(slow)
+    slow.remove_instances()
+    moving.wait_clean(slow)
 
 
 # ---------------------------------------------------------------- cases
@@ -100,9 +105,6 @@ def test_struck(two, what):
                 print(case(two, guest, echo, what, moment))
     finally:
         echo.close()
-        mend_all(two)
-    two.remove_instances()
-    moving.wait_clean(two)
 
 
 # ---------------------------------------------------------------- memory that goes ahead
@@ -131,9 +133,6 @@ def test_struck_with_memory_ahead(two, what):
                 wait_for(not_allowed_any_more, 10, 0.1, f"{what} at {moment}: userfaultfd is not for everybody")
     finally:
         echo.close()
-        mend_all(two)
-    two.remove_instances()
-    moving.wait_clean(two)
 
 
 def strike_keeper(cluster, i):
@@ -176,40 +175,36 @@ FOLLOWS = 192  # MiB: seconds at the pace of that link
 def test_struck_while_memory_follows(two, what):
     """Post-copy, from COMMIT until all is there: it runs on with all of its memory, or is booted; not with less."""
     guest = Guest(two, "m1", megabytes=FOLLOWS, config=("-c", "migration.memory=stop-and-copy"))
-    try:
-        for moment in ("phase:dump", "destination:READY", "source:COMMITTED", "destination:COMMITTED"):
-            source = guest.home()
-            where = f"{what} at {moment}"
-            ident = two.api.instances.Move(moving.request(two, "m1", 1 - source, postcopy=True)).id
-            struck = Moment(moment).watch(two, ident, source) and strike(two, what, source)
-            if struck:
-                put_in_order(two, what)
-            op = moving.ended(two, ident, END_SECONDS)
-            moved = op.status == two.api.pb.OPERATION_STATUS_SUCCESS
-            wait_for(lambda: not unsettled(two), 20, 0.1, f"{where}: both journals have ended, {brief(op)}")
-            home = guest.home()
-            assert moved == (home != source), f"{where}: home is {home}, {brief(op)}"
-            wait_for(lambda: two.status("m1") == "RUNNING", 10, 0.1, f"{where}: it runs")
-            assert guest.init(home) and not guest.init(1 - home), where
-            guest.check_files()
-            aboard = guest.aboard()
-            print(f"{where}: {'struck' if struck else 'missed'}, {'moved' if moved else 'stayed'}, "
-                  f"{'aboard' if aboard else 'booted'} {op.move.booted}")
-            if aboard:
-                count = guest.status()[1]
-                wait_for(lambda n=count: guest.status()[1] > n + 40, 30, why=f"{where}: it goes on")
-                guest.check_passenger()
-                assert not op.move.booted, where
-            else:
-                # A source agent that was away may hear too late to report.
-                assert struck and moved and (op.move.booted or what == "source agent"), f"{where}: it was booted for no reason, or none is said"
-                guest.board(FOLLOWS)
-            wait_for(not_allowed_any_more, 10, 0.1, f"{where}: userfaultfd is not for everybody")
-            moving.wait_clean(two, but=["m1"])
-    finally:
-        mend_all(two)
-    two.remove_instances()
-    moving.wait_clean(two)
+    for moment in ("phase:dump", "destination:READY", "source:COMMITTED", "destination:COMMITTED"):
+        source = guest.home()
+        where = f"{what} at {moment}"
+        ident = two.api.instances.Move(moving.request(two, "m1", 1 - source, postcopy=True)).id
+        struck = Moment(moment).watch(two, ident, source) and strike(two, what, source)
+        if struck:
+            put_in_order(two, what)
+        op = moving.ended(two, ident, END_SECONDS)
+        moved = op.status == two.api.pb.OPERATION_STATUS_SUCCESS
+        wait_for(lambda: not unsettled(two), 20, 0.1, f"{where}: both journals have ended, {brief(op)}")
+        home = guest.home()
+        assert moved == (home != source), f"{where}: home is {home}, {brief(op)}"
+        wait_for(lambda: two.status("m1") == "RUNNING", 10, 0.1, f"{where}: it runs")
+        assert guest.init(home) and not guest.init(1 - home), where
+        guest.check_files()
+        aboard = guest.aboard()
+        print(f"{where}: {'struck' if struck else 'missed'}, {'moved' if moved else 'stayed'}, "
+              f"{'aboard' if aboard else 'booted'} {op.move.booted}")
+        if aboard:
+            count = guest.status()[1]
+            wait_for(lambda n=count: guest.status()[1] > n + 40, 30, why=f"{where}: it goes on")
+            guest.check_passenger()
+            assert not op.move.booted, where
+        else:
+            # A source agent that was away tells when it is back.
+            wait_for(lambda i=ident: not moving.operation(two, i).move.awaited, 20, 0.1, f"{where}: the source has told its figures")
+            assert struck and moved and moving.operation(two, ident).move.booted, f"{where}: it was booted for no reason, or none is said"
+            guest.board(FOLLOWS)
+        wait_for(not_allowed_any_more, 10, 0.1, f"{where}: userfaultfd is not for everybody")
+        moving.wait_clean(two, but=["m1"])
 
 
 # ---------------------------------------------------------------- forged and replayed
@@ -257,7 +252,7 @@ def test_forged_and_replayed_streams_are_refused(able):
     with testbed.Cluster("forged", nodes=3) as cluster:
         for i in range(2):
             testbed.ensure_image(cluster, "busybox", node=i)
-            cluster.ns_exec(i, "nft", SLOW, check=True)
+        slow_down(cluster)
         guest = Guest(cluster, "m1", megabytes=MEGABYTES)
         source, stranger = Impostor(cluster, 0, 1), Impostor(cluster, 2, 1)
         unknown = "00000000-0000-0000-0000-000000000000"

@@ -52,8 +52,9 @@ def install(cluster):
     done = cluster.cli("exec", "d1", *env, "--", "apt-get", "update", timeout=300)
     if done.returncode != 0 or re.search(r"^(W|Err).*(Failed|Could not)", done.stdout + done.stderr, re.M):
         pytest.skip(f"no package mirror can be reached from here: {(done.stderr or done.stdout).strip()[-200:]}")
-    done = cluster.cli("exec", "d1", *env, "--", "apt-get", "install", "-y", "--no-install-recommends", *PACKAGES,
-                       timeout=400)
+    # It need not survive a power cut: dpkg waits for the disk at each file else.
+    done = cluster.cli("exec", "d1", *env, "--", "apt-get", "install", "-y", "--no-install-recommends",
+                       "-o", "Dpkg::Options::=--force-unsafe-io", *PACKAGES, timeout=400)
     assert done.returncode == 0, done
 
 

@@ -12,8 +12,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
 import moving  # noqa: E402
-import testbed  # noqa: E402
-from striking import END_SECONDS, SLOW, STRIKES, Moment, brief, mend_all, put_in_order, states, strike, unsettled  # noqa: E402
+from striking import END_SECONDS, STRIKES, Moment, begin_logs, brief, mend_all, put_in_order, slow_down, states, strike, unsettled  # noqa: E402
 from testbed import wait_for  # noqa: E402
 
 MEGABYTES = 16
@@ -23,18 +22,23 @@ MOMENTS = {"cold": LATER, "near-live": ["phase:files", "phase:stop", *LATER]}
 HERE = [s for s in STRIKES if not s.endswith("criu")]
 
 
+CLUSTER = "standing"
+
+
+@pytest.fixture(scope="module")
+def slow(whole):
+    slow_down(whole)
+    return whole
+
+
 @pytest.fixture
-def two(able):
-    with testbed.Cluster("standing", nodes=2) as cluster:
-        try:
-            for i in range(2):
-                testbed.ensure_image(cluster, "busybox", node=i)
-        except testbed.Unavailable as e:
-            pytest.skip(str(e))
-        for i in range(2):
-            cluster.ns_exec(i, "nft", SLOW, check=True)
-        cluster.ok("launch", "busybox", "m1", "--target", cluster.node_names[0])
-        yield cluster
+def two(slow):
+    begin_logs(slow)
+    slow.ok("launch", "busybox", "m1", "--target", slow.node_names[0])
+    yield slow
+    mend_all(slow)
+    slow.remove_instances()
+    moving.wait_clean(slow)
 
 
 def fill(cluster):
@@ -93,13 +97,8 @@ def test_struck(two, how, what):
     noise = fill(two)
     if how == "cold":
         two.ok("stop", "m1", "--force")
-    try:
-        for moment in MOMENTS[how]:
-            print(case(two, how, noise, what, moment))
-    finally:
-        mend_all(two)
-    two.remove_instances()
-    moving.wait_clean(two)
+    for moment in MOMENTS[how]:
+        print(case(two, how, noise, what, moment))
 
 
 def test_source_and_manager_are_gone_at_once(two):

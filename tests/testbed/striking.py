@@ -26,6 +26,17 @@ END_SECONDS = 90
 POLL_SECONDS = 0.002
 
 
+def slow_down(cluster):
+    for i in range(len(cluster.agents)):
+        cluster.ns_exec(i, "nft", SLOW, check=True)
+
+
+def begin_logs(cluster):
+    """What was said before is of no interest to the next test."""
+    for daemon in (cluster.manager, *cluster.agents):
+        daemon.begin_log()
+
+
 def mend_all(cluster):
     cluster.mend(0, 1)
     for agent in cluster.agents:

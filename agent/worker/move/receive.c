@@ -20,6 +20,7 @@
 
 #include "agent/worker/instance/instance.h"
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/str.h"
 #include "migration/dump_dir.h"
@@ -174,9 +175,10 @@ static int wait_word(struct lx_receive *rx, struct lx_err *err)
 
 int lx_receive_is_ready(struct lx_receive *rx, struct lx_err *err)
 {
-	return rx->m.rec->state >= READY
-		       ? 0
-		       : lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, READY, err);
+	if (rx->m.rec->state >= READY)
+		return 0;
+	rx->m.rec->ready_at_ns = (int64_t)lx_now_realtime_ns();
+	return lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, READY, err);
 }
 
 static int ready(struct lx_receive *rx, struct lx_err *err)

@@ -42,6 +42,7 @@ struct lx_receive {
 	struct lx_warm cgroups;      /* from the freeze on */
 	uint64_t committed_ns;       /* monotonic */
 	int64_t thawed_ns;           /* from then to the thaw */
+	int64_t thawed_at_ns;        /* since the epoch; 0: it was not, or by another worker */
 	int64_t exposed_ns;          /* from then until all memory was here; post-copy */
 	char booted[LX_ERR_MSG_MAX]; /* why it was booted from its files; empty: it was not */
 };
@@ -53,6 +54,9 @@ int lx_receive_open_dump(struct lx_receive *rx, bool again, struct lx_err *err);
  * by a worker before this one. `result` is about what runs then.
  */
 int lx_receive_own(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *result, struct lx_err *err);
+
+/* It has just been thawed, or started. */
+void lx_receive_thawed(struct lx_receive *rx);
 
 /* Ahead of the freeze: liblxc is called, and waits for CRIU. */
 int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err);

@@ -57,6 +57,12 @@ static int own(struct lx_receive *rx, struct lx_err *err)
 	return r < 0 ? r : lx_spec_save(rx->m.job, rx->spec, err);
 }
 
+void lx_receive_thawed(struct lx_receive *rx)
+{
+	rx->thawed_ns = (int64_t)(lx_now_monotonic_ns() - rx->committed_ns);
+	rx->thawed_at_ns = (int64_t)lx_now_realtime_ns();
+}
+
 static int start_anew(struct lx_receive *rx, struct lx_err *err)
 {
 	Lxmgr__V1__WorkerJob msg = LXMGR__V1__WORKER_JOB__INIT;
@@ -70,7 +76,7 @@ static int start_anew(struct lx_receive *rx, struct lx_err *err)
 
 	if (r == 0)
 		r = lx_instance_job_wait(&j, NULL, err);
-	rx->thawed_ns = (int64_t)(lx_now_monotonic_ns() - rx->committed_ns);
+	lx_receive_thawed(rx);
 	lx_move_progress(&rx->m, "thawed", 0, 0);
 	return r;
 }
@@ -202,18 +208,39 @@ static int run_it(struct lx_receive *rx, bool again, struct lx_err *err)
 	return start_anew(rx, err);
 }
 
-static void say_done(struct lx_receive *rx)
+/* Since it was ready, by the clock of this machine: another worker may have been at it then. */
+static int64_t since_ready(const struct lx_receive *rx, int64_t at_ns)
 {
-	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+	int64_t ready = rx->m.rec->ready_at_ns;
+
+	return ready && at_ns > ready ? at_ns - ready : 0;
+}
+
+/* Kept as well, for a source that does not hear it. */
+static int keep_done(struct lx_receive *rx, struct lx_err *err)
+{
 	Lxmgr__V1__MoveDone done = LXMGR__V1__MOVE_DONE__INIT;
 
+	if (rx->m.rec->done)
+		return 0;
 	done.n_phases = rx->m.report->n_phases;
 	done.phases = (Lxmgr__V1__MoveDone__PhasesEntry **)(void *)rx->m.report->phases;
 	done.thawed_ns = rx->thawed_ns;
 	done.exposed_ns = rx->exposed_ns;
 	done.booted = rx->booted;
+	done.finished_at_ns = (int64_t)lx_now_realtime_ns();
+	done.ready_thawed_ns = since_ready(rx, rx->thawed_at_ns);
+	done.ready_done_ns = since_ready(rx, done.finished_at_ns);
+	rx->m.rec->done = LX_PB_DUP(Lxmgr__V1__MoveDone, &done);
+	return rx->m.rec->done ? 0 : lx_err_oom(err);
+}
+
+static void say_done(struct lx_receive *rx)
+{
+	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
+
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_DONE;
-	frame.done = &done;
+	frame.done = rx->m.rec->done;
 	(void)lx_talk_send(&rx->m.talk, &frame, NULL);
 }
 
@@ -238,7 +265,8 @@ int lx_receive_own(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *r
 		lx_pb_free(rx->m.rec->report);
 		rx->m.rec->report = LX_PB_DUP(Lxmgr__V1__MoveReport, rx->m.report);
 	}
-	if (rx->m.rec->state != DONE)
+	r = keep_done(rx, err);
+	if (r == 0 && rx->m.rec->state != DONE)
 		r = lx_move_record_advance(rx->m.job->state_dir, rx->m.rec, DONE, err);
 	if (r < 0)
 		return r;

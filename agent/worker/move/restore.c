@@ -112,7 +112,7 @@ static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 
 	if (r == 0)
 		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
-	rx->thawed_ns = (int64_t)(lx_now_monotonic_ns() - rx->committed_ns);
+	lx_receive_thawed(rx);
 	lx_lazy_thawed(&rx->lazy);
 	if (rx->word)
 		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, rx->word, NULL);

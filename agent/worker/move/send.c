@@ -108,6 +108,15 @@ static void fill_report(struct lx_send *s)
 	r->bytes_sent = s->m.talk.sent;
 }
 
+/* So far. The rest is the other node's, and asked for by the agent, should this worker not hear it. */
+static void fill_times(struct lx_send *s)
+{
+	uint64_t now = lx_now_monotonic_ns();
+
+	s->m.report->total_ns = (int64_t)(now - s->began_ns);
+	s->m.report->downtime_ns = s->frozen_ns ? (int64_t)(now - s->frozen_ns) : 0;
+}
+
 static int commit(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__MoveFrame frame = LXMGR__V1__MOVE_FRAME__INIT;
@@ -117,6 +126,7 @@ static int commit(struct lx_send *s, struct lx_err *err)
 		return lx_err_oom(err);
 	lxmgr__v1__move_commit__init(word);
 	fill_report(s);
+	fill_times(s);
 	lx_pb_free(s->m.rec->report);
 	s->m.rec->report = LX_PB_DUP(Lxmgr__V1__MoveReport, s->m.report);
 	int r = lx_move_record_advance(s->m.job->state_dir, s->m.rec, COMMITTED, err);
@@ -281,8 +291,10 @@ static void release(struct lx_send *s)
 
 int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
 {
-	struct lx_send s = { .source = LX_OWN_TREE_NONE, .dump = LX_DUMP_NONE, .mode = job->msg->send->mode };
-	uint64_t began = lx_now_monotonic_ns();
+	struct lx_send s = { .source = LX_OWN_TREE_NONE,
+			     .dump = LX_DUMP_NONE,
+			     .mode = job->msg->send->mode,
+			     .began_ns = lx_now_monotonic_ns() };
 	lx_map_init(&s.dump_sent, free);
 	int r = lx_move_init(&s.m, job, job->msg->send->operation, err);
 
@@ -304,7 +316,7 @@ int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_e
 	}
 	r = wait_done(&s, err);
 	if (r == 0) {
-		s.m.report->total_ns = (int64_t)(lx_now_monotonic_ns() - began);
+		s.m.report->total_ns = (int64_t)(lx_now_monotonic_ns() - s.began_ns);
 		s.m.report->finished_at_ns = (int64_t)lx_now_realtime_ns();
 		s.m.report->bytes_sent = s.m.talk.sent;
 		/* Freed by the end of the process. */

@@ -35,8 +35,8 @@ struct lx_send {
 	bool committed;
 	uint64_t dump_bytes;
 	uint32_t dump_files;
-	struct lx_map dump_sent;          /* name -> size and time of what was sent, malloc'ed */
-	uint64_t frozen_ns, committed_ns; /* monotonic; 0: not */
+	struct lx_map dump_sent;                    /* name -> size and time of what was sent, malloc'ed */
+	uint64_t began_ns, frozen_ns, committed_ns; /* monotonic; 0: not */
 };
 
 /*

@@ -1,0 +1,47 @@
+/*
+ * Agents' records of moves that have ended, until both agents have forgotten them; and what the
+ * source still has to tell before it does.
+ *
+ *      awaited ---- the source has told its report, or never will ----+
+ *                                                                     v
+ *      (row made) --------------------------------> first is told, then second ----> (row gone)
+ *
+ * Each try of a move is a row of the store, made in the transaction that ends the operation. A node
+ * that is away is told when it is back, by whichever manager runs then; one that is not part of the
+ * cluster any more needs not be told. Agents' calls are idempotent, and one that does not know the
+ * move has forgotten it.
+ *
+ * First is the one that may wait for the other's word: the source for "done", the target for "given
+ * up". Until it has forgotten, the other one must not.
+ */
+#ifndef LX_LXMGR_OPERATIONS_MOVE_FORGET_H
+#define LX_LXMGR_OPERATIONS_MOVE_FORGET_H
+
+#include "lxmgr/operations/move.h"
+#include "lxmgr/operations/move_steps.h"
+
+/* Of all tries of the operation: rows for its last transaction. */
+void lx_move_forget_txn(struct lx_txn *txn, const struct lx_op *op, const char *first, const char *second);
+/* That transaction is on disk: goes on from there. The operation's report says whether it is awaited. */
+void lx_move_forget_begin(const struct lx_op *op, const char *first, const char *second);
+
+/* move_late.c */
+
+/* What the manager knows by itself, when the target has told that it is there and the source is away. */
+Lxmgr__V1__MoveReport *lx_move_late_begin(const struct lx_op *op);
+/*
+ * The source's report of that operation, for what is kept of it (the operation, unless it is gone,
+ * and the instance's last move, unless there is a later one), or why there will be none (`told` is
+ * NULL). `operation`: the row, which is awaited no more after that. `cb` runs once, later.
+ */
+struct lx_move_late {
+	struct lx_manager *m;
+	const char *operation, *id, *instance; /* borrowed until cb */
+	Lxmgr__V1__MoveReport *told;           /* borrowed until cb */
+	const char *why;                       /* borrowed until cb */
+	void (*cb)(const struct lx_err *err, void *arg);
+	void *arg;
+};
+int lx_move_late_put(const struct lx_move_late *late, struct lx_err *err);
+
+#endif
