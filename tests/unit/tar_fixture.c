@@ -1,4 +1,5 @@
 /* See the header. */
+#include "migration/hidden_pages.h"
 #include "tests/unit/tar_fixture.h"
 
 #include <errno.h>
@@ -79,7 +80,11 @@ static void become(const char *program, const char *const *argv, const char *in,
 		   const char *path)
 {
 	lx_autofree char *env_path = lx_asprintf("PATH=%s", path ? path : USUAL_PATH);
-	char *env[] = { env_path, (char *)(uintptr_t) "LC_ALL=C.UTF-8", NULL };
+	/* What is hidden lies below the working directory: this one only says that there is something. */
+	char *env[] = { env_path, (char *)(uintptr_t) "LC_ALL=C.UTF-8",
+			getenv(LX_HIDDEN_PAGES_DIR) ? (char *)(uintptr_t)(LX_HIDDEN_PAGES_DIR "=/nowhere")
+						    : NULL,
+			NULL };
 
 	dup2(tar_open(in, O_RDONLY), STDIN_FILENO);
 	dup2(tar_open(out, O_WRONLY | O_CREAT | O_TRUNC), STDOUT_FILENO);

@@ -21,6 +21,7 @@
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/str.h"
+#include "migration/hidden_pages.h"
 #include "tests/unit/tar_fixture.h"
 
 #define BASE 100000u
@@ -240,6 +241,85 @@ static void device_nodes_fail_there_as_with_gnu_tar(void **state)
 	assert_non_null(strstr(tar_errors(), "null"));
 }
 
+#define LARGE (4u << 20)
+#define PIECE (1u << 20)
+
+/* A large file of four pieces, of which the third is a hole; its second one and half of the last are hidden.
+ */
+static void make_large(bool hidden)
+{
+	static char piece[PIECE];
+	const struct lx_page_run runs[] = { { PIECE, 2 * PIECE }, { LARGE - PIECE / 2, LARGE } };
+	lx_autoclose int tree = tar_dir("tree"), lists = tar_dir(LX_HIDDEN_PAGES);
+	lx_autoclose int fd = openat(tree, "large", O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+	char name[64];
+	struct stat st;
+
+	for (size_t i = 0; i < 4; i++) {
+		memset(piece, 'a' + (int)i, sizeof(piece));
+		if (i != 2)
+			assert_int_equal(pwrite(fd, piece, PIECE, (off_t)(i * PIECE)), PIECE);
+	}
+	assert_int_equal(fstat(fd, &st), 0);
+	snprintf(name, sizeof(name), LX_HIDDEN_FILE, (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino);
+	lx_autoclose int list = hidden ? openat(lists, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
+
+	assert_true(!hidden || write(list, runs, sizeof(runs)) == sizeof(runs));
+}
+
+/* What lies at that place of the file that was unpacked. */
+static char at(off_t offset)
+{
+	lx_autoclose int fd = tar_open("there/large", O_RDONLY);
+	char c = 0;
+
+	assert_int_equal(pread(fd, &c, 1, offset), 1);
+	return c;
+}
+
+static void check_large(bool hidden)
+{
+	assert_int_equal(look("there/large").st_size, LARGE);
+	assert_int_equal(at(0), 'a');
+	assert_int_equal(at(PIECE - 1), 'a');
+	assert_int_equal(at(PIECE), hidden ? 0 : 'b');
+	assert_int_equal(at(2 * PIECE), 0);
+	assert_int_equal(at(3 * PIECE), 'd');
+	assert_int_equal(at(LARGE - PIECE / 2 - 1), 'd');
+	assert_int_equal(at(LARGE - 1), hidden ? 0 : 'd');
+}
+
+/* Also for GNU tar, which knows nothing of it. */
+static void leaves_out_what_is_hidden(void **state)
+{
+	needs_root_and_gnu_tar();
+	for (int hidden = 0; hidden < 2; hidden++)
+		for (int gnu = 0; gnu < 2; gnu++) {
+			make_large(hidden);
+			close(tar_dir("there"));
+			assert_int_equal(setenv(LX_HIDDEN_PAGES_DIR, "yes", 1), 0);
+			int r = tar_run(tar_ours(), create, NULL, "archive", "/nowhere");
+
+			assert_int_equal(unsetenv(LX_HIDDEN_PAGES_DIR), 0);
+			assert_int_equal(r, 0);
+			assert_int_equal(tar_run(gnu ? TAR_GNU : tar_ours(), extract, "archive", NULL, NULL),
+					 0);
+			check_large(hidden);
+		}
+}
+
+/* Who is not run by CRIU for a move archives all there is. */
+static void without_its_word_nothing_is_hidden(void **state)
+{
+	needs_root_and_gnu_tar();
+	make_large(true);
+	close(tar_dir("there"));
+	assert_int_equal(tar_run(tar_ours(), create, NULL, "archive", "/nowhere"), 0);
+	assert_int_equal(tar_run(tar_ours(), extract, "archive", NULL, "/nowhere"), 0);
+	check_large(false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,6 +329,8 @@ int main(void)
 		cmocka_unit_test(does_not_guess),
 		cmocka_unit_test(works_as_a_guests_root),
 		cmocka_unit_test(device_nodes_fail_there_as_with_gnu_tar),
+		cmocka_unit_test(leaves_out_what_is_hidden),
+		cmocka_unit_test(without_its_word_nothing_is_hidden),
 	};
 
 	return cmocka_run_group_tests_name("lx-criu-tar", tests, tar_setup, tar_teardown);
