@@ -227,6 +227,7 @@ static int wait_welcome(struct lx_send *s, struct lx_err *err)
 		s->other.v1_cgroups = frame->welcome->v1_cgroups;
 		s->other.lxcfs = frame->welcome->lxcfs;
 		s->other.snapshots = frame->welcome->snapshots;
+		s->other.policy = frame->welcome->policy;
 	}
 	lx_pb_free(frame);
 	lx_move_phase(&s->m, "welcome");

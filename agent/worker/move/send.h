@@ -24,7 +24,7 @@ struct lx_send {
 	/* send_live.c */
 	struct lx_dump dump;
 	struct {
-		bool memory_ahead, memory_after, v1_cgroups, lxcfs, snapshots; /* MoveWelcome */
+		bool memory_ahead, memory_after, v1_cgroups, lxcfs, snapshots, policy; /* MoveWelcome */
 	} other; /* what the destination can do */
 	struct lx_memory memory;
 	struct lx_traffic traffic; /* for the guest, while it stands */
