@@ -13,11 +13,13 @@
 #include <unistd.h>
 
 #include "agent/loop.h"
+#include "agent/worker/apparmor_namespace.h"
 #include "agent/worker/disk_quota.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "profiles/apparmor_namespace.h"
 #include "proto/pb.h"
 
 /* How often watchers hear of free memory and disk. */
@@ -102,8 +104,11 @@ static int collect(struct lx_facts *f)
 		return r;
 	/* Of this version of the agent: moves bring what an older one would lose. */
 	r = set_feature(f, "snapshots", "yes");
+	if (r == 0)
+		r = set_feature(f, "apparmor-parser", access(APPARMOR_PARSER, X_OK) == 0 ? "yes" : "no");
 	return r < 0 ? r
-		     : set_feature(f, "apparmor-parser", access(APPARMOR_PARSER, X_OK) == 0 ? "yes" : "no");
+		     : set_feature(f, LX_FEATURE_APPARMOR_NAMESPACES,
+				   lx_apparmor_can_namespace() ? "yes" : "no");
 }
 
 /* ------------------------------------------------------------------ what moves */

@@ -8,7 +8,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/operations/operation.h"
-#include "profiles/apparmor.h"
+#include "profiles/apparmor_namespace.h"
 #include "profiles/intercept.h"
 #include "profiles/privileged.h"
 #include "profiles/root_disk.h"
@@ -277,6 +277,9 @@ int lx_restriction_check(struct lx_manager *m, const struct lx_project *p, const
 	if (lx_project_is_on(p, "restricted.nesting") &&
 	    lx_parse_bool(expanded(pb, "security.nesting"), &nesting) == 0 && nesting)
 		return restricted(p, pb, "security.nesting", "restricted.nesting", err);
+	if (lx_project_is_on(p, "restricted.nesting") &&
+	    lx_apparmor_namespace_is_on(expanded(pb, LX_KEY_APPARMOR_NAMESPACE)))
+		return restricted(p, pb, LX_KEY_APPARMOR_NAMESPACE, "restricted.nesting", err);
 	if (lx_project_is_on(p, "restricted.interception") && lx_instance_intercepts(pb))
 		return restricted(p, pb, LX_KEY_INTERCEPT "*", "restricted.interception", err);
 	if (lx_project_is_on(p, "restricted.lowlevel") && is_lowlevel(pb))

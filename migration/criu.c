@@ -13,6 +13,7 @@
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/str.h"
+#include "migration/securityfs.h"
 
 /* Where scripts/install-criu puts one. */
 #define CRIU_DIR LX_LIBEXECDIR "/criu/sbin"
@@ -132,10 +133,14 @@ int lx_criu_dump_args(const struct lx_criu_dump *d, struct lx_criu_args *ret, st
 		add(ret, "%s", d->v2_only);
 	}
 	for (size_t i = 0; i < LX_LXCFS_FILES; i++) {
-		if (!(d->lxcfs & 1u << i))
+		if (!(d->mounts.lxcfs & 1u << i))
 			continue;
 		add(ret, "--external");
 		add(ret, "mnt[/%s]:%s", lx_lxcfs_files[i], lx_lxcfs_files[i]);
+	}
+	if (d->mounts.securityfs) {
+		add(ret, "--external");
+		add(ret, "%s", lx_securityfs_dumped);
 	}
 	if (d->lazy) {
 		add(ret, "--lazy-pages");

@@ -42,6 +42,12 @@ char *lx_criu_find(const char *libexec_dir);
 /* Is "4.2.1" new enough? */
 bool lx_criu_version_ok(const char *version);
 
+/* What of the node's a guest has mounted, and CRIU is to leave alone. */
+struct lx_criu_mounts {
+	lx_lxcfs_set lxcfs; /* files of lxcfs (lxcfs_mounts.h) */
+	bool securityfs;    /* (securityfs.h) */
+};
+
 struct lx_criu_dump {
 	const char *criu; /* program */
 	pid_t init;
@@ -61,7 +67,7 @@ struct lx_criu_dump {
 	 * "unified" leads to that hierarchy: CRIU then mounts none of its own. NULL: all of them.
 	 */
 	const char *v2_only;
-	lx_lxcfs_set lxcfs; /* files of lxcfs that it has mounted (lxcfs_mounts.h) */
+	struct lx_criu_mounts mounts;
 };
 
 #define LX_CRIU_PAGES_FD 3

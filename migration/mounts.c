@@ -193,10 +193,11 @@ static int same_shared(const void *pa, const void *pb)
 	return a->shared < b->shared ? -1 : a->shared > b->shared;
 }
 
-/* CRIU is given the root, and finds devices of the node by itself: their masters are outside. */
+/* CRIU is given the root and securityfs, and finds devices of the node by itself: their masters are outside.
+ */
 static bool has_outer_master(const struct lx_mounts *tables, size_t n_tables, const struct lx_mount *m)
 {
-	if (lx_streq(m->fstype, "devtmpfs"))
+	if (lx_streq(m->fstype, "devtmpfs") || lx_streq(m->fstype, "securityfs"))
 		return true;
 	for (size_t t = 0; t < n_tables; t++)
 		for (size_t i = 0; i < tables[t].n; i++)

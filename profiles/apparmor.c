@@ -142,13 +142,14 @@ static const char basics[] = "  # Files by the ids they belong to, the network b
 			     "  unix,\n"
 			     "  dbus,\n";
 
-static int put_capabilities(struct lx_buf *out, const char *verb)
+/* The kernel asks for mac_admin, of every profile there is around, when policy is loaded anywhere. */
+static int put_capabilities(struct lx_buf *out, const char *verb, bool own_namespace)
 {
 	static const char *const denied[] = { "mac_admin", "mac_override", "sys_module", "sys_rawio",
 					      "sys_time" };
 	int r = 0;
 
-	for (size_t i = 0; i < LX_ARRAY_SIZE(denied) && r == 0; i++)
+	for (size_t i = own_namespace ? 1 : 0; i < LX_ARRAY_SIZE(denied) && r == 0; i++)
 		r = lx_buf_printf(out, "  %s capability %s,\n", verb, denied[i]);
 	return r;
 }
@@ -241,26 +242,65 @@ static int put_proc(struct lx_buf *out, const char *verb)
 	return r == 0 ? lx_apparmor_deny_others(out, verb, "/proc/sys/fs", fs, "wklx") : r;
 }
 
-static int put_sys(struct lx_buf *out, const char *verb)
+/* Directories in /sys, and what is not denied in them. */
+struct sys_dir {
+	const char *dir;
+	const char *allowed[5];
+};
+
+static int put_sys_dirs(struct lx_buf *out, const char *verb, const struct sys_dir *dirs, size_t n,
+			const char *perms)
 {
-	static const struct {
-		const char *dir;
-		const char *allowed[4];
-	} dirs[] = {
-		{ "/sys", { "class", "devices", "fs" } },
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = lx_apparmor_deny_others(out, verb, dirs[i].dir, dirs[i].allowed, perms);
+	return r;
+}
+
+static int put_sys(struct lx_buf *out, const char *verb, bool own_namespace)
+{
+	static const struct sys_dir dirs[] = {
 		{ "/sys/class", { "net" } },
 		{ "/sys/devices", { "virtual" } },
 		{ "/sys/devices/virtual", { "net" } },
 		{ "/sys/fs", { "cgroup" } },
 	};
+	static const struct sys_dir plain = { "/sys", { "class", "devices", "fs" } };
+	/* Of securityfs what is AppArmor's. */
+	static const struct sys_dir with[] = {
+		{ "/sys", { "class", "devices", "fs", "kernel" } },
+		{ "/sys/kernel", { "security" } },
+	};
+	static const struct sys_dir security = { "/sys/kernel/security", { "apparmor" } };
 	int r = lx_buf_printf(out,
-			      "  %s /sys/kernel/{debug,tracing,config,security}/** rwklx,\n"
+			      "  %s /sys/kernel/{debug,tracing,config%s}/** rwklx,\n"
 			      "  %s /sys/firmware/efi/efivars/** rwklx,\n",
+			      verb, own_namespace ? "" : ",security", verb);
+
+	if (r == 0)
+		r = own_namespace ? put_sys_dirs(out, verb, with, LX_ARRAY_SIZE(with), "wklx")
+				  : put_sys_dirs(out, verb, &plain, 1, "wklx");
+	if (r == 0 && own_namespace)
+		r = put_sys_dirs(out, verb, &security, 1, "rwklx");
+	return r == 0 ? put_sys_dirs(out, verb, dirs, LX_ARRAY_SIZE(dirs), "wklx") : r;
+}
+
+/*
+ * AppArmor's own file system is mounted nowhere, and its paths begin at its root: from the link "policy",
+ * which leads to the guest's namespace, ".." leads on to those of others, whose profiles are there to be
+ * read. What a guest has at these paths in its own root it loses.
+ */
+static int put_policy(struct lx_buf *out, const char *verb, const char *own)
+{
+	const char *const namespaces[] = { own, NULL };
+	int r = lx_buf_printf(out,
+			      "\n  # Of policy its own alone.\n"
+			      "  %s /{profiles,raw_data}/{,**} rwklx,\n"
+			      "  %s /namespaces/ rwklx,\n",
 			      verb, verb);
 
-	for (size_t i = 0; i < LX_ARRAY_SIZE(dirs) && r == 0; i++)
-		r = lx_apparmor_deny_others(out, verb, dirs[i].dir, dirs[i].allowed, "wklx");
-	return r;
+	return r == 0 ? lx_apparmor_deny_others(out, verb, "/namespaces", namespaces, "rwklx") : r;
 }
 
 static int put_raw(struct lx_buf *out, const char *rules)
@@ -284,7 +324,7 @@ static int put_all(const struct lx_apparmor_input *in, bool nesting, const char 
 	if (r == 0)
 		r = lx_buf_puts(out, basics);
 	if (r == 0)
-		r = put_capabilities(out, verb);
+		r = put_capabilities(out, verb, in->own_namespace != NULL);
 	if (r == 0)
 		r = put_peers(out, in->name);
 	if (r == 0)
@@ -292,7 +332,9 @@ static int put_all(const struct lx_apparmor_input *in, bool nesting, const char 
 	if (r == 0)
 		r = put_proc(out, verb);
 	if (r == 0)
-		r = put_sys(out, verb);
+		r = put_sys(out, verb, in->own_namespace != NULL);
+	if (r == 0 && in->own_namespace)
+		r = put_policy(out, verb, in->own_namespace);
 	if (r == 0)
 		r = put_raw(out, raw);
 	return r == 0 ? lx_buf_puts(out, "}\n") : r;

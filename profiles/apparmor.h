@@ -41,6 +41,8 @@ void lx_apparmor_name(const char *cgroup_root, const char *instance, char out[LX
 struct lx_apparmor_input {
 	const char *name;            /* of the profile */
 	bool complain;               /* tell, do not deny */
+	const char *own_namespace;   /* that the guest loads profiles into (profiles/apparmor_namespace.h); or
+					NULL */
 	const struct lx_map *config; /* expanded: security.nesting, raw.apparmor */
 };
 

@@ -8,6 +8,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/apparmor_namespace.h"
 #include "profiles/privileged.h"
 #include "profiles/profiles.h"
 #include "profiles/syscalls.h"
@@ -114,13 +115,15 @@ int lx_capabilities_line(const struct lx_map *config, const char **ret_key, stru
 {
 	const char *keep = lx_config_get(config, "security.capabilities.keep");
 	lx_capabilities drop = lx_capabilities_read(lx_config_get(config, "security.capabilities.drop"));
+	/* Who loads AppArmor profiles needs this one, in the user namespace that the policy's belongs to. */
+	lx_capabilities policy = lx_apparmor_namespace_wanted(config) ? BIT(MAC_ADMIN) : 0;
 
 	if (lx_is_privileged(config))
 		drop |= lx_privileged_dropped() | lx_capabilities_dropped_default();
 	if (!lx_str_empty(keep)) {
 		*ret_key = "lxc.cap.keep";
-		return put_names(lx_capabilities_read(keep) & ~drop, out);
+		return put_names((lx_capabilities_read(keep) | policy) & ~drop, out);
 	}
 	*ret_key = "lxc.cap.drop";
-	return put_names(drop | lx_capabilities_dropped_default(), out);
+	return put_names(drop | (lx_capabilities_dropped_default() & ~policy), out);
 }

@@ -24,7 +24,8 @@ int lx_capability_find(const char *name, size_t n);
 extern const char *const lx_capability_names[];
 extern const size_t lx_n_capability_names;
 
-/* What nothing in a guest has use for, even within its own user namespace. */
+/* What nothing in a guest has use for, even within its own user namespace; but for mac_admin, with
+ * security.apparmor.namespace. */
 lx_capabilities lx_capabilities_dropped_default(void);
 /* Those of a list that was checked. */
 lx_capabilities lx_capabilities_read(const char *list);

@@ -10,6 +10,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/apparmor_namespace.h"
 #include "profiles/check.h"
 #include "profiles/intercept_mount.h"
 #include "profiles/lxcfs.h"
@@ -123,6 +124,9 @@ static const struct lx_config_key keys[] = {
 	KEY(INSTANCE, RESTART, "security.apparmor", "lsm", "unconfined", apparmor,
 	    "enforce, complain, unconfined, auto (enforce where there is AppArmor), or a profile of the node's",
 	    .values = apparmor),
+	KEY(INSTANCE, RESTART, LX_KEY_APPARMOR_NAMESPACE, "bool", "false", bool,
+	    "Let its root load AppArmor profiles, which bind inside it, where its node's kernel can",
+	    .values = bools),
 	KEY(INSTANCE, RESTART, "security.capabilities.drop", "capabilities", "", capabilities,
 	    "Capabilities no process of it may ever have, besides the default ones (net_raw,sys_ptrace)"),
 	KEY(INSTANCE, RESTART, "security.capabilities.keep", "capabilities", "", capabilities,
@@ -193,7 +197,7 @@ static const struct lx_config_key keys[] = {
 	    "No instance may have raw.apparmor or a security.apparmor profile of the node's own",
 	    .values = bools),
 	KEY(PROJECT, LIVE, "restricted.nesting", "bool", "false", bool,
-	    "No instance may have security.nesting", .values = bools),
+	    "No instance may have security.nesting or " LX_KEY_APPARMOR_NAMESPACE, .values = bools),
 	KEY(PROJECT, LIVE, "restricted.networks", "names", "", names,
 	    "The shared networks its instances may use (lxbr0,lxbr1), or none; default: all", .values = none),
 	KEY(PROJECT, LIVE, "restricted.privileged", "bool", "false", bool,

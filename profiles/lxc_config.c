@@ -21,6 +21,7 @@
 #include "lib/cleanup.h"
 #include "lib/qname.h"
 #include "lib/str.h"
+#include "profiles/apparmor_namespace.h"
 #include "profiles/capabilities.h"
 #include "profiles/intercept_mount.h"
 #include "profiles/lxcfs.h"
@@ -150,6 +151,16 @@ static void put_nesting(struct gen *g)
 }
 
 /*
+ * Where profiles are loaded: a user namespace cannot mount it itself. What there is of AppArmor's in it
+ * the kernel shows to each by the namespace that it is in; the rest the node's profile covers.
+ */
+static void put_policy(struct gen *g)
+{
+	put(g, "lxc.mount.entry",
+	    LX_SECURITYFS " " LX_SECURITYFS_IN_GUEST " none bind,nosuid,nodev,noexec,optional 0 0");
+}
+
+/*
  * A guest that mounts nothing itself: what its init would mount is there, and what is not for it is
  * covered. "optional": not every kernel has all of it, nor every image the places.
  */
@@ -238,6 +249,8 @@ static void put_mounts(struct gen *g)
 	put(g, "lxc.mount.entry", "none sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime 0 0");
 	if (is_on(g, "security.nesting"))
 		put_nesting(g);
+	if (g->in->apparmor_namespace)
+		put_policy(g);
 	/* Some of it is covered again for a privileged one. */
 	put_lxcfs(g);
 	if (privileged)
@@ -306,7 +319,7 @@ static void put_security(struct gen *g)
 		put(g, "lxc.seccomp.allow_nesting", "1");
 	}
 	if (in->apparmor)
-		put(g, "lxc.apparmor.profile", in->apparmor_profile ? in->apparmor_profile : "unconfined");
+		put(g, "lxc.apparmor.profile", in->apparmor_label ? in->apparmor_label : "unconfined");
 	if (in->selinux_context)
 		put(g, "lxc.selinux.context", in->selinux_context);
 }
@@ -429,6 +442,8 @@ int lx_lxc_config(const struct lx_lxc_input *in, struct lx_buf *out, struct lx_e
 		g.r = lx_privileged_check(in->config, err);
 	if (g.r == 0)
 		g.r = lx_mount_check_keys(in->config, err);
+	if (g.r == 0)
+		g.r = lx_apparmor_namespace_check(in->config, err);
 	put_identity(&g);
 	put_signals(&g);
 	put_terminals(&g);

@@ -170,11 +170,13 @@ struct lx_lxc_input {
 	lx_lxcfs_set lxcfs;          /* its files that the guest gets; 0: none */
 	const struct lx_knob *knobs; /* limits to be set before init runs */
 	size_t n_knobs;
-	bool apparmor;                /* the host has it (and so must the container name a profile) */
-	const char *apparmor_profile; /* a loaded one; NULL: unconfined, the user namespace alone bounds it */
-	const char *selinux_context;  /* NULL: none */
-	bool systemd;                 /* the guest's init is systemd */
-	bool has_run;                 /* its /run is a directory, and no link to one */
+	bool apparmor; /* the host has it (and so must the container name a label) */
+	const char
+		*apparmor_label; /* of what is loaded; NULL: unconfined, the user namespace alone bounds it */
+	bool apparmor_namespace; /* part of that is for its root to load profiles into */
+	const char *selinux_context; /* NULL: none */
+	bool systemd;                /* the guest's init is systemd */
+	bool has_run;                /* its /run is a directory, and no link to one */
 };
 
 /*

@@ -13,6 +13,7 @@
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/memory_choice.h"
+#include "profiles/apparmor_namespace.h"
 #include "profiles/intercept.h"
 #include "profiles/lxcfs.h"
 #include "profiles/privileged.h"
@@ -221,6 +222,26 @@ static void check_lxcfs(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMov
 	}
 }
 
+/* What its processes run under could not be brought back here. */
+static void check_policy(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
+			 struct findings *f)
+{
+	const Lxmgr__V1__NodeFacts *facts = lx_facts_get(a->facts);
+	const Lxmgr__V1__InstanceSpec *spec = req->spec;
+
+	if (!req->policy ||
+	    !lx_apparmor_namespace_is_on(
+		    lx_pb_map_get(spec->n_config, spec->config, LX_KEY_APPARMOR_NAMESPACE)) ||
+	    lx_streq(lx_pb_map_get(facts->n_features, facts->features, LX_FEATURE_APPARMOR_NAMESPACES),
+		     "yes"))
+		return;
+	found(f, "apparmor-namespace",
+	      "node %s cannot hold the AppArmor profiles that %s has loaded (" LX_KEY_APPARMOR_NAMESPACE ")",
+	      a->node, spec->name);
+	cure(f, "Choose a node of which lxmgr node show says " LX_FEATURE_APPARMOR_NAMESPACES
+		": yes, or move it with a short stop, --live=off: there it starts without them.");
+}
+
 /* However it comes, it could not be started here. */
 static void check_makes_calls(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
 			      struct findings *f)
@@ -256,6 +277,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 	check_destination_devices(a, req->spec, f);
 	check_destination_proxies(a, req->spec, f);
 	check_lxcfs(a, req, f);
+	check_policy(a, req, f);
 	check_makes_calls(a, req->spec, f);
 	check_disk(a, req, f);
 	check_room(a, req, f);

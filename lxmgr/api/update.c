@@ -19,6 +19,7 @@
 #include "lxmgr/api/disk_size.h"
 #include "lxmgr/auth/audit.h"
 #include "lxmgr/project.h"
+#include "profiles/apparmor_namespace.h"
 #include "profiles/intercept_mount.h"
 #include "profiles/privileged.h"
 #include "profiles/profiles.h"
@@ -128,6 +129,8 @@ static int check_together(const Lxmgr__V1__Instance *pb, struct lx_err *err)
 	r = r < 0 ? lx_err_oom(err) : lx_privileged_check(&config, err);
 	if (r == 0)
 		r = lx_mount_check_keys(&config, err);
+	if (r == 0)
+		r = lx_apparmor_namespace_check(&config, err);
 	lx_map_release(&config);
 	return r < 0 ? r : lx_api_check_disk_with(pb, err);
 }

@@ -13,6 +13,7 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/shown.h"
+#include "profiles/apparmor_namespace.h"
 #include "proto/pb.h"
 
 #define COLD      LXMGR__V1__MOVE_MODE__MOVE_MODE_COLD
@@ -208,6 +209,7 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 	there.spec = spec;
 	there.live = c->wanted == LIVE;
 	there.lxcfs = c->wanted == LIVE && can(from, "lxcfs");
+	there.policy = c->wanted == LIVE && can(from, LX_FEATURE_APPARMOR_NAMESPACES);
 	there.memory_bytes = inst->pb->usage ? inst->pb->usage->memory_bytes : 0;
 	there.disk_bytes = (inst->pb->usage ? inst->pb->usage->disk_bytes : 0) + inst->pb->snapshot_bytes;
 	if (r == 0)

@@ -11,6 +11,7 @@
 #include "lib/clock.h"
 #include "lib/str.h"
 #include "lxmgr/warnings/warnings.h"
+#include "profiles/apparmor_namespace.h"
 #include "proto/pb.h"
 
 #define MINUTE_LOOKS 30u
@@ -133,20 +134,43 @@ static void look_at_node(struct lx_manager *m, const struct lx_node *n)
 /* ------------------------------------------------------------------ instances */
 
 /* Without it an instance cannot start again. */
-static void look_at_images(struct lx_manager *m)
+static void look_at_image(struct lx_manager *m, const struct lx_inst *inst, const struct lx_node *n)
+{
+	const struct lx_warning_of of = { "image-missing", "instance", inst->key, inst->pb->node,
+					  LX_SEVERITY_HIGH };
+	char text[256];
+
+	snprintf(text, sizeof(text), "its node has not its image %.12s: it cannot start there again",
+		 inst->pb->image_fingerprint);
+	set(m, &of, !lx_map_has(&n->images, inst->pb->image_fingerprint), text);
+}
+
+/* It starts all the same, and loads no profiles. */
+static void look_at_policy(struct lx_manager *m, const struct lx_inst *inst, const struct lx_node *n)
+{
+	const struct lx_warning_of of = { "no-apparmor-namespace", "instance", inst->key, inst->pb->node,
+					  LX_SEVERITY_LOW };
+	const char *wanted = lx_pb_map_get(inst->pb->n_expanded_config, inst->pb->expanded_config,
+					   LX_KEY_APPARMOR_NAMESPACE);
+	const char *has = n->pb->facts ? lx_pb_map_get(n->pb->facts->n_features, n->pb->facts->features,
+						       LX_FEATURE_APPARMOR_NAMESPACES)
+				       : "yes";
+
+	set(m, &of, lx_apparmor_namespace_is_on(wanted) && !lx_streq(has, "yes"),
+	    "its node has no AppArmor namespaces: it cannot load profiles of its own there "
+	    "(" LX_KEY_APPARMOR_NAMESPACE ")");
+}
+
+static void look_at_instances(struct lx_manager *m)
 {
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		const struct lx_inst *inst = lx_map_value(e);
 		const struct lx_node *n = lx_map_get(&m->nodes, inst->pb->node);
-		const struct lx_warning_of of = { "image-missing", "instance", inst->key, inst->pb->node,
-						  LX_SEVERITY_HIGH };
-		char text[256];
 
 		if (!n || !lx_node_online(n) || inst->op || inst->pending)
 			continue;
-		snprintf(text, sizeof(text), "its node has not its image %.12s: it cannot start there again",
-			 inst->pb->image_fingerprint);
-		set(m, &of, !lx_map_has(&n->images, inst->pb->image_fingerprint), text);
+		look_at_image(m, inst, n);
+		look_at_policy(m, inst, n);
 	}
 }
 
@@ -195,5 +219,5 @@ void lx_conditions_look(struct lx_manager *m)
 		return;
 	look_at_own_disk(m);
 	look_at_certificates(m);
-	look_at_images(m);
+	look_at_instances(m);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "lib/str.h"
+#include "profiles/apparmor_namespace.h"
 #include "profiles/host_device.h"
 #include "profiles/intercept_mount.h"
 #include "profiles/privileged.h"
@@ -120,7 +121,7 @@ static void use(const struct lx_map *config, enum lx_cgroup_layout layout)
 
 	/* Keys that do not go together have no configuration. */
 	if (lx_lxc_config(&in, &text, NULL) < 0 && lx_privileged_check(config, NULL) == 0 &&
-	    lx_mount_check_keys(config, NULL) == 0)
+	    lx_mount_check_keys(config, NULL) == 0 && lx_apparmor_namespace_check(config, NULL) == 0)
 		abort();
 	check_lines(lx_buf_str(&text));
 	if (lx_seccomp_policy(config, &policy, NULL) < 0)

@@ -124,3 +124,18 @@ def test_steps_are_asked_for_without_a_program(tmp_path):
         worker.join()
     assert done.stdout.split("\n")[0] == "[42, 0, 7, 1, 42]", done.stdout + done.stderr[-800:]
     assert heard == [b"post-dump\x0077"] * 3
+
+
+def test_policy_goes_into_one_namespace_alone():
+    """Of AppArmor namespaces a restore makes the instance's own, whatever the dump says; other directories as ever."""
+    where = "/sys/kernel/security/apparmor/policy/namespaces"
+    program = ("import os, sys\n"
+               "for path in sys.argv[1:]:\n"
+               "    try:\n        os.mkdir(path)\n        os.rmdir(path)\n        print('made')\n"
+               "    except OSError as e:\n        print(e.strerror)\n")
+    paths = [f"{where}/lxc-other", f"{where}/lxc-own/namespaces/lxc-own", f"{where}/../lxc-own", f"{where}/lxc-own"]
+    done = subprocess.run([sys.executable, "-c", program, *paths, f"/tmp/preload-{os.getpid()}"], capture_output=True, text=True, check=True,
+                          env={**os.environ, "LD_PRELOAD": LIBRARY, "LXMGR_POLICY_NAMESPACE": "lxc-own"})
+    said = done.stdout.splitlines()
+    assert said[:3] == ["Operation not permitted"] * 3, said
+    assert said[3] != "Operation not permitted" and said[4] == "made", said

@@ -109,7 +109,7 @@ static void both_sides_use_the_same_names(void **state)
 					   .hook = "/h",
 					   .v2_only = "/y",
 					   .lazy = true,
-					   .lxcfs = (1u << LX_LXCFS_FILES) - 1 };
+					   .mounts = { .lxcfs = (1u << LX_LXCFS_FILES) - 1 } };
 	struct lx_criu_args args;
 	size_t named = 0;
 

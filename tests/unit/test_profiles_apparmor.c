@@ -23,6 +23,16 @@ static void policy(struct lx_map config, bool complain, struct lx_buf *out)
 	lx_map_release(&config);
 }
 
+static void policy_with_namespace(struct lx_buf *out)
+{
+	lx_automap struct lx_map config = EMPTY_MAP;
+	const struct lx_apparmor_input in = { .name = "lxmgr-web1",
+					      .own_namespace = "lxc-lxmgr-web1",
+					      .config = &config };
+
+	assert_int_equal(lx_apparmor_policy(&in, out, NULL), 0);
+}
+
 static bool has(const struct lx_buf *text, const char *line)
 {
 	return strstr(lx_buf_str(text), line) != NULL;
@@ -111,6 +121,32 @@ static void writes_what_is_asked(void **state)
 	assert_true(has(&more, "\n  # raw.apparmor\ndeny /etc/shadow w,\n}\n"));
 }
 
+/* Of securityfs what is AppArmor's, and the capability that loading asks for; all else as it was. */
+static void makes_room_for_a_namespace(void **state)
+{
+	lx_autobuf struct lx_buf plain = { 0 }, with = { 0 };
+
+	policy(EMPTY_MAP, false, &plain);
+	policy_with_namespace(&with);
+	assert_true(has(&plain, "  audit deny capability mac_admin,\n"));
+	assert_true(has(&plain, "  audit deny /sys/kernel/{debug,tracing,config,security}/** rwklx,\n"));
+	assert_true(has(&plain, "  audit deny /sys/[^cdf]{,**} wklx,\n"));
+	assert_false(has(&with, "capability mac_admin"));
+	assert_true(has(&with, "  audit deny capability mac_override,\n"));
+	assert_true(has(&with, "  audit deny /sys/kernel/{debug,tracing,config}/** rwklx,\n"));
+	assert_true(has(&with, "  audit deny /sys/[^cdfk]{,**} wklx,\n"));
+	assert_true(has(&with, "  audit deny /sys/kernel/[^s]{,**} wklx,\n"));
+	assert_true(has(&with, "  audit deny /sys/kernel/security/[^a]{,**} rwklx,\n"));
+	assert_true(has(&with, "  audit deny /sys/class/[^n]{,**} wklx,\n"));
+	/* Of the policy of others nothing. */
+	assert_false(has(&plain, "/namespaces/"));
+	assert_true(has(&with, "  audit deny /{profiles,raw_data}/{,**} rwklx,\n"));
+	assert_true(has(&with, "  audit deny /namespaces/ rwklx,\n"));
+	assert_true(has(&with, "  audit deny /namespaces/[^l]{,**} rwklx,\n"));
+	assert_true(has(&with, "  audit deny /namespaces/lxc[^-]{,**} rwklx,\n"));
+	assert_true(has(&with, "  audit deny /namespaces/lxc-lxmgr-web1[^/]{,**} rwklx,\n"));
+}
+
 static void refuses_rules_that_break_out(void **state)
 {
 	static const char *const bad[] = { "}\nprofile other {\n  file,", "deny /x w,\n}", "  {",
@@ -173,7 +209,10 @@ static void compiles(void **state)
 		if (compile(&text) != 0)
 			fail_msg("it does not compile:\n%s", lx_buf_str(&text));
 	}
-	lx_autobuf struct lx_buf wrong = { 0 };
+	lx_autobuf struct lx_buf wrong = { 0 }, with = { 0 };
+
+	policy_with_namespace(&with);
+	assert_int_equal(compile(&with), 0);
 
 	policy(map_of("raw.apparmor", "deny /etc/shadow w", NULL), false, &wrong);
 	assert_int_not_equal(compile(&wrong), 0);
@@ -186,6 +225,7 @@ int main(void)
 		cmocka_unit_test(names_profiles),
 		cmocka_unit_test(denies_all_but),
 		cmocka_unit_test(writes_what_is_asked),
+		cmocka_unit_test(makes_room_for_a_namespace),
 		cmocka_unit_test(refuses_rules_that_break_out),
 		cmocka_unit_test(compiles),
 	};

@@ -205,9 +205,24 @@ static void follows_the_guest_and_host(void **state)
 	in.apparmor = true;
 	assert_int_equal(generate(&in, &parsed, NULL), 0);
 	assert_string_equal(value_of(&parsed, "lxc.apparmor.profile"), "unconfined");
-	in.apparmor_profile = "lxmgr-web1";
+	in.apparmor_label = "lxmgr-web1";
 	assert_int_equal(generate(&in, &parsed, NULL), 0);
 	assert_string_equal(value_of(&parsed, "lxc.apparmor.profile"), "lxmgr-web1");
+
+	/* A part of it for profiles from inside: then there is where they are loaded. */
+	lx_automap struct lx_map own =
+		map_of("security.apparmor.namespace", "true", "security.apparmor", "auto", NULL);
+
+	in.config = &own;
+	in.apparmor_label = "lxmgr-web1//&:lxc-lxmgr-web1:unconfined";
+	in.apparmor_namespace = true;
+	lx_autobuf struct lx_buf text = { 0 };
+
+	assert_int_equal(lx_lxc_config(&in, &text, NULL), 0);
+	assert_non_null(strstr(lx_buf_str(&text),
+			       "lxc.apparmor.profile = lxmgr-web1//&:lxc-lxmgr-web1:unconfined\n"));
+	assert_non_null(strstr(lx_buf_str(&text),
+			       "lxc.mount.entry = /sys/kernel/security sys/kernel/security none bind,"));
 }
 
 /* Fields of fstab(5); in /dev liblxc makes the place. */
@@ -330,11 +345,11 @@ static void refuses_lines_in_texts(void **state)
 		&in.name,    &in.rootfs,        &in.cgroup_root,   &in.hostname,
 		&in.init,    &in.seccomp_path,  &in.log_path,      &nic.name,
 		&nic.bridge, &nic.host_name,    &nic.hwaddr,       &nic.ipv4,
-		&nic.ipv6,   &nic.ipv4_gateway, &nic.ipv6_gateway, &in.apparmor_profile,
+		&nic.ipv6,   &nic.ipv4_gateway, &nic.ipv6_gateway, &in.apparmor_label,
 	};
 
 	in.apparmor = true;
-	in.apparmor_profile = "x";
+	in.apparmor_label = "x";
 	in.nics = &nic;
 	assert_int_equal(generate(&in, &parsed, NULL), 0);
 	for (size_t t = 0; t < LX_ARRAY_SIZE(texts); t++) {

@@ -15,6 +15,7 @@
 #include <sys/apparmor.h>
 #include <unistd.h>
 
+#include "agent/worker/apparmor_namespace.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
@@ -126,23 +127,49 @@ static int load(const char *binary, struct lx_err *err)
 }
 
 static int own_profile(const struct lx_job *job, const struct lx_map *config, enum lx_apparmor_mode mode,
-		       struct lx_lsm *ret, struct lx_err *err)
+		       const char *own_namespace, char name[LX_APPARMOR_NAME_MAX], struct lx_err *err)
 {
 	const struct lx_apparmor_input in = {
-		.name = ret->profile,
+		.name = name,
 		.complain = mode == LX_APPARMOR_COMPLAIN,
+		.own_namespace = own_namespace,
 		.config = config,
 	};
 	lx_autobuf struct lx_buf text = { 0 };
 	char binary[LX_JOB_PATH_MAX];
 
 	lx_job_path(job, binary, "apparmor.bin");
-	lx_apparmor_name(job->cgroup_root, job->name, ret->profile);
+	lx_apparmor_name(job->cgroup_root, job->name, name);
 	int r = lx_apparmor_policy(&in, &text, err);
 
 	if (r == 0)
 		r = compile(job, &text, binary, err);
 	return r == 0 ? load(binary, err) : r;
+}
+
+/* In a namespace of its own it is under the profile and under what there will be in that. */
+static int take_profile(const struct lx_job *job, const struct lx_map *config, enum lx_apparmor_mode mode,
+			struct lx_lsm *ret, struct lx_err *err)
+{
+	char profile[LX_APPARMOR_NAME_MAX], namespace[LX_APPARMOR_NAMESPACE_MAX];
+	int r;
+
+	lx_apparmor_namespace_name(job->cgroup_root, job->name, namespace);
+	if (mode == LX_APPARMOR_NAMED) {
+		snprintf(profile, sizeof(profile), "%s", lx_config_get(config, KEY));
+		r = check_loaded(job, config, profile, err);
+	} else {
+		r = own_profile(job, config, mode, ret->own_namespace ? namespace : NULL, profile, err);
+	}
+	if (r == 0 && ret->own_namespace)
+		r = lx_apparmor_namespace_make(namespace, err);
+	if (r < 0)
+		return r;
+	if (ret->own_namespace)
+		lx_apparmor_stack(profile, namespace, ret->label);
+	else
+		snprintf(ret->label, sizeof(ret->label), "%s", profile);
+	return 0;
 }
 
 static int prepare_apparmor(const struct lx_job *job, const struct lx_map *config, struct lx_lsm *ret,
@@ -161,15 +188,12 @@ static int prepare_apparmor(const struct lx_job *job, const struct lx_map *confi
 		return demanded ? lacks(job, config, "has no securityfs mounted",
 					"Mount it at /sys/kernel/security", err)
 				: 0;
-	if (mode == LX_APPARMOR_NAMED) {
-		snprintf(ret->profile, sizeof(ret->profile), "%s", lx_config_get(config, KEY));
-		return check_loaded(job, config, ret->profile, err);
-	}
-	if (!lx_apparmor_can_compile())
+	if (mode != LX_APPARMOR_NAMED && !lx_apparmor_can_compile())
 		return demanded ? lacks(job, config, "has no apparmor_parser", "Install it there (apparmor)",
 					err)
 				: 0;
-	return own_profile(job, config, mode, ret, err);
+	ret->own_namespace = lx_apparmor_namespace_wanted(config) && lx_apparmor_can_namespace();
+	return take_profile(job, config, mode, ret, err);
 }
 
 /* ------------------------------------------------------------------ both modules */
@@ -214,10 +238,12 @@ int lx_lsm_prepare(const struct lx_job *job, const struct lx_map *config, struct
 void lx_lsm_forget(const struct lx_job *job)
 {
 	aa_kernel_interface *kernel = NULL;
-	char name[LX_APPARMOR_NAME_MAX];
+	char name[LX_APPARMOR_NAME_MAX], namespace[LX_APPARMOR_NAMESPACE_MAX];
 
 	if (!kernel_has_apparmor() || !aa_is_enabled())
 		return;
+	lx_apparmor_namespace_name(job->cgroup_root, job->name, namespace);
+	lx_apparmor_namespace_remove(namespace);
 	lx_apparmor_name(job->cgroup_root, job->name, name);
 	if (aa_kernel_interface_new(&kernel, NULL, NULL) == 0 &&
 	    aa_kernel_interface_remove_policy(kernel, name) < 0 && errno != ENOENT)

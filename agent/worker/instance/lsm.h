@@ -1,19 +1,21 @@
 /*
  * The security module's part of an instance's confinement: what its configuration asks for,
  * against what this node's kernel has. Of AppArmor the instance's own profile is compiled and
- * loaded here, before every start and before a restore.
+ * loaded here, and the namespace for profiles from inside made, before every start and before a
+ * restore.
  */
 #ifndef LX_WORKER_LSM_H
 #define LX_WORKER_LSM_H
 
 #include "agent/worker/instance/job.h"
 #include "lib/map.h"
-#include "profiles/apparmor.h"
+#include "profiles/apparmor_namespace.h"
 
 struct lx_lsm {
-	bool apparmor;                      /* the kernel has it: liblxc must be told a profile */
-	char profile[LX_APPARMOR_NAME_MAX]; /* a loaded one; "" for unconfined */
-	const char *selinux;                /* context, the configuration's; NULL: none */
+	bool apparmor;                     /* the kernel has it: liblxc must be told a label */
+	char label[LX_APPARMOR_LABEL_MAX]; /* of what is loaded; "" for unconfined */
+	bool own_namespace;                /* its root loads profiles of its own */
+	const char *selinux;               /* context, the configuration's; NULL: none */
 };
 
 /*
@@ -22,7 +24,7 @@ struct lx_lsm {
  */
 int lx_lsm_prepare(const struct lx_job *job, const struct lx_map *config, struct lx_lsm *ret,
 		   struct lx_err *err);
-/* Nothing of it runs any more: its profile leaves the kernel. */
+/* Nothing of it runs any more: its profile and its namespace leave the kernel. */
 void lx_lsm_forget(const struct lx_job *job);
 
 /* apparmor_compile.c: compiles `text` to the file `binary`, or only checks it when that is NULL. */

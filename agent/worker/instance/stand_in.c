@@ -36,6 +36,8 @@
 #include "migration/criu.h"
 #include "migration/hidden_pages.h"
 #include "migration/hook_ask.h"
+#include "migration/policy_namespace.h"
+#include "profiles/apparmor_namespace.h"
 
 #define ARGS_MAX 256
 #define JOB_MAX  LX_WORKER_DATAGRAM_MAX
@@ -166,10 +168,18 @@ static int leave_behind(const struct lx_job *job, const char *root, struct lx_er
 
 /* ------------------------------------------------------------------ CRIU's arguments */
 
-/* What is ours to do: "--external veth[eth0]:..." */
+/*
+ * What is ours to do: "--external veth[eth0]:...". And a label that has a part for the guest's own
+ * profiles: CRIU gives each process what it had, but puts it together wrongly out of such a one
+ * ("lsm-profile", criu/apparmor.c, CRIU 4.2).
+ */
 static bool is_dropped(char *const *arg)
 {
-	return arg[1] && strcmp(arg[0], "--external") == 0 &&
+	if (!arg[1])
+		return false;
+	if (strcmp(arg[0], "--lsm-profile") == 0)
+		return strstr(arg[1], LX_APPARMOR_STACKED) != NULL;
+	return strcmp(arg[0], "--external") == 0 &&
 	       (strncmp(arg[1], "veth[", 5) == 0 || strncmp(arg[1], "macvlan[", 8) == 0);
 }
 
@@ -177,7 +187,10 @@ static bool is_dropped(char *const *arg)
 static void load_into_criu(const struct lx_job *job)
 {
 	lx_autofree char *library = lx_path_join(job->libexec_dir, LX_HIDDEN_PAGES_LIBRARY);
+	char namespace[LX_APPARMOR_NAMESPACE_MAX];
 
+	lx_apparmor_namespace_name(job->cgroup_root, job->name, namespace);
+	(void)setenv(LX_POLICY_NAMESPACE, namespace, 1);
 	if (library)
 		(void)setenv("LD_PRELOAD", library, 1);
 }

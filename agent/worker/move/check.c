@@ -8,6 +8,7 @@
 #include "agent/worker/instance/run.h"
 #include "agent/worker/lxcfs.h"
 #include "agent/worker/move/move.h"
+#include "agent/worker/move/policy.h"
 #include "lib/cleanup.h"
 #include "migration/net.h"
 #include "migration/preflight.h"
@@ -55,7 +56,10 @@ static int check_guest(struct lx_job *job, Lxmgr__V1__AgentCheckMoveResponse *re
 	guest.lxcfs.major = lxcfs.major;
 	guest.lxcfs.minor = lxcfs.minor;
 	r = lx_preflight_scan(&guest, keep, resp, err);
-	return r < 0 || !spec ? r : lx_net_check(run.init, spec->n_nics, spec->nics, keep, resp, err);
+	if (r < 0 || !spec)
+		return r;
+	r = lx_policy_check(job, spec, keep, resp, err);
+	return r < 0 ? r : lx_net_check(run.init, spec->n_nics, spec->nics, keep, resp, err);
 }
 
 int lx_job_check_move(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)

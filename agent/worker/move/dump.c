@@ -184,7 +184,7 @@ static int wait_for(struct lx_move *m, struct lx_dump *d, const char *action, st
 	}
 }
 
-int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, lx_lxcfs_set lxcfs,
+int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, const struct lx_criu_mounts *mounts,
 		  struct lx_dump *d, struct lx_err *err)
 {
 	lx_autofree char *criu = lx_criu_find(m->libexec), *hook = lx_path_join(m->libexec, "lx-criu-hook");
@@ -209,7 +209,8 @@ int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, lx_lxc
 					  .hook = hook,
 					  .lazy = lazy,
 					  .v2_only = v2_only ? yard : NULL,
-					  .lxcfs = lxcfs };
+					  .mounts = *mounts };
+	/* The tar that CRIU runs comes to it as the guest's root. */
 	int r = lx_mkdir_p(hidden, 0711, err);
 
 	if (r == 0 && v2_only)

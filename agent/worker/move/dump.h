@@ -14,8 +14,8 @@
 #define LX_WORKER_MOVE_DUMP_H
 
 #include "agent/worker/move/move.h"
+#include "migration/criu.h"
 #include "migration/hooks.h"
-#include "profiles/lxcfs.h"
 
 /* A file of the dump is complete, while others are still written: it may be sent. */
 typedef int (*lx_dump_file_fn)(void *arg, const char *name, struct lx_err *err);
@@ -36,9 +36,9 @@ struct lx_dump {
 
 /*
  * `lazy`: private memory is left out of the images; somebody else has it (memory.h). `v2_only`: the
- * destination sees to v1 cgroups, `lxcfs`: and to these files (migration/criu.h).
+ * destination sees to v1 cgroups, `mounts`: and to these (migration/criu.h).
  */
-int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, lx_lxcfs_set lxcfs,
+int lx_dump_start(struct lx_move *m, pid_t init, bool lazy, bool v2_only, const struct lx_criu_mounts *mounts,
 		  struct lx_dump *d, struct lx_err *err);
 void lx_dump_go(struct lx_move *m, struct lx_dump *d, lx_dump_file_fn on_file, void *arg);
 int lx_dump_seized(struct lx_move *m, struct lx_dump *d, struct lx_err *err);

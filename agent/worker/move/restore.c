@@ -20,6 +20,7 @@
 
 #include "agent/worker/instance/instance.h"
 #include "agent/worker/lxcfs.h"
+#include "agent/worker/move/policy.h"
 #include "agent/worker/move/receive.h"
 #include "agent/worker/move/refill.h"
 #include "lib/cleanup.h"
@@ -33,6 +34,7 @@
 #include "migration/lxcfs_mounts.h"
 #include "migration/net.h"
 #include "migration/pressure.h"
+#include "migration/securityfs.h"
 #include "migration/traffic.h"
 #include "proto/pb.h"
 
@@ -288,6 +290,8 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 		r = lx_criu_restore_options(rx->m.cgroup, yard, rx->lazy.on, &options, err);
 	if (r == 0)
 		r = add_lxcfs(rx, &options, err);
+	if (r == 0)
+		r = lx_securityfs_restore_options(&options, err);
 
 	restore.images = rx->m.images;
 	restore.criu = criu;
@@ -345,8 +349,10 @@ static void load_affinity(const struct lx_receive *rx)
 
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 {
-	int r = lx_cgroups_load(rx->m.payload, rx->guest, err);
+	int r = lx_policy_accept(rx->m.job, rx->spec, rx->guest->policy_namespace, rx->m.images, err);
 
+	if (r == 0)
+		r = lx_cgroups_load(rx->m.payload, rx->guest, err);
 	if (r == 0)
 		r = lx_dump_adapt(rx, err);
 	lx_copies_ready(&rx->copies, &rx->m, rx->dump_dir);

@@ -238,6 +238,7 @@ static int wait_welcome(struct lx_send *s, struct lx_err *err)
 		s->other.lxcfs = frame->welcome->lxcfs;
 		s->other.snapshots = frame->welcome->snapshots;
 		s->other.files_ahead = frame->welcome->files_ahead;
+		s->other.policy = frame->welcome->policy;
 	}
 	lx_pb_free(frame);
 	lx_move_phase(&s->m, "welcome");

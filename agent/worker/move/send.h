@@ -24,8 +24,9 @@ struct lx_send {
 	/* send_live.c */
 	struct lx_dump dump;
 	struct {
-		bool memory_ahead, memory_after, v1_cgroups, lxcfs, snapshots, files_ahead; /* MoveWelcome */
-	} other; /* what the destination can do */
+		bool memory_ahead, memory_after, v1_cgroups, lxcfs, snapshots, files_ahead,
+			policy; /* MoveWelcome */
+	} other;                /* what the destination can do */
 	struct lx_memory memory;
 	struct lx_traffic traffic; /* for the guest, while it stands */
 	struct lx_warm file_locks; /* those that CRIU reads */

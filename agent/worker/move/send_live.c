@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "agent/worker/instance/instance.h"
+#include "agent/worker/move/policy.h"
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/fs.h"
@@ -34,6 +35,7 @@
 #include "migration/lxcfs_mounts.h"
 #include "migration/net.h"
 #include "migration/quiesce.h"
+#include "migration/securityfs.h"
 #include "migration/sockets.h"
 #include "proto/pb.h"
 
@@ -68,6 +70,7 @@ static int save_ahead(struct lx_send *s, Lxmgr__V1__GuestState **ret, struct lx_
 {
 	Lxmgr__V1__GuestState *guest = malloc(sizeof(*guest));
 	Lxmgr__V1__GuestNetwork *net = malloc(sizeof(*net));
+	char policy[LX_APPARMOR_NAMESPACE_MAX];
 
 	if (!guest || !net) {
 		free(guest);
@@ -78,6 +81,9 @@ static int save_ahead(struct lx_send *s, Lxmgr__V1__GuestState **ret, struct lx_
 	lxmgr__v1__guest_network__init(net);
 	guest->network = net;
 	*ret = guest;
+	lx_policy_find(s->m.job, policy);
+	if (lx_pb_set(&guest->policy_namespace, policy) < 0)
+		return lx_err_oom(err);
 	return lx_net_save_ahead(s->run.init, net, err);
 }
 
@@ -259,16 +265,20 @@ static int wait_ready(struct lx_send *s, struct lx_err *err)
 }
 
 /* What of the node's it has mounted. Nothing is touched yet. */
-static int find_lxcfs(const struct lx_send *s, lx_lxcfs_set *ret, struct lx_err *err)
+static int find_mounts(const struct lx_send *s, bool policy, struct lx_criu_mounts *ret, struct lx_err *err)
 {
 	lx_automounts struct lx_mounts mounts = { 0 };
 	int r = lx_mounts_read(s->run.init, &mounts, err);
 
-	*ret = r == 0 ? lx_lxcfs_mounted(&mounts) : 0;
-	if (r < 0 || !*ret || s->other.lxcfs)
+	if (r < 0)
 		return r;
-	r = lx_err_set(err, LX_FAILED_PRECONDITION,
-		       "%s has files of lxcfs, which the agent of node %s cannot restore", s->m.job->name,
+	ret->lxcfs = lx_lxcfs_mounted(&mounts);
+	ret->securityfs = lx_securityfs_mounted(&mounts);
+	if ((!ret->lxcfs || s->other.lxcfs) && (!policy || s->other.policy))
+		return 0;
+	r = lx_err_set(err, LX_FAILED_PRECONDITION, "%s has %s, which the agent of node %s cannot restore",
+		       s->m.job->name,
+		       ret->lxcfs && !s->other.lxcfs ? "files of lxcfs" : "AppArmor profiles of its own",
 		       s->m.rec->peer);
 	lx_err_hint(err, "Upgrade lxagentd there, or move it with a short stop, --live=off.");
 	return r;
@@ -277,7 +287,7 @@ static int find_lxcfs(const struct lx_send *s, lx_lxcfs_set *ret, struct lx_err 
 int lx_send_live(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__GuestState *guest = NULL;
-	lx_lxcfs_set lxcfs = 0;
+	struct lx_criu_mounts mounts = { 0 };
 	struct lx_err why = LX_ERR_INIT;
 	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
@@ -294,9 +304,9 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	if (r == 0)
 		r = save_ahead(s, &guest, err);
 	if (r == 0)
-		r = find_lxcfs(s, &lxcfs, err);
+		r = find_mounts(s, *guest->policy_namespace, &mounts, err);
 	if (r == 0)
-		r = lx_dump_start(&s->m, s->run.init, s->memory.on, s->other.v1_cgroups, lxcfs, &s->dump,
+		r = lx_dump_start(&s->m, s->run.init, s->memory.on, s->other.v1_cgroups, &mounts, &s->dump,
 				  err);
 	lx_move_phase(&s->m, "prepare");
 	if (r == 0 && s->memory.on) {

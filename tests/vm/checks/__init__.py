@@ -10,7 +10,7 @@ bottom.
 import importlib
 
 SUBJECTS = {
-    "bookworm": ["cluster", "limits", "disk", "mounts", "moves", "apparmor", "privileged", "denials", "daemons", "debian"],
+    "bookworm": ["cluster", "limits", "disk", "mounts", "moves", "apparmor", "policy", "privileged", "denials", "daemons", "debian"],
     "trixie": ["debian13"],
 }
 

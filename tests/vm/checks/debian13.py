@@ -1,6 +1,6 @@
 """What needs Debian 13: a compiler of AppArmor that writes mount rules as they are said, and a newer kernel's mounts."""
 
-from checks import apparmor, mounts, privileged
+from checks import apparmor, mounts, policy, privileged
 
 NAME = "bound"
 
@@ -74,3 +74,11 @@ def check_privileged(lab):
 def check_disks(lab):
     """A node mounts disks for a guest whose own mounts AppArmor bounds"""
     mounts.mount_and_use(lab, ["-c", "security.apparmor=enforce"])
+
+
+def check_policy(lab):
+    """A guest's root loads profiles of its own, and reaches nobody else's"""
+    policy.launch_and_load(lab, lab.names[0])
+    policy.check_attempts(lab)
+    policy.namespaces_inside(lab)
+    lab.delete(policy.NAME)
