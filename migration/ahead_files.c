@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -85,13 +87,14 @@ static int copy_runs(int from, int to, const Lxmgr__V1__AheadFile *list)
 static int fill(int content, pid_t init, const Lxmgr__V1__AheadFile *list)
 {
 	struct stat st;
+	struct statfs fs;
 	lx_autoclose int fd = lx_guest_open(init, list->path, O_WRONLY | O_NONBLOCK);
 
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != list->size)
+	if (!S_ISREG(st.st_mode) || fs.f_type != TMPFS_MAGIC || (uint64_t)st.st_size != list->size)
 		return -ESTALE;
 	int r = copy_runs(content, fd, list);
 	const struct timespec times[] = { st.st_atim, st.st_mtim };

@@ -69,18 +69,29 @@ static int walk_dir(struct walk *w, int dir, const char *path, unsigned depth)
 	return r;
 }
 
+/* What this node has mounted for itself is not the guest's, and CRIU leaves it where it is. */
+static bool is_of(const struct lx_mounts *own, const struct lx_mount *m)
+{
+	for (size_t i = 0; i < own->n; i++)
+		if (own->m[i].major == m->major && own->m[i].minor == m->minor)
+			return true;
+	return false;
+}
+
 int lx_segments_find_files(struct lx_segments *s, pid_t init)
 {
-	lx_automounts struct lx_mounts mounts = { 0 };
+	lx_automounts struct lx_mounts mounts = { 0 }, own = { 0 };
 	int r = lx_mounts_read(init, &mounts, NULL);
 
+	if (r == 0)
+		r = lx_mounts_read(getpid(), &own, NULL);
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
 	for (size_t i = 0; r == 0 && i < mounts.n; i++) {
 		const struct lx_mount *m = &mounts.m[i];
 		struct walk w = { .to = s, .dev = makedev(m->major, m->minor) };
 
-		if (lx_streq(m->fstype, "tmpfs") && lx_streq(m->root, "/"))
+		if (lx_streq(m->fstype, "tmpfs") && lx_streq(m->root, "/") && !is_of(&own, m))
 			r = walk_dir(&w, lx_guest_open(init, m->point, O_RDONLY | O_DIRECTORY), m->point, 0);
 	}
 	return r;
