@@ -26,8 +26,7 @@ static bool is_list(const char *name, unsigned *number)
 {
 	int end = 0;
 
-	/* NOLINTNEXTLINE(cert-err34-c): a number of the source's; a file that is not there is an error later
-	 */
+	/* NOLINTNEXTLINE(cert-err34-c): one that does not fit names no file */
 	return sscanf(name, LX_AHEAD_LIST "%n", number, &end) == 1 && end > 0 && name[end] == '\0';
 }
 
