@@ -19,3 +19,8 @@ $(BUILD)/tests/passenger: $(BUILD)/obj/tests/system/migration/passenger.o
 $(BUILD)/tests/memfd-restore: LDFLAGS += -rdynamic
 $(BUILD)/tests/memfd-restore: $(BUILD)/obj/tests/system/migration/memfd_restore.o
 	$(call link,)
+
+# Goes into guests as well.
+$(BUILD)/tests/sharer: LDFLAGS := -static -no-pie
+$(BUILD)/tests/sharer: $(BUILD)/obj/tests/system/migration/sharer.o
+	$(call link,)
