@@ -6,6 +6,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,6 +130,10 @@ const char *lx_proc_map_next(const char *text, struct lx_proc_map *ret)
 		memcpy(ret->range, p, range);
 		ret->start = strtoull(ret->range, &dash, 16);
 		ret->end = *dash == '-' ? strtoull(dash + 1, NULL, 16) : ret->start;
+		/* There without the zeros that stand before a low address here. */
+		if (*dash == '-')
+			snprintf(ret->range, sizeof(ret->range), "%" PRIx64 "-%" PRIx64, ret->start,
+				 ret->end);
 	}
 	/* range perms offset dev inode path */
 	for (int field = 0; field < 5; field++) {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -90,6 +91,23 @@ static int append(struct lx_segments *s, struct lx_segment seg)
 	return 0;
 }
 
+/*
+ * Only what is such memory is opened: any file may have a name like it, and to open it may wait, or do
+ * something. -1: it is not.
+ */
+static int open_one(int dir, const char *name)
+{
+	char link[64];
+	struct statx st;
+	lx_autoclose int fd = openat(dir, name, O_PATH | O_CLOEXEC);
+
+	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) < 0 ||
+	    makedev(st.stx_dev_major, st.stx_dev_minor) != shared_device())
+		return -1;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return open(link, O_RDONLY | O_CLOEXEC);
+}
+
 /* Takes the descriptor, or closes it. */
 static int add(struct lx_segments *s, int fd)
 {
@@ -97,9 +115,8 @@ static int add(struct lx_segments *s, int fd)
 	lx_autofree char *name = NULL;
 	struct stat st;
 
-	if (owned < 0 || fstat(owned, &st) < 0 || st.st_dev != shared_device() ||
-	    (uint64_t)st.st_size < LX_SEGMENT_MIN || (uint64_t)st.st_size > SIZE_MAX_AHEAD ||
-	    st.st_ino > ID_MAX)
+	if (owned < 0 || fstat(owned, &st) < 0 || (uint64_t)st.st_size < LX_SEGMENT_MIN ||
+	    (uint64_t)st.st_size > SIZE_MAX_AHEAD || st.st_ino > ID_MAX)
 		return 0;
 	int r = name_of(owned, &name);
 	struct lx_segment *known = find(s, st.st_dev, st.st_ino);
@@ -117,8 +134,8 @@ static int add(struct lx_segments *s, int fd)
 					   .sealable = fcntl(owned, F_GET_SEALS) != F_SEAL_SEAL,
 					   .fd = owned });
 	if (r == 0) {
-		name = NULL;
-		owned = -1;
+		(void)lx_move_ptr(name);
+		(void)lx_move_fd(owned);
 	}
 	return r;
 }
@@ -165,7 +182,7 @@ static int find_mapped(struct lx_segments *s, pid_t pid)
 		if (!may_be_one(&map))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%d/map_files/%s", (int)pid, map.range);
-		r = add(s, open(path, O_RDONLY | O_CLOEXEC));
+		r = add(s, open_one(AT_FDCWD, path));
 	}
 	return r;
 }
@@ -184,7 +201,7 @@ static int find_open(struct lx_segments *s, pid_t pid)
 
 		target[n > 0 ? n : 0] = '\0';
 		if (lx_streq(target, NAME_MEMFD))
-			r = add(s, openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC));
+			r = add(s, open_one(dirfd(d), e->d_name));
 	}
 	return r;
 }

@@ -14,3 +14,13 @@ $(BUILD)/tests/preflight-culprit: $(BUILD)/obj/tests/system/migration/culprit.o
 $(BUILD)/tests/passenger: LDFLAGS := -static -no-pie
 $(BUILD)/tests/passenger: $(BUILD)/obj/tests/system/migration/passenger.o
 	$(call link,)
+
+# Exports what CRIU does.
+$(BUILD)/tests/memfd-restore: LDFLAGS += -rdynamic
+$(BUILD)/tests/memfd-restore: $(BUILD)/obj/tests/system/migration/memfd_restore.o
+	$(call link,)
+
+# Goes into guests as well.
+$(BUILD)/tests/sharer: LDFLAGS := -static -no-pie
+$(BUILD)/tests/sharer: $(BUILD)/obj/tests/system/migration/sharer.o
+	$(call link,)

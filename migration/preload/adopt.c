@@ -63,13 +63,24 @@ static FILE *open_list(void)
 	return fopen(path, "re");
 }
 
+/*
+ * The descriptor that memfd_create(2) gave: what is opened again counts as being written to, and no such file
+ * can be run.
+ */
+static int get_from(const struct lx_shared_copy *copy)
+{
+	int process = (int)syscall(SYS_pidfd_open, copy->pid, 0);
+	int fd = process >= 0 ? (int)syscall(SYS_pidfd_getfd, process, copy->fd, 0) : -1;
+
+	if (process >= 0)
+		close(process);
+	return fd;
+}
+
 static void put_by(const struct lx_shared_copy *copy, int (*store)(int fd))
 {
-	char path[64];
 	struct stat st;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)copy->pid, (int)copy->fd);
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int fd = get_from(copy);
 	int id = fd >= 0 && fstat(fd, &st) == 0 && lx_is_shared_memory(&st) ? store(fd) : -1;
 
 	if (id >= 0) {
@@ -95,16 +106,27 @@ void lx_adopt_find(void)
 
 /* ------------------------------------------------------------------ giving one */
 
-/* In place of what was made, which is as long as it should be: with the same seals, and where that is mapped.
+static bool map_there(int fd)
+{
+	return mmap(made.at, made.len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == made.at;
+}
+
+/*
+ * In place of what was made, which is as long as it should be: with the same seals, and where that is mapped.
+ * Never in one place alone: what is read would be lost.
  */
 static bool take_place(int fd)
 {
 	struct stat st;
 
-	return fcntl(fd, F_GET_SEALS) == fcntl(made.fd, F_GET_SEALS) && fstat(made.fd, &st) == 0 &&
-	       lx_is_shared_memory(&st) && ftruncate(fd, st.st_size) == 0 &&
-	       dup3(fd, made.fd, 0) == made.fd &&
-	       mmap(made.at, made.len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, made.fd, 0) == made.at;
+	if (fcntl(fd, F_GET_SEALS) != fcntl(made.fd, F_GET_SEALS) || fstat(made.fd, &st) < 0 ||
+	    !lx_is_shared_memory(&st) || ftruncate(fd, st.st_size) < 0 || !map_there(fd))
+		return false;
+	if (dup3(fd, made.fd, 0) == made.fd)
+		return true;
+	if (!map_there(made.fd))
+		abort();
+	return false;
 }
 
 static void adopt(uint64_t shmid)
@@ -134,6 +156,7 @@ void lx_adopt_opened(int fd, const char *name)
 	if (n_copies == 0)
 		return;
 	/* The second such list is that of what was copied ahead. */
+	/* NOLINTNEXTLINE(cert-err34-c): a number that does not fit is in no list of copies */
 	if (made.at && sscanf(name, LIST, &shmid, &end) == 1 && name[end] == '\0') {
 		adopt(shmid);
 		made.fd = -1;

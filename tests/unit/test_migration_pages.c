@@ -178,6 +178,49 @@ static void test_reads_what_criu_wrote(void **state)
 	lx_page_image_release(&image);
 }
 
+/* Shared memory is named by offsets, which begin at 0. */
+static void test_address_zero(void **state)
+{
+	(void)state;
+	struct lx_page_entry v[] = { { 0, P(3), LX_PAGES_PARENT }, { P(5), P(6), LX_PAGES_PRESENT } };
+	const struct lx_page_image image = { .pages_id = LX_SHARED_PAGES_FIRST, .v = v, .n = 2 };
+	struct lx_page_runs pages = RUNS({ 0, 4 });
+	lx_autobuf struct lx_buf out = { 0 };
+	struct lx_page_image got;
+	const uint8_t *bytes;
+	size_t tags = 0;
+
+	assert_int_equal(lx_page_image_write(&image, &out, NULL), 0);
+	/* Said, not left out: CRIU needs the field. Length, then its tag and value. */
+	bytes = out.data;
+	for (size_t i = 0; i + 6 <= out.len; i++)
+		tags += bytes[i + 1] == 0 && bytes[i + 2] == 0 && bytes[i + 3] == 0 && bytes[i + 4] == 0x08 &&
+			bytes[i + 5] == 0;
+	assert_int_equal(tags, 1);
+	assert_int_equal(lx_page_image_read(out.data, out.len, &got, NULL), 0);
+	assert_int_equal(got.pages_id, LX_SHARED_PAGES_FIRST);
+	assert_int_equal(got.n, 2);
+	assert_int_equal(got.v[0].start, 0);
+	assert_int_equal(got.v[0].end, P(3));
+	assert_int_equal(got.v[0].flags, LX_PAGES_PARENT);
+	assert_int_equal(lx_page_image_add_parent(&got, &pages, NULL), 0);
+	assert_int_equal(got.n, 3);
+	assert_int_equal(got.v[1].start, P(3));
+	assert_int_equal(got.v[1].end, P(4));
+	lx_page_image_release(&got);
+
+	/* An entry without an address is not one at address 0. */
+	static const uint8_t without[] = { 0x19, 0x43, 0x56, 0x54, 0x25, 0x40, 0x08, 0x56,
+					   0x02, 0x00, 0x00, 0x00, 0x08, 0x01, 0x06, 0x00,
+					   0x00, 0x00, 0x10, 0x03, 0x20, 0x04, 0x28, 0x03 };
+
+	assert_int_not_equal(lx_page_image_read(without, sizeof(without), &got, NULL), 0);
+	for (size_t len = 19; len < out.len; len++)
+		if (len != 22 + (size_t)bytes[18]) /* one whole entry */
+			assert_int_not_equal(lx_page_image_read(out.data, len, &got, NULL), 0);
+	lx_page_runs_release(&pages);
+}
+
 static void test_refuses_damaged_lists(void **state)
 {
 	(void)state;
@@ -237,6 +280,7 @@ int main(void)
 		cmocka_unit_test(test_gaps),
 		cmocka_unit_test(test_operations_at_random),
 		cmocka_unit_test(test_reads_what_criu_wrote),
+		cmocka_unit_test(test_address_zero),
 		cmocka_unit_test(test_refuses_damaged_lists),
 		cmocka_unit_test(test_sparse_list),
 	};

@@ -107,22 +107,26 @@ static void maps_are_taken_apart(void **state)
 {
 	static const char text[] =
 		"557c7840f000-557c78413000 r--p 00000000 fe:00 2097 /usr/bin/ls\n"
+		"00400000-00401000 r--p 00000000 fe:00 2098 /usr/bin/old\n"
 		"7f68a8dec000-7f68a8e43000 rw-s 00000000 00:0f 1025                       "
 		"anon_inode:[io_uring]\n"
 		"7ffd1d5f4000-7ffd1d615000 rw-p 00000000 00:00 0\n"
 		"nonsense\n"
 		"7ffd1d6a0000-7ffd1d6a2000 r-xp 00000000 00:00 0                          [vdso]";
-	static const char *const paths[] = { "/usr/bin/ls", "anon_inode:[io_uring]", "", "", "[vdso]" };
+	static const char *const paths[] = { "/usr/bin/ls", "/usr/bin/old", "anon_inode:[io_uring]", "", "",
+					     "[vdso]" };
 	struct lx_proc_map m;
 	const char *at = text;
 
-	for (size_t i = 0; i < 5; i++) {
+	for (size_t i = 0; i < 6; i++) {
 		at = lx_proc_map_next(at, &m);
 		assert_non_null(at);
 		assert_int_equal(m.path_len, strlen(paths[i]));
 		assert_memory_equal(m.path, paths[i], m.path_len);
 		if (i == 0)
 			assert_string_equal(m.range, "557c7840f000-557c78413000");
+		if (i == 1) /* as map_files has it */
+			assert_string_equal(m.range, "400000-401000");
 	}
 	assert_null(lx_proc_map_next(at, &m));
 }

@@ -26,6 +26,8 @@
 /* Longer than the kernel's own limit (memfd_create(2)), and it says no. */
 #define MEMFD_NAME_MAX 256
 #define LIST_PREFIX    "pagemap-shmem-"
+/* So much is copied while the rest still comes: the guest may be frozen when all is here. */
+#define AT_ONCE (UINT64_C(16) << 20)
 /* For a child: it has but the last round to copy when somebody waits for it. */
 #define PATIENCE_MS 20000
 
@@ -76,12 +78,12 @@ __attribute__((noreturn)) static void copy_news(const struct lx_move *m, int ima
 	_exit(ok ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
-static bool has_ended(pid_t child)
+static bool has_ended(pid_t child, int patience_ms)
 {
 	lx_autoclose int fd = (int)syscall(SYS_pidfd_open, child, 0);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 
-	return fd < 0 || poll(&p, 1, PATIENCE_MS) > 0;
+	return fd < 0 || poll(&p, 1, patience_ms) > 0;
 }
 
 /* It has ended, or is ended. */
@@ -91,7 +93,7 @@ static void collect(struct lx_copies *c)
 
 	if (c->child == 0)
 		return;
-	if (!has_ended(c->child))
+	if (!has_ended(c->child, PATIENCE_MS))
 		kill(c->child, SIGKILL);
 	while (waitpid(c->child, &status, 0) < 0 && errno == EINTR)
 		;
@@ -104,11 +106,10 @@ static void collect(struct lx_copies *c)
 }
 
 /* One child at a time: what it copies must come in the order in which it came here. */
-static void copy_open(struct lx_copies *c, const struct lx_move *m, int images)
+static void copy_so_far(struct lx_copies *c, const struct lx_move *m, int images)
 {
 	struct lx_copy *copy = c->open;
 
-	c->open = NULL;
 	if (!copy || copy->news.n == 0)
 		return;
 	collect(c);
@@ -124,6 +125,7 @@ static void copy_open(struct lx_copies *c, const struct lx_move *m, int images)
 		give_up(copy);
 	}
 	lx_page_runs_clear(&copy->news); /* the child has its own */
+	copy->bytes = 0;
 }
 
 /* ------------------------------------------------------------------ as it comes */
@@ -150,7 +152,8 @@ void lx_copies_begin(struct lx_copies *c, const struct lx_move *m, int images, c
 	unsigned pages_id = 0;
 	int end = 0;
 
-	copy_open(c, m, images);
+	copy_so_far(c, m, images);
+	c->open = NULL;
 	/* NOLINTNEXTLINE(cert-err34-c): a number that does not fit is no segment's */
 	if (!f->segment || sscanf(f->name, "pages-%u.img%n", &pages_id, &end) != 1 || end == 0 ||
 	    pages_id < LX_SHARED_PAGES_FIRST)
@@ -160,14 +163,20 @@ void lx_copies_begin(struct lx_copies *c, const struct lx_move *m, int images, c
 		c->open = add(c, pages_id, f->segment);
 }
 
-void lx_copies_note(struct lx_copies *c, uint64_t offset, size_t len)
+void lx_copies_note(struct lx_copies *c, const struct lx_move *m, int images, uint64_t offset, size_t len)
 {
 	struct lx_copy *copy = c->open;
 	bool in_order = copy && (copy->news.n == 0 || copy->news.v[copy->news.n - 1].end <= offset);
 
-	if (copy && copy->fd >= 0 &&
-	    (!in_order || lx_page_runs_append(&copy->news, offset, offset + len) < 0))
+	if (!copy || copy->fd < 0)
+		return;
+	if (!in_order || lx_page_runs_append(&copy->news, offset, offset + len) < 0) {
 		give_up(copy);
+		return;
+	}
+	copy->bytes += len;
+	if (copy->bytes >= AT_ONCE && (c->child == 0 || has_ended(c->child, 0)))
+		copy_so_far(c, m, images);
 }
 
 /* ------------------------------------------------------------------ for CRIU */
@@ -228,7 +237,7 @@ static void write_for_criu(struct lx_copies *c, const struct lx_move *m, int ima
 	size_t n = 0;
 
 	if (d) {
-		own = -1;
+		(void)lx_move_fd(own);
 		rewinddir(d);
 	}
 	for (struct dirent *e; d && n < LX_ARRAY_SIZE(found) && (e = readdir(d));) {
@@ -247,7 +256,8 @@ static void write_for_criu(struct lx_copies *c, const struct lx_move *m, int ima
 
 void lx_copies_ready(struct lx_copies *c, const struct lx_move *m, int images)
 {
-	copy_open(c, m, images);
+	copy_so_far(c, m, images);
+	c->open = NULL;
 	collect(c);
 	if (c->n > 0)
 		write_for_criu(c, m, images);

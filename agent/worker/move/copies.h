@@ -1,8 +1,8 @@
 /*
  * At the destination: memory that processes share, put in place while the guest still runs at the source
  * (migration/shared_copies.h). What comes ahead goes into an image as all memory does (receive_dump.c);
- * after each round a child of this worker, which the guest's own memory limit counts, copies what is new
- * into the file that the guest will have. The image stays: a restore after this worker's death reads it.
+ * beside that a child of this worker, which the guest's own memory limit counts, copies what is new into the
+ * file that the guest will have. The image stays: a restore after this worker's death reads it.
  *
  * Ways to fail: any; then there is no copy, and CRIU reads the image.
  */
@@ -17,6 +17,7 @@ struct lx_copy {
 	uint32_t pages_id;
 	int fd;                   /* what the guest will have; -1: given up */
 	struct lx_page_runs news; /* in the image, and not copied yet; offsets */
+	uint64_t bytes;           /* of those */
 };
 
 struct lx_copies {
@@ -31,7 +32,7 @@ struct lx_copies {
 /* The file `f` begins, the one before it has ended. `images`: the directory of the dump. */
 void lx_copies_begin(struct lx_copies *c, const struct lx_move *m, int images, const Lxmgr__V1__DumpFile *f);
 /* That has been written to it. */
-void lx_copies_note(struct lx_copies *c, uint64_t offset, size_t len);
+void lx_copies_note(struct lx_copies *c, const struct lx_move *m, int images, uint64_t offset, size_t len);
 /* The dump is complete: CRIU may have those that are as the guest left them. */
 void lx_copies_ready(struct lx_copies *c, const struct lx_move *m, int images);
 void lx_copies_release(struct lx_copies *c);

@@ -70,7 +70,7 @@ int lx_dump_take_data(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struc
 			return lx_err_errno(err, n < 0 ? errno : EIO, "cannot keep the dump");
 		at += (size_t)n;
 	}
-	lx_copies_note(&rx->copies, d->offset, d->data.len);
+	lx_copies_note(&rx->copies, &rx->m, rx->dump_dir, d->offset, d->data.len);
 	return 0;
 }
 
