@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "migration/proc_text.h"
 #include "migration/tree_entry.h"
 #include "migration/tree_send.h"
 
@@ -86,12 +87,12 @@ int lx_tree_sender_mapped(struct lx_tree_sender *s, const char *path, struct lx_
 	return lx_tree_set_add(&s->mapped_inodes, st.st_ino) < 0 ? lx_err_oom(err) : 0;
 }
 
-/* "7f00-7f10 rw-s 00000000 08:01 4711   /path": the range when it is shared, writable and of a file. */
-static bool parse_line(const char *line, char range[64])
+/* "7f00-7f10 rw-s 00000000 08:01 4711   /path": whether it is shared, writable and of a file. */
+static bool parse_line(const char *line, struct lx_proc_map *ret)
 {
 	char perms[8], inode[32];
 
-	if (sscanf(line, "%63s %7s %*s %*s %31s", range, perms, inode) != 3)
+	if (sscanf(line, "%*s %7s %*s %*s %31s", perms, inode) != 2 || !lx_proc_map_next(line, ret))
 		return false;
 	return strlen(perms) == 4 && perms[1] == 'w' && perms[3] == 's' && strcmp(inode, "0") != 0;
 }
@@ -103,9 +104,10 @@ static bool has_ended(int errnum)
 
 static int mapped_by_one(struct lx_tree_sender *s, pid_t pid, struct lx_err *err)
 {
-	char path[64], range[64];
+	char path[64];
 	lx_autofree char *line = NULL;
 	size_t cap = 0;
+	struct lx_proc_map map;
 	struct stat st;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
@@ -118,12 +120,12 @@ static int mapped_by_one(struct lx_tree_sender *s, pid_t pid, struct lx_err *err
 			       ? 0
 			       : lx_err_errno(err, errno, "cannot read the mappings of process %d", (int)pid);
 	while (errno = 0, getline(&line, &cap, maps) > 0) {
-		if (!parse_line(line, range))
+		if (!parse_line(line, &map))
 			continue;
-		if (fstatat(files, range, &st, 0) < 0) {
+		if (fstatat(files, map.range, &st, 0) < 0) {
 			if (has_ended(errno))
 				continue;
-			return lx_err_errno(err, errno, "cannot look at mapping %s of process %d", range,
+			return lx_err_errno(err, errno, "cannot look at mapping %s of process %d", map.range,
 					    (int)pid);
 		}
 		if (S_ISREG(st.st_mode) && lx_tree_set_add(&s->mapped_sizes, (uint64_t)st.st_size) < 0)
