@@ -156,7 +156,7 @@ int lx_segments_add_file(struct lx_segments *s, int fd, char *path)
 
 	if (r == 0) {
 		name = NULL;
-		owned = -1;
+		(void)lx_move_fd(owned);
 	}
 	return r;
 }
