@@ -103,7 +103,7 @@ def programs_disk(work):
         files = guest_images()
     except Exception as e:  # of several kinds: no container, no package
         raise Impossible(f"no image for instances: {e}") from e
-    for name in ("passenger", "confined", *UNIT_TESTS):
+    for name in ("passenger", "sharer", "confined", *UNIT_TESTS):
         files[name] = os.path.join(BUILD, "tests", name)
     if subprocess.run([os.path.join(TOP, "scripts", "install-criu")], check=False).returncode != 0 or not os.path.isdir(CRIU):
         raise Impossible(f"there is no CRIU in {CRIU}: scripts/install-criu says why")

@@ -71,7 +71,7 @@ __attribute__((noreturn)) static void copy_news(const struct lx_move *m, int ima
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	snprintf(name, sizeof(name), LX_PAGES_PARENT_DIR "/pages-%u.img", copy->pages_id);
 	int image = openat(images, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	bool ok = image >= 0 && lx_move_join_memory(m, NULL) == 0;
+	bool ok = image >= 0 && lx_move_join_memory(m, 0, NULL) == 0;
 
 	for (size_t i = 0; ok && i < copy->news.n; i++)
 		ok = copy_run(image, copy->fd, buf, copy->news.v[i]);

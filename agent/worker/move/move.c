@@ -14,7 +14,8 @@
 #include "migration/dump_dir.h"
 #include "proto/pb.h"
 
-#define PIDS_MAX 1000000u
+#define PIDS_MAX    1000000u
+#define CGROUPS_MAX 65536u
 
 /* This program's directory: the others are beside it. */
 static char *own_directory(void)
@@ -190,12 +191,47 @@ int lx_move_pids(const struct lx_move *m, pid_t **ret, size_t *ret_n, struct lx_
 	return 0;
 }
 
-int lx_move_join_memory(const struct lx_move *m, struct lx_err *err)
+/* "4:memory:/lxmgr/web1/payload" or, of version 2, "0::/lxmgr/web1/payload/init.scope": the path. */
+static const char *path_in(const char *line, bool v2)
+{
+	static const char first[] = "0::", other[] = ":memory:";
+	const char *at =
+		v2 ? (lx_starts_with(line, first) ? line + strlen(first) : NULL) : strstr(line, other);
+
+	return at && !v2 ? at + strlen(other) : at;
+}
+
+/* Where that process is. */
+static int group_of(const struct lx_move *m, pid_t pid, size_t at, char out[LX_JOB_PATH_MAX])
+{
+	char path[64], *save = NULL;
+	lx_autobuf struct lx_buf text = { 0 };
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	int r = lx_read_file(path, CGROUPS_MAX, &text, NULL);
+
+	for (char *line = r < 0 ? NULL : strtok_r((char *)text.data, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		const char *own = path_in(line, at == m->cg.v2);
+
+		if (own && snprintf(out, LX_JOB_PATH_MAX, "%s%s/cgroup.procs", m->cg.at[at].mount, own) <
+				   LX_JOB_PATH_MAX)
+			return 0;
+	}
+	return r < 0 ? r : -ENOENT;
+}
+
+int lx_move_join_memory(const struct lx_move *m, pid_t init, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX];
+	size_t at = lx_cgroup_hierarchy(&m->cg, "memory");
+	int r = 0;
 
-	lx_cgroup_path(&m->cg, lx_cgroup_hierarchy(&m->cg, "memory"), m->job, "/payload/cgroup.procs", path);
-	int r = lx_write_knob(path, "0");
-
-	return r < 0 ? lx_err_errno(err, r, "cannot join %s", path) : 0;
+	if (init > 0)
+		r = group_of(m, init, at, path);
+	else
+		lx_cgroup_path(&m->cg, at, m->job, "/payload/cgroup.procs", path);
+	if (r == 0)
+		r = lx_write_knob(path, "0");
+	return r < 0 ? lx_err_errno(err, r, "cannot join the guest's memory group") : 0;
 }

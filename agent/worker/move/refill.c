@@ -12,6 +12,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/log.h"
 #include "migration/ahead_files.h"
 #include "migration/page_image.h"
 
@@ -23,10 +24,12 @@ __attribute__((noreturn)) static void fill(const struct lx_move *m, int dir, pid
 	struct lx_err err = LX_ERR_INIT;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	int r = lx_move_join_memory(m, &err);
+	/* Else it counts as this node's own, which is better than no move. */
+	if (lx_move_join_memory(m, init, &err) < 0)
+		lx_warn("memory of a guest's files does not count as its own", "instance=%s error=\"%s\"",
+			m->job->name, err.msg);
+	int r = lx_ahead_files_fill(dir, init, &err);
 
-	if (r == 0)
-		r = lx_ahead_files_fill(dir, init, &err);
 	if (r < 0)
 		(void)lx_write_full(words, err.msg, strlen(err.msg));
 	_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);

@@ -7,7 +7,7 @@ from lab import SLOW, Failed
 
 NAME, CLIENT, LARGE = "traveller", "client", "large"
 MEGABYTES = 48  # more than what is copied at once
-STATUS, PORT = "/run/passenger", 7007
+STATUS, SHARED, PORT = "/run/passenger", "/run/sharer", 7007
 # A line a second over one connection, until told to stop; what comes back is kept.
 TALK = ("rm -f /tmp/stop /tmp/back; i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo word $i; sleep 1; done "
         "| nc %s %d >/tmp/back")
@@ -115,4 +115,43 @@ def check_memory_ahead(lab):
         assert report["memory_bytes"] > MEGABYTES << 20, report
         assert report["memory_frozen_bytes"] < MEGABYTES << 19, f"what was copied ahead was copied again: {report}"
         is_well(lab, LARGE, pid)
+    lab.delete(LARGE)
+
+
+def check_files_in_memory(lab):
+    """A large file in a tmpfs inside is copied ahead, and counts for the instance that has it, there and back"""
+    lab.lxmgr("launch", "busybox", LARGE, "--target", "vm1", "-c", "limits.memory=256MiB")
+    pid = board(lab, LARGE, 8)
+    lab.inside(LARGE, "sh", "-ec", f"mkdir /mnt/t; mount -t tmpfs t /mnt/t; "
+                                   f"dd if=/dev/urandom of=/mnt/t/large bs=1M count={MEGABYTES} 2>/dev/null; "
+                                   "sha256sum /mnt/t/large >/root/sum")
+    for _ in range(2):
+        report = lab.move(LARGE)
+        home = lab.home(LARGE)
+        assert report["memory_bytes"] > MEGABYTES << 20 and report["memory_frozen_bytes"] < MEGABYTES << 19, report
+        lab.inside(LARGE, "sha256sum", "-c", "/root/sum")
+        is_well(lab, LARGE, pid)
+        used = home.ok("cat", f"/sys/fs/cgroup/lxmgr/{LARGE}/memory.current")
+        assert int(used) > MEGABYTES << 20, used
+    lab.delete(LARGE)
+
+
+def check_shared(lab):
+    """Memory that processes share (tests/system/migration/sharer.c) goes on as it was, there and back"""
+    lab.lxmgr("launch", "busybox", LARGE, "--target", "vm1")
+    lab.lxmgr("file", "push", lab.file("sharer"), f"{LARGE}/root/sharer", "--mode", "0755")
+    lab.inside(LARGE, "/root/sharer", SHARED, str(MEGABYTES))
+    lab.machines[0].until("lxmgr", "exec", LARGE, "--", "test", "-s", SHARED)
+
+    def said():
+        return lab.inside(LARGE, "cat", SHARED).split(" ", 2)
+
+    pid = said()[0]
+    for _ in range(2):
+        report = lab.move(LARGE)
+        lab.home(LARGE)
+        assert report["memory_bytes"] > MEGABYTES << 20 and report["memory_frozen_bytes"] < MEGABYTES << 19, report
+        before = int(said()[1])
+        lab.machines[0].until("sh", "-c", f"test $(lxmgr exec {LARGE} -- cut -d' ' -f2 {SHARED}) -gt {before + 16}", seconds=SLOW)
+        assert said()[0] == pid and said()[2].strip() == "well", said()
     lab.delete(LARGE)
