@@ -50,8 +50,8 @@ int lx_move_report_phase(Lxmgr__V1__MoveReport *r, const char *name, int64_t ns)
 int lx_move_pids(const struct lx_move *m, pid_t **ret, size_t *ret_n, struct lx_err *err);
 
 /*
- * This process's memory counts as the guest's from here on: what it touches first (cgroups(7)). Beside `init`,
- * for in version 2 a group that has others below it takes no processes; 0: there is none yet.
+ * This process's memory counts as the guest's from here on: what it touches first (cgroups(7)). Beside
+ * `init`, for in version 2 a group that has others below it takes no processes; 0: there is none yet.
  */
 int lx_move_join_memory(const struct lx_move *m, pid_t init, struct lx_err *err);
 
