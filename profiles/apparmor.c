@@ -18,6 +18,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "profiles/apparmor_mounts.h"
 #include "profiles/profiles.h"
 
 enum lx_apparmor_mode lx_apparmor_mode(const struct lx_map *config)
@@ -166,63 +167,8 @@ static int put_peers(struct lx_buf *out, const char *name)
 			     name, name);
 }
 
-static const char mounts[] =
-	"\n  # File systems, from a list; proc and sysfs where a guest and its services have theirs.\n"
-	"  umount,\n"
-	"  pivot_root,\n"
-	"  mount fstype=(tmpfs, ramfs, devpts, mqueue, overlay, fuse, fuseblk),\n"
-	"  mount fstype=fuse.*,\n"
-	"  mount fstype=proc -> /proc/,\n"
-	"  mount fstype=sysfs -> /sys/,\n"
-	"  mount fstype=(proc, sysfs) -> /run/systemd/{unit-root,mount-rootfs}/{proc,sys}/,\n"
-	"  mount fstype=cgroup2 -> /sys/fs/cgroup/{,**},\n"
-	"  mount fstype=cgroup2 -> /run/systemd/{unit-root,mount-rootfs}/sys/fs/cgroup/{,**},\n"
-	"  mount fstype=binfmt_misc -> /proc/sys/fs/binfmt_misc/,\n"
-	"\n  # Parts of the tree elsewhere, but not of /proc and /sys: rules below go by their paths.\n"
-	"  mount options=(remount) options in "
-	"(bind,ro,rw,nosuid,nodev,noexec,sync,dirsync,noatime,nodiratime,"
-	"relatime,strictatime,silent) -> /{,**},\n"
-	"  mount options=(rw,move) /{[^ps]**,p[^r]**,s[^y]**} -> /{,**},\n";
-
-static const char nested_mounts[] =
-	"\n  # Containers inside: their root file systems lie anywhere, and each has its own proc and "
-	"sysfs.\n"
-	"  mount fstype=(proc, sysfs, cgroup2) -> /**,\n"
-	"  deny /dev/.lxmgr/{proc,sys}/** rwklx,\n";
-
-/* Which parts may be seen where. The last one is for containers inside. */
-static const struct {
-	const char *source, *target;
-} binds[] = {
-	{ "/{,[^ps]**,p[^r]**,s[^y]**}", "/**" },
-	{ "/proc/**", "/proc/**" },
-	{ "/sys/**", "/sys/**" },
-	{ "/{proc,sys}/**", "/run/systemd/{unit-root,mount-rootfs}/{proc,sys}/**" },
-	{ "/{proc,sys}/{,**}", "/**" },
-};
-
-/*
- * What is no new mount has its flags said exactly: "options in" allows as well that there are none of them,
- * and with that any new mount. The kernel looks at no other flags of a bind, a move, a change of propagation.
- * After "options=(remount)" it says what may come along; so it is understood by the compiler of Debian 12
- * too, which lets nothing be remounted by the rule "remount".
- */
-static int put_mounts(struct lx_buf *out, bool nesting)
-{
-	static const char *const kinds[] = { "private", "slave", "shared", "unbindable" };
-	size_t n = nesting ? LX_ARRAY_SIZE(binds) : LX_ARRAY_SIZE(binds) - 1;
-	int r = lx_buf_puts(out, mounts);
-
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = lx_buf_printf(out,
-				  "  mount options=(rw,bind) %s -> %s,\n"
-				  "  mount options=(rw,rbind) %s -> %s,\n",
-				  binds[i].source, binds[i].target, binds[i].source, binds[i].target);
-	for (size_t i = 0; i < 4 * LX_ARRAY_SIZE(kinds) && r == 0; i++)
-		r = lx_buf_printf(out, "  mount options=(rw%s,make-%s%s) -> /{,**},\n",
-				  i & 1 ? ",silent" : "", i & 2 ? "r" : "", kinds[i / 4]);
-	return r == 0 && nesting ? lx_buf_puts(out, nested_mounts) : r;
-}
+#define PROC LX_APPARMOR_ROOTS "proc"
+#define SYS  LX_APPARMOR_ROOTS "sys"
 
 static int put_proc(struct lx_buf *out, const char *verb)
 {
@@ -231,15 +177,22 @@ static int put_proc(struct lx_buf *out, const char *verb)
 	static const char *const fs[] = { "binfmt_misc", NULL };
 	int r = lx_buf_printf(out,
 			      "\n  # What speaks for the whole machine.\n"
-			      "  %s /proc/{kcore,sysrq-trigger} rwklx,\n"
-			      "  %s /proc/{acpi,bus}/** rwklx,\n",
+			      "  %s " PROC "/{kcore,sysrq-trigger} rwklx,\n"
+			      "  %s " PROC "/{acpi,bus}/** rwklx,\n",
 			      verb, verb);
 
 	if (r == 0)
-		r = lx_apparmor_deny_others(out, verb, "/proc/sys", sys, "wklx");
+		r = lx_apparmor_deny_others(out, verb, PROC "/sys", sys, "wklx");
 	if (r == 0)
-		r = lx_apparmor_deny_others(out, verb, "/proc/sys/kernel", kernel, "wklx");
-	return r == 0 ? lx_apparmor_deny_others(out, verb, "/proc/sys/fs", fs, "wklx") : r;
+		r = lx_apparmor_deny_others(out, verb,
+					    PROC "/sys"
+						 "/kernel",
+					    kernel, "wklx");
+	return r == 0 ? lx_apparmor_deny_others(out, verb,
+						PROC "/sys"
+						     "/fs",
+						fs, "wklx")
+		      : r;
 }
 
 /* Directories in /sys, and what is not denied in them. */
@@ -261,21 +214,21 @@ static int put_sys_dirs(struct lx_buf *out, const char *verb, const struct sys_d
 static int put_sys(struct lx_buf *out, const char *verb, bool own_namespace)
 {
 	static const struct sys_dir dirs[] = {
-		{ "/sys/class", { "net" } },
-		{ "/sys/devices", { "virtual" } },
-		{ "/sys/devices/virtual", { "net" } },
-		{ "/sys/fs", { "cgroup" } },
+		{ SYS "/class", { "net" } },
+		{ SYS "/devices", { "virtual" } },
+		{ SYS "/devices/virtual", { "net" } },
+		{ SYS "/fs", { "cgroup" } },
 	};
-	static const struct sys_dir plain = { "/sys", { "class", "devices", "fs" } };
+	static const struct sys_dir plain = { SYS, { "class", "devices", "fs" } };
 	/* Of securityfs what is AppArmor's. */
 	static const struct sys_dir with[] = {
-		{ "/sys", { "class", "devices", "fs", "kernel" } },
-		{ "/sys/kernel", { "security" } },
+		{ SYS, { "class", "devices", "fs", "kernel" } },
+		{ SYS "/kernel", { "security" } },
 	};
-	static const struct sys_dir security = { "/sys/kernel/security", { "apparmor" } };
+	static const struct sys_dir security = { SYS "/kernel/security", { "apparmor" } };
 	int r = lx_buf_printf(out,
-			      "  %s /sys/kernel/{debug,tracing,config%s}/** rwklx,\n"
-			      "  %s /sys/firmware/efi/efivars/** rwklx,\n",
+			      "  %s " SYS "/kernel/{debug,tracing,config%s}/** rwklx,\n"
+			      "  %s " SYS "/firmware/efi/efivars/** rwklx,\n",
 			      verb, own_namespace ? "" : ",security", verb);
 
 	if (r == 0)
@@ -328,7 +281,7 @@ static int put_all(const struct lx_apparmor_input *in, bool nesting, const char 
 	if (r == 0)
 		r = put_peers(out, in->name);
 	if (r == 0)
-		r = put_mounts(out, nesting);
+		r = lx_apparmor_put_mounts(out, nesting);
 	if (r == 0)
 		r = put_proc(out, verb);
 	if (r == 0)

@@ -10,7 +10,10 @@
 
 #include "profiles/apparmor.h"
 
-#define PARSER   "/usr/sbin/apparmor_parser"
+#define PARSER "/usr/sbin/apparmor_parser"
+/* Where proc and sysfs may be: the root and the trees that systemd puts together. */
+#define BUILT    "/run/systemd/{unit-root,mount-rootfs}/"
+#define ROOTS    "/{,run/systemd/{unit-root,mount-rootfs}/}"
 #define FEATURES "/etc/apparmor.d/abi/3.0"
 
 static void policy(struct lx_map config, bool complain, struct lx_buf *out)
@@ -100,8 +103,8 @@ static void writes_what_is_asked(void **state)
 	policy(EMPTY_MAP, false, &plain);
 	assert_true(has(&plain, "profile \"lxmgr-web1\" flags=(attach_disconnected,mediate_deleted) {\n"));
 	assert_true(has(&plain, "  signal peer=\"lxmgr-web1\",\n"));
-	assert_true(has(&plain, "  mount fstype=proc -> /proc/,\n"));
-	assert_true(has(&plain, "  audit deny /proc/{kcore,sysrq-trigger} rwklx,\n"));
+	assert_true(has(&plain, "  mount fstype=proc -> " ROOTS "proc/,\n"));
+	assert_true(has(&plain, "  audit deny " ROOTS "proc/{kcore,sysrq-trigger} rwklx,\n"));
 	assert_true(has(&plain, "  audit deny capability sys_module,\n"));
 	assert_false(has(&plain, "\n  deny /proc"));
 	assert_false(has(&plain, "  mount,\n"));
@@ -109,16 +112,36 @@ static void writes_what_is_asked(void **state)
 	assert_false(has(&plain, "  mount options in"));
 	assert_true(has(&plain, "  mount options=(remount) options in (bind,"));
 	assert_true(has(&plain, "  mount options=(rw,silent,make-rslave) -> /{,**},\n"));
-	assert_false(has(&plain, "/{proc,sys}/{,**} -> /**"));
 	assert_false(has(&plain, "(proc, sysfs, cgroup2) -> /**"));
 	assert_false(has(&plain, "raw.apparmor"));
 	policy(map_of("security.nesting", "true", "raw.apparmor", "deny /etc/shadow w,", NULL), true, &more);
 	assert_true(has(&more, "mediate_deleted,complain) {\n"));
 	/* In complain mode the kernel would let pass what it tells of. */
-	assert_true(has(&more, "\n  deny /proc/{kcore,sysrq-trigger} rwklx,\n"));
+	assert_true(has(&more, "\n  deny " ROOTS "proc/{kcore,sysrq-trigger} rwklx,\n"));
 	assert_false(has(&more, "audit deny"));
 	assert_true(has(&more, "(proc, sysfs, cgroup2) -> /**"));
 	assert_true(has(&more, "\n  # raw.apparmor\ndeny /etc/shadow w,\n}\n"));
+}
+
+/* proc and sysfs stay where the rules look for them; a service's tree may have them, whole. */
+static void bounds_what_is_bound(void **state)
+{
+	lx_autobuf struct lx_buf text = { 0 }, nested = { 0 };
+
+	policy(EMPTY_MAP, false, &text);
+	assert_true(has(&text, "  mount options=(rw,rbind) " ROOTS "sys{,/} -> " ROOTS "sys{,/},\n"));
+	assert_true(has(&text, "  mount options=(rw,rbind) " ROOTS "proc{,/} -> " ROOTS "proc{,/},\n"));
+	assert_true(has(&text, "  mount options=(rw,rbind) / -> " BUILT ",\n"));
+	assert_true(has(&text, "  mount options=(rw,bind) /{,run/,run/systemd/} -> /**,\n"));
+	/* The whole tree, and /run with the services' trees, take proc along. */
+	assert_false(has(&text, "rbind) / -> /**"));
+	assert_false(has(&text, "/proc/** -> "));
+	assert_false(has(&text, "/{proc,sys}/** -> "));
+	assert_true(has(&text, "  deny mount fstype=(proc, sysfs) -> /run/systemd/namespace-*/,\n"));
+	policy(map_of("security.nesting", "true", NULL), false, &nested);
+	assert_false(has(&nested, "deny mount"));
+	assert_false(has(&text, "rbind) /{,**} -> "));
+	assert_true(has(&nested, "rbind) /{,**} -> /**,\n"));
 }
 
 /* Of securityfs what is AppArmor's, and the capability that loading asks for; all else as it was. */
@@ -129,15 +152,16 @@ static void makes_room_for_a_namespace(void **state)
 	policy(EMPTY_MAP, false, &plain);
 	policy_with_namespace(&with);
 	assert_true(has(&plain, "  audit deny capability mac_admin,\n"));
-	assert_true(has(&plain, "  audit deny /sys/kernel/{debug,tracing,config,security}/** rwklx,\n"));
-	assert_true(has(&plain, "  audit deny /sys/[^cdf]{,**} wklx,\n"));
+	assert_true(
+		has(&plain, "  audit deny " ROOTS "sys/kernel/{debug,tracing,config,security}/** rwklx,\n"));
+	assert_true(has(&plain, "  audit deny " ROOTS "sys/[^cdf]{,**} wklx,\n"));
 	assert_false(has(&with, "capability mac_admin"));
 	assert_true(has(&with, "  audit deny capability mac_override,\n"));
-	assert_true(has(&with, "  audit deny /sys/kernel/{debug,tracing,config}/** rwklx,\n"));
-	assert_true(has(&with, "  audit deny /sys/[^cdfk]{,**} wklx,\n"));
-	assert_true(has(&with, "  audit deny /sys/kernel/[^s]{,**} wklx,\n"));
-	assert_true(has(&with, "  audit deny /sys/kernel/security/[^a]{,**} rwklx,\n"));
-	assert_true(has(&with, "  audit deny /sys/class/[^n]{,**} wklx,\n"));
+	assert_true(has(&with, "  audit deny " ROOTS "sys/kernel/{debug,tracing,config}/** rwklx,\n"));
+	assert_true(has(&with, "  audit deny " ROOTS "sys/[^cdfk]{,**} wklx,\n"));
+	assert_true(has(&with, "  audit deny " ROOTS "sys/kernel/[^s]{,**} wklx,\n"));
+	assert_true(has(&with, "  audit deny " ROOTS "sys/kernel/security/[^a]{,**} rwklx,\n"));
+	assert_true(has(&with, "  audit deny " ROOTS "sys/class/[^n]{,**} wklx,\n"));
 	/* Of the policy of others nothing. */
 	assert_false(has(&plain, "/namespaces/"));
 	assert_true(has(&with, "  audit deny /{profiles,raw_data}/{,**} rwklx,\n"));
@@ -225,6 +249,7 @@ int main(void)
 		cmocka_unit_test(names_profiles),
 		cmocka_unit_test(denies_all_but),
 		cmocka_unit_test(writes_what_is_asked),
+		cmocka_unit_test(bounds_what_is_bound),
 		cmocka_unit_test(makes_room_for_a_namespace),
 		cmocka_unit_test(refuses_rules_that_break_out),
 		cmocka_unit_test(compiles),
