@@ -167,8 +167,9 @@ static int put_peers(struct lx_buf *out, const char *name)
 			     name, name);
 }
 
-#define PROC LX_APPARMOR_ROOTS "proc"
-#define SYS  LX_APPARMOR_ROOTS "sys"
+#define PROC     LX_APPARMOR_ROOTS "proc"
+#define PROC_SYS PROC "/sys"
+#define SYS      LX_APPARMOR_ROOTS "sys"
 
 static int put_proc(struct lx_buf *out, const char *verb)
 {
@@ -182,17 +183,10 @@ static int put_proc(struct lx_buf *out, const char *verb)
 			      verb, verb);
 
 	if (r == 0)
-		r = lx_apparmor_deny_others(out, verb, PROC "/sys", sys, "wklx");
+		r = lx_apparmor_deny_others(out, verb, PROC_SYS, sys, "wklx");
 	if (r == 0)
-		r = lx_apparmor_deny_others(out, verb,
-					    PROC "/sys"
-						 "/kernel",
-					    kernel, "wklx");
-	return r == 0 ? lx_apparmor_deny_others(out, verb,
-						PROC "/sys"
-						     "/fs",
-						fs, "wklx")
-		      : r;
+		r = lx_apparmor_deny_others(out, verb, PROC_SYS "/kernel", kernel, "wklx");
+	return r == 0 ? lx_apparmor_deny_others(out, verb, PROC_SYS "/fs", fs, "wklx") : r;
 }
 
 /* Directories in /sys, and what is not denied in them. */
