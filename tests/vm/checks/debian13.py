@@ -72,7 +72,8 @@ def bounded(lab, *options):
 def bounded_in_built(lab):
     """What is denied at the root is denied in a service's tree as well, and nothing gets out of there."""
     for built in BUILT:
-        lab.inside(NAME, "sh", "-c", f"mkdir -p {built} && mount -o rbind / {built} && grep -q '^[0-9]' {built}/proc/uptime && test -d {built}/sys/class")
+        lab.inside(NAME, "sh", "-c", f"mkdir -p {built} && mount -o rbind / {built}"
+                                     f" && grep -q '^[0-9]' {built}/proc/uptime && test -d {built}/sys/class")
         for what, command in IN_BUILT.items():
             done = lab.run("exec", NAME, "--", "sh", "-c", command.format(built))
             assert done.code != 0, (built, what, done)
