@@ -42,6 +42,8 @@ static void on_park_timeout(uv_timer_t *t)
 	lx_err_set(&e, LX_UNAVAILABLE, "node %s has been away for %u seconds", op->pb->node,
 		   LX_OP_NODE_WAIT_MS / 1000);
 	lx_err_hint(&e, "Start lxagentd on it and try again: lxmgr node list shows when it is back.");
+	if (op->kind->away)
+		op->kind->away(op, &e);
 	lx_op_end(op, &e, NULL, NULL);
 }
 

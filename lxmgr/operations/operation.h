@@ -32,6 +32,9 @@ struct lx_op_kind {
 	void (*run)(struct lx_op *op);
 	/* Called when a client asks to cancel a running one; NULL: cannot be cancelled once running. */
 	void (*cancel)(struct lx_op *op);
+	/* It ends because its node has been away for too long: what that leaves open, in place of `why`,
+	 * which says no more than that; or NULL. */
+	void (*away)(const struct lx_op *op, struct lx_err *why);
 	/* The journal knows an operation whose client was part of it (an upload): it cannot be
 	 * resumed after a restart and fails then. */
 	bool needs_client;
