@@ -129,6 +129,18 @@ static void print_exposed(int indent, const report *r)
 		       lx_format_size(r->memory_after_bytes, size, sizeof(size)));
 }
 
+static void print_again(int indent, const report *r)
+{
+	char text[LX_DURATION_TEXT_MAX];
+
+	if (!r->dumps_failed)
+		return;
+	printf("%*sDumped: %u times, having stood still for %s before: ", indent, "", r->dumps_failed + 1,
+	       lx_format_duration(positive(r->stood_ns), text, sizeof(text)));
+	cli_put_safe(stdout, r->dump_reason);
+	putchar('\n');
+}
+
 void cli_move_print(const report *r, int indent, bool phases)
 {
 	const char *mode = cli_move_mode(r->mode), *memory = cli_move_memory(r->memory);
@@ -141,6 +153,7 @@ void cli_move_print(const report *r, int indent, bool phases)
 	print_text(indent, "Memory so because", r->memory_reason);
 	print_text(indent, "Booted there, what ran is lost", r->booted);
 	print_duration(indent, "Downtime", r->downtime_ns);
+	print_again(indent, r);
 	print_duration(indent, "Total", r->total_ns);
 	print_exposed(indent, r);
 	print_count(indent, "Rounds", r->rounds);
@@ -210,6 +223,9 @@ void cli_move_doc(struct cli_doc *d, json_t *to, const char *key, const report *
 	cli_doc_time(d, o, "finished_at", r->finished_at_ns);
 	cli_doc_int(d, o, "total_ns", positive(r->total_ns));
 	cli_doc_int(d, o, "downtime_ns", positive(r->downtime_ns));
+	cli_doc_int(d, o, "dumps_failed", r->dumps_failed);
+	cli_doc_int(d, o, "stood_ns", positive(r->stood_ns));
+	cli_doc_str(d, o, "dump_reason", r->dump_reason);
 	cli_doc_int(d, o, "exposed_ns", positive(r->exposed_ns));
 	cli_doc_int(d, o, "rounds", r->rounds);
 	cli_doc_int(d, o, "bytes_raw", r->bytes_raw);

@@ -92,7 +92,8 @@ void lx_criu_args_release(struct lx_criu_args *args);
 
 /*
  * From CRIU's log to an error that names the cause: "CRIU cannot dump web1: ..." with the
- * last line it calls an error, and a hint where the cause is known. Returns a negative errno.
+ * last line it calls an error, and a hint where the cause is known. Returns a negative errno, -EAGAIN
+ * when the cause passes as soon as the processes have run for a moment.
  */
 int lx_criu_explain(const char *log, const char *doing, struct lx_err *err);
 

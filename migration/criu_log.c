@@ -5,6 +5,7 @@
  *
  * and the very last one mostly says no more than "Dumping FAILED.".
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,21 +23,38 @@ static const char *const noise[] = {
 	"cg: Unable to",  "Aborting restore due to", "Killing processes",
 };
 
+#define PASSES "It passes by itself: try again. If it does not, move it with a short stop, --live=off."
+
 static const struct {
 	const char *says, *hint;
+	bool passes;
 } known[] = {
-	{ "unsupported id", "A file system is mounted inside that cannot be carried: unmount it first." },
+	/* criu/sk-netlink.c, criu/sk-unix.c, criu/sk-queue.c: what a process is about to take. */
+	{ "The socket has data to read", PASSES, true },
+	{ "In-flight connection on", PASSES, true },
+	{ "Non-empty write queue on an in-flight socket", PASSES, true },
+	{ "Found a closed in-flight socket", PASSES, true },
+	{ "Control messages in queue", PASSES, true },
+	{ "More than 1 SCM", PASSES, true },
+	{ "Unexpected 2nd SCM_RIGHTS", PASSES, true },
+	{ "unsupported id", "A file system is mounted inside that cannot be carried: unmount it first.",
+	  false },
 	{ "Can't dump nested",
 	  "A service inside has namespaces of its own that cannot be carried: lxmgr move "
-	  "--check names it." },
-	{ "external socket", "A process is connected to a unix socket outside: stop it first." },
-	{ "is too big",
-	  "A deleted file that is still open is too large to be carried: restart its process." },
-	{ "Connected TCP socket", "Established connections could not be carried; try again." },
-	{ "Can't lookup mount", "A file is open on a file system that is mounted nowhere any more: restart "
-				"its process." },
-	{ "No space left", "Memory for the dump ran out on the node: free some, or move with --live=off." },
-	{ "Cannot allocate memory", "Memory ran out on the node: free some, or move with --live=off." },
+	  "--check names it.",
+	  false },
+	{ "external socket", "A process is connected to a unix socket outside: stop it first.", false },
+	{ "is too big", "A deleted file that is still open is too large to be carried: restart its process.",
+	  false },
+	{ "Connected TCP socket", "Established connections could not be carried; try again.", false },
+	{ "Can't lookup mount",
+	  "A file is open on a file system that is mounted nowhere any more: restart "
+	  "its process.",
+	  false },
+	{ "No space left", "Memory for the dump ran out on the node: free some, or move with --live=off.",
+	  false },
+	{ "Cannot allocate memory", "Memory ran out on the node: free some, or move with --live=off.",
+	  false },
 };
 
 static bool is_noise(const char *line)
@@ -93,7 +111,7 @@ int lx_criu_explain(const char *log, const char *doing, struct lx_err *err)
 	for (size_t i = 0; i < LX_ARRAY_SIZE(known); i++)
 		if (strstr(first, known[i].says)) {
 			lx_err_hint(err, "%s", known[i].hint);
-			break;
+			return known[i].passes ? -EAGAIN : r;
 		}
 	return r;
 }

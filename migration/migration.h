@@ -17,6 +17,7 @@
  *      guest                       ------------>   what no dump holds
  *      dump_file, dump_data ...    ------------>   into memory, never onto a disk
  *      files that changed          ------------>
+ *     (dump_again                  ------------>   forgotten; back to memory, in rounds)
  *      tree_end(last), dump_end    ------------>   synced; restored, up to its last step
  *                                  <------------   ready
  *      COMMIT: journal, fsync

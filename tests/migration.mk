@@ -20,7 +20,9 @@ $(BUILD)/tests/memfd-restore: LDFLAGS += -rdynamic
 $(BUILD)/tests/memfd-restore: $(BUILD)/obj/tests/system/migration/memfd_restore.o
 	$(call link,)
 
-# Goes into guests as well.
-$(BUILD)/tests/sharer: LDFLAGS := -static -no-pie
+# These go into guests as well.
+$(BUILD)/tests/sharer $(BUILD)/tests/hoarder: LDFLAGS := -static -no-pie
 $(BUILD)/tests/sharer: $(BUILD)/obj/tests/system/migration/sharer.o
+	$(call link,)
+$(BUILD)/tests/hoarder: $(BUILD)/obj/tests/system/migration/hoarder.o
 	$(call link,)

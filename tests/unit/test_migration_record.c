@@ -245,6 +245,25 @@ static void a_log_names_the_cause(void **state)
 	lx_criu_explain(NULL, "dump web1", NULL);
 }
 
+static void a_log_tells_what_passes(void **state)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	assert_int_equal(
+		lx_criu_explain("(00.1) Error (criu/sk-netlink.c:77): netlink: The socket has data to read\n"
+				"(00.2) Error (criu/cr-dump.c:1975): Dumping FAILED.\n",
+				"dump web1", &err),
+		-EAGAIN);
+	assert_non_null(strstr(err.msg, "data to read"));
+	assert_non_null(strstr(err.hint, "try again"));
+	/* It is the first that counts. */
+	assert_int_not_equal(
+		lx_criu_explain("(00.1) Error (criu/mount.c:724): mnt: FS mnt ./x unsupported id 164\n"
+				"(00.2) Error (criu/sk-netlink.c:77): The socket has data to read\n",
+				"dump web1", &err),
+		-EAGAIN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -258,6 +277,7 @@ int main(void)
 		cmocka_unit_test(a_dump_says_what_it_must),
 		cmocka_unit_test(versions),
 		cmocka_unit_test(a_log_names_the_cause),
+		cmocka_unit_test(a_log_tells_what_passes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
  *   lx_dump_go       it begins to dump
  *   lx_dump_seized   returns when it has the guest in its hands; it goes on by itself
  *   lx_dump_wait     returns when all is in the images and the guest is still in its hands, frozen
- *                    and cut off
+ *                    and cut off; -EAGAIN: CRIU has given up, at what passes (lx_criu_explain())
  *   then either
  *   lx_dump_end      it ends; its guest, which would only stop, has been killed, or
  *   lx_dump_back     it lets the guest go on; also when it had not come so far

@@ -318,6 +318,15 @@ int lx_memory_stand(struct lx_memory *mem, struct lx_err *err)
 	return r;
 }
 
+void lx_memory_back(struct lx_memory *mem)
+{
+	for (size_t i = 0; i < mem->n; i++) {
+		lx_page_runs_release(&mem->p[i].clean);
+		lx_page_runs_release(&mem->p[i].hidden);
+	}
+	lx_shared_back(mem);
+}
+
 /* "pagemap-17.img": of the process that has that number inside. Shared memory has other names. */
 static pid_t list_of(const char *name)
 {

@@ -7,6 +7,7 @@
  *   -- freeze --
  *   lx_memory_stand   what has been written since the last round
  *   -- CRIU dumps, without the memory itself --
+ *   lx_memory_back    if it could not: the guest goes on, from lx_memory_ahead()
  *   lx_memory_rest    one more round: that, and what was not watched; and CRIU's own lists of
  *                     pages, which from then on refer to what was sent
  *   -- commit --
@@ -68,6 +69,8 @@ int lx_memory_plan(struct lx_move *m, const lx_spec *spec, pid_t init, bool file
 		   struct lx_memory *ret, struct lx_err *err);
 int lx_memory_ahead(struct lx_memory *mem, struct lx_err *err);
 int lx_memory_stand(struct lx_memory *mem, struct lx_err *err);
+/* It does not stand any more, and there was no lx_memory_rest(): more rounds may follow. */
+void lx_memory_back(struct lx_memory *mem);
 
 /* Whether this file of the dump is for lx_memory_rest() to send. */
 bool lx_memory_is_list(struct lx_memory *mem, const char *name);

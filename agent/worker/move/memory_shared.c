@@ -286,12 +286,17 @@ int lx_shared_rest(struct lx_memory *mem, int dir, struct lx_err *err)
 	return r;
 }
 
-void lx_shared_release(struct lx_memory *mem)
+void lx_shared_back(struct lx_memory *mem)
 {
 	join(mem);
 	for (size_t i = 0; mem->clean && i < mem->shared.n; i++)
 		lx_page_runs_release(&mem->clean[i]);
 	free(mem->clean);
 	mem->clean = NULL;
+}
+
+void lx_shared_release(struct lx_memory *mem)
+{
+	lx_shared_back(mem);
 	lx_segments_release(&mem->shared);
 }

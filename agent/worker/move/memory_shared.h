@@ -19,9 +19,10 @@ int lx_shared_round(struct lx_memory *mem, struct lx_err *err);
 /*
  * The guest stands still: CRIU will not be shown what is still as it was sent. To find that out takes a
  * core some 0.2 s for 1 GiB, and goes on beside CRIU, which comes to shared memory last and waits for it
- * then. From here to lx_shared_release() no segment is added.
+ * then. From here to lx_shared_back() or lx_shared_release() no segment is added.
  */
 int lx_shared_stand(struct lx_memory *mem, struct lx_err *err);
+void lx_shared_back(struct lx_memory *mem);
 
 /* Whether this file of the dump is for lx_shared_rest() to send. */
 bool lx_shared_is_list(struct lx_memory *mem, const char *name);

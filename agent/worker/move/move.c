@@ -101,6 +101,12 @@ void lx_move_kill(const char *payload)
 
 int lx_move_report_phase(Lxmgr__V1__MoveReport *r, const char *name, int64_t ns)
 {
+	for (size_t i = 0; i < r->n_phases; i++) {
+		if (lx_streq(r->phases[i]->key, name)) {
+			r->phases[i]->value += ns;
+			return 0;
+		}
+	}
 	Lxmgr__V1__MoveReport__PhasesEntry *e = malloc(sizeof(*e));
 	Lxmgr__V1__MoveReport__PhasesEntry **grown = realloc(r->phases, (r->n_phases + 1) * sizeof(*grown));
 

@@ -3,6 +3,7 @@
  *
  *   send.c, send_live.c,
  *   send_dump.c            the source: files, then the dump; COMMIT
+ *   send_after.c           back, once more, or gone
  *   dump.c                 CRIU's dump: started, held, released or taken back
  *   receive.c, restore.c   the destination: files, then the restore; READY
  *   receive_own.c          what comes there after COMMIT
@@ -40,7 +41,7 @@ struct lx_move {
 int lx_move_init(struct lx_move *m, struct lx_job *job, const char *operation, struct lx_err *err);
 void lx_move_release(struct lx_move *m);
 
-/* A phase ends here: its time goes into the report, and a new one begins. */
+/* A phase ends here: its time goes into the report, to what it had there, and a new one begins. */
 void lx_move_phase(struct lx_move *m, const char *ended);
 /* Tells the agent, who tells the manager. */
 void lx_move_progress(const struct lx_move *m, const char *phase, uint64_t done, uint64_t total);

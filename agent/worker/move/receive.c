@@ -106,6 +106,8 @@ static int take(struct lx_receive *rx, Lxmgr__V1__MoveFrame *frame, struct lx_er
 			return lx_dump_take_file(rx, frame->dump_file, err);
 		case LXMGR__V1__MOVE_FRAME__WHAT_DUMP_DATA:
 			return lx_dump_take_data(rx, frame->dump_data, err);
+		case LXMGR__V1__MOVE_FRAME__WHAT_DUMP_AGAIN:
+			return lx_dump_take_again(rx, err);
 		case LXMGR__V1__MOVE_FRAME__WHAT_DUMP_END:
 			return lx_dump_take_end(rx, frame->dump_end, err);
 		default:
@@ -229,6 +231,7 @@ static int receive(struct lx_receive *rx, struct lx_err *err)
 	welcome.snapshots = true;
 	welcome.files_ahead = true;
 	welcome.policy = true;
+	welcome.dump_again = true;
 	welcome.memory_after = lx_lazy_possible();
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_WELCOME;
 	frame.welcome = &welcome;

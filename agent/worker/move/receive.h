@@ -28,7 +28,8 @@ struct lx_receive {
 	Lxmgr__V1__GuestState *guest;  /* live */
 	Lxmgr__V1__GuestNetwork fresh; /* what a new network namespace is like here */
 	int dump_dir, dump_file;       /* -1: none open */
-	uint32_t dump_files;
+	uint32_t dump_files;           /* also of dumps that do not count any more */
+	bool dump_ended;
 	struct lx_copies copies; /* of memory that processes share */
 	struct lx_lazy lazy;
 	bool late;                   /* post-copy: memory may be missing, and the source sends it */
@@ -89,6 +90,7 @@ void lx_take_snapshot_release(struct lx_receive_snapshot *in);
 /* Frames of the dump, as they come (receive_dump.c). */
 int lx_dump_take_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struct lx_err *err);
 int lx_dump_take_data(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struct lx_err *err);
+int lx_dump_take_again(struct lx_receive *rx, struct lx_err *err);
 int lx_dump_take_end(struct lx_receive *rx, const Lxmgr__V1__DumpEnd *end, struct lx_err *err);
 /* All is there: what of it is true of the source alone is taken out, before CRIU reads it. */
 int lx_dump_adapt(const struct lx_receive *rx, struct lx_err *err);

@@ -2,6 +2,7 @@
  * The dump, as it comes: its files into memory, and beside them what was copied ahead. CRIU
  * looks for pages that a dump leaves out in the directory "parent" of its images.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include "migration/criu.h"
 #include "migration/file_image.h"
 #include "migration/page_image.h"
+#include "proto/pb.h"
 
 #define DUMP_NAME_MAX 200
 static void close_file(struct lx_receive *rx)
@@ -93,9 +95,39 @@ int lx_dump_adapt(const struct lx_receive *rx, struct lx_err *err)
 	return n < 0 ? lx_err_errno(err, (int)n, "cannot write %s", path) : 0;
 }
 
+/* Those that a dump writes. What CRIU waits for here, and what it says, is the restore's own. */
+static bool is_of_dump(int dir, const char *name)
+{
+	struct stat st;
+
+	return name[0] != '.' && !lx_ends_with(name, ".log") &&
+	       fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+}
+
+int lx_dump_take_again(struct lx_receive *rx, struct lx_err *err)
+{
+	lx_autoclose int own = openat(rx->dump_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lx_autoclosedir DIR *d = own < 0 ? NULL : fdopendir(own);
+
+	if (rx->dump_ended)
+		return lx_err_set(err, LX_INVALID_ARGUMENT, "a dump that is complete is to come again");
+	if (!d)
+		return lx_err_errno(err, errno, "cannot read the dump");
+	(void)lx_move_fd(own);
+	close_file(rx);
+	for (struct dirent *e; (e = readdir(d));)
+		if (is_of_dump(rx->dump_dir, e->d_name) && unlinkat(rx->dump_dir, e->d_name, 0) < 0)
+			return lx_err_errno(err, errno, "cannot remove the dump's %s", e->d_name);
+	lx_warm_stop(&rx->cgroups);
+	lx_pb_free(rx->guest);
+	rx->guest = NULL;
+	return 0;
+}
+
 int lx_dump_take_end(struct lx_receive *rx, const Lxmgr__V1__DumpEnd *end, struct lx_err *err)
 {
 	close_file(rx);
+	rx->dump_ended = true;
 	if (end->files == rx->dump_files && rx->guest)
 		return 0;
 	return lx_err_set(err, LX_INVALID_ARGUMENT, "the dump has %u files, %u came", end->files,

@@ -24,9 +24,9 @@ struct lx_send {
 	/* send_live.c */
 	struct lx_dump dump;
 	struct {
-		bool memory_ahead, memory_after, v1_cgroups, lxcfs, snapshots, files_ahead,
-			policy; /* MoveWelcome */
-	} other;                /* what the destination can do */
+		bool memory_ahead, memory_after, v1_cgroups, lxcfs, snapshots, files_ahead, policy,
+			dump_again; /* MoveWelcome */
+	} other;                    /* what the destination can do */
 	struct lx_memory memory;
 	struct lx_traffic traffic; /* for the guest, while it stands */
 	struct lx_warm file_locks; /* those that CRIU reads */
@@ -58,8 +58,12 @@ int lx_send_dump(struct lx_send *s, struct lx_err *err);
 int lx_send_live_plan(struct lx_send *s, struct lx_err *err);
 /* From the freeze to the destination's "ready". */
 int lx_send_live(struct lx_send *s, struct lx_err *err);
-/* Before COMMIT: the guest runs on. */
+/*
+ * Before COMMIT (send_after.c): the guest runs on, for good; or for a moment, after a dump that has ended
+ * with -EAGAIN and the cause in `err`, and may be dumped once more.
+ */
 void lx_send_live_back(struct lx_send *s);
+int lx_send_live_again(struct lx_send *s, struct lx_err *err);
 /* After it, with post-copy: what is left of its memory. */
 void lx_send_live_after(struct lx_send *s);
 /* Then nothing of the guest runs here. */

@@ -42,6 +42,8 @@
 /* How often a guest is let go on for a moment, for 5 ms first and then for longer. */
 #define UNREAD_TRIES 20u
 #define UNREAD_MS    5u
+/* How often it is dumped when CRIU meets what passes: each time the guest stands still for nothing. */
+#define DUMPS_MAX 4u
 
 /* ------------------------------------------------------------------ the guest's state */
 
@@ -158,13 +160,6 @@ static int hold(struct lx_send *s, struct lx_err *err)
 	return lx_dump_is_held(&s->dump) ? 0 : lx_err_set(err, LX_ABORTED, "CRIU's dump has ended too early");
 }
 
-static void let_go(struct lx_send *s)
-{
-	if (s->held && lx_dump_is_held(&s->dump))
-		lx_move_hold(s->m.payload, false);
-	s->held = false;
-}
-
 /* CRIU gives files that have no name any more another one (--link-remap), and says so in an image. */
 static int send_last_files(struct lx_send *s, struct lx_err *err)
 {
@@ -191,7 +186,8 @@ static int send_beside(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct l
 
 static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
 {
-	uint64_t ahead = s->memory.bytes, before = lx_tree_sender_stats(s->tree)->bytes_sent;
+	uint64_t ahead = s->memory.bytes, images = s->m.report->memory_bytes,
+		 before = lx_tree_sender_stats(s->tree)->bytes_sent;
 	int r = freeze(s, err);
 
 	if (r == 0 && s->memory.on)
@@ -211,11 +207,11 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 	if (r == 0)
 		r = lx_send_dump(s, err);
 	lx_move_phase(&s->m, "send-dump");
-	s->m.report->memory_frozen_bytes = s->m.report->memory_bytes + s->memory.bytes - ahead;
-	s->m.report->memory_bytes += s->memory.bytes;
-	s->m.report->rounds = s->memory.rounds;
 	if (r < 0)
 		return r;
+	s->m.report->memory_frozen_bytes = s->m.report->memory_bytes - images + s->memory.bytes - ahead;
+	s->m.report->memory_bytes += s->memory.bytes;
+	s->m.report->rounds = s->memory.rounds;
 	r = send_last_files(s, err);
 	s->m.report->file_frozen_bytes = lx_tree_sender_stats(s->tree)->bytes_sent - before;
 	lx_move_phase(&s->m, "last-files");
@@ -284,7 +280,16 @@ static int find_mounts(const struct lx_send *s, bool policy, struct lx_criu_moun
 	return r;
 }
 
-int lx_send_live(struct lx_send *s, struct lx_err *err)
+static int say_how(struct lx_send *s, struct lx_err *err)
+{
+	s->m.report->memory = s->memory.after ? LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_POST_COPY
+			      : s->memory.on  ? s->memory.how
+					      : LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
+	return lx_pb_set(&s->m.report->memory_reason, s->memory.why) < 0 ? lx_err_oom(err) : 0;
+}
+
+/* From the running guest to its dump, whole and sent. -EAGAIN: as lx_dump_wait(). */
+static int dump_it(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__GuestState *guest = NULL;
 	struct lx_criu_mounts mounts = { 0 };
@@ -292,11 +297,6 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 	int r = lx_dump_dir_make(s->m.job->run_dir, s->m.operation, false, err);
 
 	s->dir = r == 0;
-	s->m.report->memory = s->memory.after ? LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_POST_COPY
-			      : s->memory.on  ? s->memory.how
-					      : LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_STOP_AND_COPY;
-	if (r == 0 && lx_pb_set(&s->m.report->memory_reason, s->memory.why) < 0)
-		r = lx_err_oom(err);
 	if (r == 0)
 		r = lx_quiesce(s->run.init, s->m.payload, err);
 	if (r == 0)
@@ -321,68 +321,24 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 		r = standing(s, guest, err);
 	lx_warm_stop(&s->file_locks);
 	lx_pb_free(guest);
+	return r;
+}
+
+int lx_send_live(struct lx_send *s, struct lx_err *err)
+{
+	int r = say_how(s, err);
+
+	if (r == 0)
+		r = dump_it(s, err);
+	while (r == -EAGAIN && s->other.dump_again && s->m.report->dumps_failed + 1 < DUMPS_MAX) {
+		r = lx_send_live_again(s, err);
+		if (r == 0)
+			r = dump_it(s, err);
+	}
+	if (r == -EAGAIN && s->m.report->dumps_failed > 0)
+		lx_err_wrap(err, "%u times", s->m.report->dumps_failed + 1);
 	if (r == 0)
 		r = wait_ready(s, err);
 	lx_move_phase(&s->m, "ready");
 	return r;
-}
-
-/* ------------------------------------------------------------------ the end, either way */
-
-static void deliver_here(struct lx_send *s)
-{
-	Lxmgr__V1__MoveCommit *held = malloc(sizeof(*held));
-
-	if (!held)
-		return;
-	lxmgr__v1__move_commit__init(held);
-	(void)lx_traffic_take(&s->traffic, held, NULL);
-	(void)lx_traffic_deliver(s->spec->n_nics, s->spec->nics, held, NULL);
-	lx_pb_free(held);
-}
-
-void lx_send_live_back(struct lx_send *s)
-{
-	struct lx_err err = LX_ERR_INIT;
-
-	let_go(s);
-	lx_dump_back(&s->dump);
-	if (s->frozen && lx_move_mend(s->m.job, &s->m.cg, s->spec, &s->run, &err) < 0)
-		lx_error("a source does not come back by itself", "instance=%s error=\"%s\"", s->m.job->name,
-			 err.msg);
-	if (s->frozen)
-		deliver_here(s);
-	if (s->dir)
-		lx_dump_dir_remove(s->m.job->run_dir, s->m.operation);
-}
-
-void lx_send_live_after(struct lx_send *s)
-{
-	struct lx_err err = LX_ERR_INIT;
-
-	if (!s->memory.after)
-		return;
-	lx_move_progress(&s->m, "memory after", 0, 0);
-	if (lx_memory_after(&s->memory, &err) < 0)
-		lx_error("memory of a moved instance does not reach it any more", "instance=%s error=\"%s\"",
-			 s->m.job->name, err.msg);
-	s->m.report->memory_after_bytes = s->memory.late_bytes;
-	s->m.report->memory_bytes += s->memory.late_bytes;
-	s->m.report->bytes_raw += s->memory.late_bytes;
-	lx_move_phase(&s->m, "memory-after");
-}
-
-void lx_send_live_end(struct lx_send *s)
-{
-	struct lx_err err = LX_ERR_INIT;
-
-	(void)lx_net_silence(s->spec->n_nics, s->spec->nics, NULL);
-	/* Before CRIU lets go of it: it would only stop it. */
-	lx_move_kill(s->m.payload);
-	let_go(s);
-	lx_dump_end(&s->dump);
-	if (lx_instance_wipe(s->m.job, &s->m.cg, &err) < 0)
-		lx_warn("a source is not gone at once", "instance=%s error=\"%s\"", s->m.job->name, err.msg);
-	lx_move_phase(&s->m, "end-source");
-	lx_dump_dir_remove(s->m.job->run_dir, s->m.operation);
 }

@@ -1,0 +1,108 @@
+/*
+ * A process of a guest that is slow to take what was sent to it: CRIU dumps nobody in whose sockets
+ * something of certain kinds waits (criu/sk-netlink.c, criu/sk-queue.c).
+ *
+ *   hoarder netlink|log FILE WORD
+ *
+ * It becomes an orphan and has a netlink socket with answers of the kernel's in it, or a unix socket like a
+ * log's with a message. When there is a file WORD it takes them, and removes that file. It
+ * writes into FILE:
+ *
+ *   <pid> <taken, in bytes; 0: not yet> <what is wrong, or "well">
+ *
+ * Linked statically: the guest has another libc, or none.
+ */
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TICK_MS 20
+
+static void check(long r, const char *what)
+{
+	if (r >= 0)
+		return;
+	fprintf(stderr, "hoarder: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void say(const char *file, size_t taken, const char *wrong)
+{
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s.new", file);
+	f = fopen(path, "we");
+	if (!f || fprintf(f, "%d %zu %s\n", (int)getpid(), taken, wrong) < 0 || fclose(f) != 0)
+		exit(1);
+	check(rename(path, file), "rename");
+}
+
+/* All links: the answer waits at once. */
+static int ask_kernel(void)
+{
+	struct {
+		struct nlmsghdr head;
+		struct ifinfomsg link;
+	} ask = { .head = { .nlmsg_len = sizeof(ask),
+			    .nlmsg_type = RTM_GETLINK,
+			    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP } };
+	const struct sockaddr_nl own = { .nl_family = AF_NETLINK };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	check(fd, "socket");
+	check(bind(fd, (const struct sockaddr *)&own, sizeof(own)), "bind");
+	check(send(fd, &ask, sizeof(ask), 0), "send");
+	return fd;
+}
+
+/* What a log has: a socket whose messages come with the time and with who has sent them. */
+static int hoard_messages(void)
+{
+	int ends[2], on = 1;
+
+	check(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends), "socketpair");
+	check(setsockopt(ends[0], SOL_SOCKET, SO_TIMESTAMP, &on, sizeof(on)), "SO_TIMESTAMP");
+	check(setsockopt(ends[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)), "SO_PASSCRED");
+	check(send(ends[1], "a line", 6, 0), "send");
+	return ends[0];
+}
+
+static size_t take_all(int fd)
+{
+	static char buf[65536];
+	size_t taken = 0;
+	ssize_t n;
+
+	while ((n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		taken += (size_t)n;
+	return taken;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 4)
+		return 2;
+	int fd = strcmp(argv[1], "netlink") == 0 ? ask_kernel() : hoard_messages();
+	pid_t child = fork();
+
+	check(child, "fork");
+	if (child > 0)
+		return 0;
+	setsid();
+	say(argv[2], 0, "well");
+	for (;;) {
+		if (access(argv[3], F_OK) == 0) {
+			size_t taken = take_all(fd);
+
+			say(argv[2], taken, taken > 0 ? "well" : "what was sent to it is lost");
+			unlink(argv[3]);
+		}
+		usleep(TICK_MS * 1000);
+	}
+}
