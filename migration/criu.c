@@ -58,6 +58,10 @@ static const char *const common[] = {
 };
 
 static const char *const dump_only[] = {
+	/* Seconds for a process to stop when it is told to. Who does not is in the middle of something
+	   (dumpable.h), and all stand still until then; CRIU's own 10 are too many. */
+	"--timeout",
+	"3",
 	"--tcp-established",
 	/* The worker kills what it has dumped, or does not: else CRIU would keep what lay unread in
 	   terminals. */

@@ -18,9 +18,10 @@
 
 /* What CRIU says in passing, also when all goes well. */
 static const char *const noise[] = {
-	"Dumping FAILED", "Restoring FAILED",        "Can't setup RLIMIT_NOFILE",
-	"Unable to wait", "exited, status=",         "killed by signal",
-	"cg: Unable to",  "Aborting restore due to", "Killing processes",
+	"Dumping FAILED",  "Restoring FAILED",        "Can't setup RLIMIT_NOFILE",
+	"Unable to wait",  "exited, status=",         "killed by signal",
+	"cg: Unable to",   "Aborting restore due to", "Killing processes",
+	"Timeout reached",
 };
 
 #define PASSES "It passes by itself: try again. If it does not, move it with a short stop, --live=off."
@@ -35,6 +36,7 @@ static const struct {
 	{ "Non-empty write queue on an in-flight socket", PASSES, true },
 	{ "Found a closed in-flight socket", PASSES, true },
 	{ "Control messages in queue", PASSES, true },
+	{ "Unseizable non-zombie", PASSES, true }, /* compel: it did not stop in the time it has */
 	{ "More than 1 SCM", PASSES, true },
 	{ "Unexpected 2nd SCM_RIGHTS", PASSES, true },
 	{ "unsupported id", "A file system is mounted inside that cannot be carried: unmount it first.",

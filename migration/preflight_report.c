@@ -79,6 +79,14 @@ int lx_preflight_report_add(struct lx_preflight_report *r, const struct lx_verdi
 	return 0;
 }
 
+bool lx_preflight_report_blocks(const struct lx_preflight_report *r)
+{
+	for (struct lx_map_entry *i = lx_map_first(&r->entries); i; i = lx_map_next(i))
+		if (((const struct entry *)lx_map_value(i))->blocks)
+			return true;
+	return r->left_out_blocks;
+}
+
 int lx_preflight_report_give(const struct lx_preflight_report *r, lx_obstacle_fn fn, void *arg,
 			     struct lx_err *err)
 {

@@ -26,6 +26,8 @@ void lx_preflight_report_release(struct lx_preflight_report *r);
 /* A verdict without a code is none. `p` NULL: not of a process; then equal `what` is one. */
 int lx_preflight_report_add(struct lx_preflight_report *r, const struct lx_verdict *v,
 			    const struct lx_preflight_process *p, struct lx_err *err);
+/* Whether one of them blocks a move. */
+bool lx_preflight_report_blocks(const struct lx_preflight_report *r);
 /* Hands them over, in the order in which they were found. */
 int lx_preflight_report_give(const struct lx_preflight_report *r, lx_obstacle_fn fn, void *arg,
 			     struct lx_err *err);

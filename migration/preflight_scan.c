@@ -19,6 +19,9 @@
 #include "lib/cleanup.h"
 #include "lib/str.h"
 
+#define LOOKS_MAX     3u
+#define LOOK_AGAIN_MS 20u
+
 static const char *const kinds[LX_SCAN_KINDS] = {
 	"user", "uts", "ipc", "pid", "cgroup", "net", "time", "pid_for_children", "time_for_children"
 };
@@ -70,6 +73,32 @@ static int collect_namespaces(struct lx_scan *s, const struct lx_guest_process *
 	return 0;
 }
 
+static void close_net(void *fd)
+{
+	close(*(int *)fd);
+	free(fd);
+}
+
+/* Open from here on: who lives in it now may have ended when its sockets are asked about. */
+static int keep_net(struct lx_scan *s, const char *link, int dir)
+{
+	int *fd = lx_map_has(&s->nets, link) ? NULL : malloc(sizeof(*fd));
+
+	if (!fd)
+		return lx_map_has(&s->nets, link) ? 0 : -ENOMEM;
+	*fd = openat(dir, "net", O_RDONLY | O_CLOEXEC);
+	/* It has ended since. */
+	if (*fd < 0) {
+		free(fd);
+		return 0;
+	}
+	int r = lx_map_set(&s->nets, link, fd);
+
+	if (r < 0)
+		close_net(fd);
+	return r;
+}
+
 static int look_at_namespaces(struct lx_scan *s, const struct lx_guest_process *p, struct lx_err *err)
 {
 	char link[64];
@@ -79,7 +108,7 @@ static int look_at_namespaces(struct lx_scan *s, const struct lx_guest_process *
 	for (size_t i = 0; dir >= 0 && i < LX_ARRAY_SIZE(kinds); i++) {
 		if (lx_scan_link(dir, kinds[i], link, sizeof(link)) < 0)
 			continue;
-		if (lx_streq(kinds[i], "net") && lx_map_set(&s->nets, link, (void *)p) < 0)
+		if (lx_streq(kinds[i], "net") && keep_net(s, link, dir) < 0)
 			return lx_err_oom(err);
 		if (lx_streq(link, s->own[i]))
 			continue;
@@ -167,10 +196,10 @@ static int look_at_sockets(struct lx_scan *s, struct lx_err *err)
 {
 	lx_guest_sockets_sort(&s->sockets);
 	for (struct lx_map_entry *e = lx_map_first(&s->nets); e; e = lx_map_next(e)) {
-		const struct lx_guest_process *p = lx_map_value(e);
-		int r = lx_preflight_sockets(p->pid, &s->sockets, found_socket, s, err);
+		const int *net = lx_map_value(e);
+		int r = lx_preflight_sockets(*net, &s->sockets, found_socket, s, err);
 
-		if (r < 0 && r != -ESRCH)
+		if (r < 0)
 			return r;
 	}
 	for (size_t i = 0; i < s->sockets.n; i++) {
@@ -226,23 +255,21 @@ static int look_at_all(struct lx_scan *s, struct lx_err *err)
 	return r < 0 ? r : lx_scan_ghosts(s, err);
 }
 
-int lx_preflight_scan(const struct lx_preflight_guest *g, lx_obstacle_fn fn, void *arg, struct lx_err *err)
+static struct lx_scan *open_scan(const struct lx_preflight_guest *g)
 {
 	struct lx_scan *s = calloc(1, sizeof(*s));
 
 	if (!s)
-		return lx_err_oom(err);
+		return NULL;
 	s->g = g;
 	lx_map_init(&s->namespaces, NULL);
-	lx_map_init(&s->nets, NULL);
+	lx_map_init(&s->nets, close_net);
 	lx_preflight_report_init(&s->report);
+	return s;
+}
 
-	int r = look_at_all(s, err);
-
-	if (r < 0)
-		lx_err_wrap(err, "cannot look for what stands in the way of a move");
-	else
-		r = lx_preflight_report_give(&s->report, fn, arg, err);
+static void close_scan(struct lx_scan *s)
+{
 	lx_preflight_report_release(&s->report);
 	lx_map_release(&s->nets);
 	lx_map_release(&s->namespaces);
@@ -252,5 +279,34 @@ int lx_preflight_scan(const struct lx_preflight_guest *g, lx_obstacle_fn fn, voi
 	lx_mounts_release(&s->outside);
 	free(s->mount_ids);
 	free(s);
+}
+
+/*
+ * The guest goes on while it is looked at: a connection that came about meanwhile, say, has one end that was
+ * looked for too early. What blocks a move is there at each look.
+ */
+int lx_preflight_scan(const struct lx_preflight_guest *g, lx_obstacle_fn fn, void *arg, struct lx_err *err)
+{
+	struct lx_scan *s = NULL;
+
+	for (unsigned look = 1;; look++) {
+		s = open_scan(g);
+		if (!s)
+			return lx_err_oom(err);
+		int r = look_at_all(s, err);
+
+		if (r < 0) {
+			lx_err_wrap(err, "cannot look for what stands in the way of a move");
+			close_scan(s);
+			return r;
+		}
+		if (look == LOOKS_MAX || !lx_preflight_report_blocks(&s->report))
+			break;
+		close_scan(s);
+		usleep(LOOK_AGAIN_MS * 1000);
+	}
+	int r = lx_preflight_report_give(&s->report, fn, arg, err);
+
+	close_scan(s);
 	return r;
 }

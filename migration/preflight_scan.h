@@ -34,7 +34,7 @@ struct lx_scan {
 	size_t n_mount_ids;
 	struct lx_map namespaces;    /* "uts:[4026531838]": some process lives in it */
 	char own[LX_SCAN_KINDS][64]; /* init's */
-	struct lx_map nets;          /* network namespaces -> process, those to ask about sockets */
+	struct lx_map nets;          /* network namespaces, to ask about sockets -> descriptor, malloc'ed */
 	struct lx_guest_sockets sockets;
 	struct lx_scan_ghost ghosts[LX_SCAN_GHOSTS_MAX];
 	size_t n_ghosts;

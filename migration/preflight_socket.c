@@ -215,19 +215,13 @@ void lx_judge_diag(const void *msg, size_t size, int family, const struct lx_gue
 /* ---- asking ---- */
 
 /* A socket of that namespace; the thread is back in its own afterwards. */
-static int open_in(pid_t pid, struct lx_err *err)
+static int open_in(int net, struct lx_err *err)
 {
-	char path[64];
 	lx_autoclose int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 
 	if (own < 0)
 		return lx_err_errno(err, errno, "cannot open the network namespace of this process");
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
-	lx_autoclose int theirs = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (theirs < 0)
-		return -ESRCH;
-	if (setns(theirs, CLONE_NEWNET) < 0)
+	if (setns(net, CLONE_NEWNET) < 0)
 		return lx_err_errno(err, errno, "cannot enter its network namespace");
 	lx_autoclose int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	int saved = errno;
@@ -296,7 +290,7 @@ static int collect(int fd, int family, struct lx_guest_sockets *sockets, lx_sock
 	}
 }
 
-int lx_preflight_sockets(pid_t pid, struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn, void *arg,
+int lx_preflight_sockets(int net, struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn, void *arg,
 			 struct lx_err *err)
 {
 	struct {
@@ -320,7 +314,7 @@ int lx_preflight_sockets(pid_t pid, struct lx_guest_sockets *sockets, lx_socket_
 			 .sdiag_protocol = NDIAG_PROTO_ALL,
 			 .ndiag_show = NDIAG_SHOW_GROUPS } },
 	};
-	lx_autoclose int fd = open_in(pid, err);
+	lx_autoclose int fd = open_in(net, err);
 
 	if (fd < 0)
 		return fd;

@@ -37,10 +37,10 @@ typedef int (*lx_socket_verdict_fn)(void *arg, size_t process, const struct lx_v
 				    struct lx_err *err);
 
 /*
- * Looks at the network namespace of `pid`. The calling thread is in it for an instant: only
- * to open a socket. Marks those of `sockets` that are met. -ESRCH: the process is gone.
+ * Looks at the network namespace that is open as `net`. The calling thread is in it for an instant: only
+ * to open a socket. Marks those of `sockets` that are met.
  */
-int lx_preflight_sockets(pid_t pid, struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn, void *arg,
+int lx_preflight_sockets(int net, struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn, void *arg,
 			 struct lx_err *err);
 
 /* One answer (a message of sock_diag, header included) judged. Pure. `ino` 0: nothing to say. */

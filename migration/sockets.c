@@ -11,11 +11,13 @@
 #include "migration/sockets.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "lib/cleanup.h"
@@ -89,15 +91,54 @@ int lx_sockets_mend(const pid_t *pids, size_t n, unsigned *ret_mended, struct lx
 
 /* ------------------------------------------------------------------ unread */
 
+/* Newer than the C library's headers: asm-generic/socket.h. */
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
+
+static bool is_on(int fd, int option)
+{
+	int on = 0;
+	socklen_t n = sizeof(on);
+
+	return getsockopt(fd, SOL_SOCKET, option, &on, &n) == 0 && on;
+}
+
+static bool is_told_more(int fd)
+{
+	static const int options[] = { SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD, SO_TIMESTAMP, SO_TIMESTAMPNS };
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(options); i++)
+		if (is_on(fd, options[i]))
+			return true;
+	return false;
+}
+
+/* Not by MSG_PEEK: that moves on where a reader is that peeks itself (SO_PEEK_OFF). */
+static bool has_bytes(int fd)
+{
+	int bytes = 0;
+
+	return ioctl(fd, SIOCINQ, &bytes) == 0 && bytes > 0;
+}
+
+static bool has_message(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) >= 0;
+}
+
 static int look_for_unread(int fd, const char *name, void *arg, struct lx_err *err)
 {
 	bool *found = arg;
 	int domain = 0;
 	socklen_t n = sizeof(domain);
-	char byte;
 
-	if (!*found && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_NETLINK)
-		*found = recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) >= 0;
+	if (*found || getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0)
+		return 0;
+	*found = domain == AF_NETLINK ? has_message(fd)
+				      : domain == AF_UNIX && has_bytes(fd) && is_told_more(fd);
 	return 0;
 }
 

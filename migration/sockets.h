@@ -27,8 +27,9 @@ int lx_sockets_mend(const pid_t *pids, size_t n, unsigned *ret_mended, struct lx
 int lx_net_unlock(pid_t pid, struct lx_err *err);
 
 /*
- * Whether a netlink socket of these processes, which stand still, has something that was not read yet:
- * CRIU does not dump such a one. It is read as soon as they run for a moment.
+ * Whether a socket of these processes, which stand still, has something that CRIU does not dump: a netlink
+ * socket anything, a unix socket what comes with more than descriptors, with its sender (SO_PASSCRED and
+ * its like, unix(7)) or the time. It is read as soon as they run for a moment.
  */
 int lx_sockets_unread(const pid_t *pids, size_t n, bool *ret, struct lx_err *err);
 

@@ -32,6 +32,7 @@
 #include "migration/cgroups.h"
 #include "migration/criu.h"
 #include "migration/dump_dir.h"
+#include "migration/dumpable.h"
 #include "migration/lxcfs_mounts.h"
 #include "migration/net.h"
 #include "migration/quiesce.h"
@@ -40,8 +41,8 @@
 #include "proto/pb.h"
 
 /* How often a guest is let go on for a moment, for 5 ms first and then for longer. */
-#define UNREAD_TRIES 20u
-#define UNREAD_MS    5u
+#define FREEZES_MAX 20u
+#define GO_ON_MS    5u
 /* How often it is dumped when CRIU meets what passes: each time the guest stands still for nothing. */
 #define DUMPS_MAX 4u
 
@@ -107,33 +108,30 @@ static int look_at_processes(struct lx_send *s, struct lx_err *err)
 
 /* ------------------------------------------------------------------ standing still */
 
-static bool has_unread(const struct lx_send *s)
+static bool is_dumpable(const struct lx_send *s)
 {
 	lx_autofree pid_t *pids = NULL;
-	bool unread = false;
+	bool dumpable = true;
 	size_t n = 0;
 
-	return lx_move_pids(&s->m, &pids, &n, NULL) == 0 && lx_sockets_unread(pids, n, &unread, NULL) == 0 &&
-	       unread;
+	return lx_move_pids(&s->m, &pids, &n, NULL) < 0 || lx_dumpable(pids, n, &dumpable, NULL) < 0 ||
+	       dumpable;
 }
 
-/*
- * On a busy machine news of the kernel's (of a link that came with the move before, say) may wait for a
- * process that has not run since: it gets the time to read them.
- */
-static int freeze_read(struct lx_send *s, struct lx_err *err)
+/* Who was in the middle of something gets the time to end it. */
+static int freeze_dumpable(struct lx_send *s, struct lx_err *err)
 {
 	for (unsigned i = 0;; i++) {
 		s->frozen_ns = lx_now_monotonic_ns();
 		s->m.mark_ns = s->frozen_ns;
 		int r = lx_cgroup_freeze(&s->m.cg, s->m.job, true, err);
 
-		if (r < 0 || i == UNREAD_TRIES || !has_unread(s))
+		if (r < 0 || i == FREEZES_MAX || is_dumpable(s))
 			return r;
 		r = lx_cgroup_freeze(&s->m.cg, s->m.job, false, err);
 		if (r < 0)
 			return r;
-		usleep(UNREAD_MS * 1000 << (i < 4 ? i : 4));
+		usleep(GO_ON_MS * 1000 << (i < 4 ? i : 4));
 	}
 }
 
@@ -141,7 +139,7 @@ static int freeze(struct lx_send *s, struct lx_err *err)
 {
 	s->frozen = true;
 	lx_move_progress(&s->m, "freeze", 0, 0);
-	int r = freeze_read(s, err);
+	int r = freeze_dumpable(s, err);
 
 	(void)lx_traffic_hold(&s->traffic, s->spec->n_nics, s->spec->nics, NULL);
 	if (r == 0)
