@@ -8,10 +8,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
-#include "lib/fs.h"
-#include "migration/proc_text.h"
-
-#define STATUS_MAX 8192u
+#include "migration/guest_processes.h"
 
 typedef int (*thread_fn)(void *arg, pid_t tid, struct lx_err *err);
 
@@ -34,20 +31,6 @@ static int each_thread(const pid_t *pids, size_t n, thread_fn fn, void *arg, str
 		}
 	}
 	return r;
-}
-
-/* In the guest's numbers; 0: it has ended. */
-static pid_t inside(pid_t tid)
-{
-	struct lx_proc_status status;
-	lx_autobuf struct lx_buf text = { 0 };
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-	return lx_read_file(path, STATUS_MAX, &text, NULL) == 0 &&
-			       lx_proc_status_parse(lx_buf_str(&text), &status) == 0
-		       ? status.inside
-		       : 0;
 }
 
 /* ------------------------------------------------------------------ saving */
@@ -86,7 +69,7 @@ static int save(void *arg, pid_t tid, struct lx_err *err)
 	pid_t name;
 
 	if (sched_getaffinity(tid, sizeof(cpus), &cpus) < 0 || CPU_EQUAL(&cpus, &s->usual) ||
-	    s->out->n_affinities == LX_GUEST_AFFINITIES_MAX || (name = inside(tid)) <= 0)
+	    s->out->n_affinities == LX_GUEST_AFFINITIES_MAX || (name = lx_guest_number(tid)) <= 0)
 		return 0;
 	return append(s->out, name, &cpus) < 0 ? lx_err_oom(err) : 0;
 }
@@ -110,7 +93,7 @@ struct loading {
 static int load(void *arg, pid_t tid, struct lx_err *err)
 {
 	struct loading *l = arg;
-	pid_t name = inside(tid);
+	pid_t name = lx_guest_number(tid);
 
 	for (size_t i = 0; i < l->state->n_affinities; i++) {
 		const Lxmgr__V1__GuestAffinity *a = l->state->affinities[i];

@@ -33,7 +33,7 @@ static int visit(const struct lx_descriptors *d, int pidfd, int dir, const char 
 			       ? 0
 			       : lx_err_errno(err, errno, "cannot get descriptor %s of process %d", name,
 					      (int)pid);
-	return d->each(fd, target, d->arg, err);
+	return d->each(fd, (int)number, target, d->arg, err);
 }
 
 int lx_descriptors_each(pid_t pid, const struct lx_descriptors *d, struct lx_err *err)

@@ -13,8 +13,8 @@
 struct lx_descriptors {
 	/* Whether to look at what this link of /proc/PID/fd leads to: "socket:[4026]", "/dev/null". */
 	bool (*wanted)(const char *target, void *arg);
-	/* Gets a copy that is closed afterwards. 0 or a negative errno. */
-	int (*each)(int fd, const char *target, void *arg, struct lx_err *err);
+	/* Gets a copy that is closed afterwards; `number`: the process's own. 0 or a negative errno. */
+	int (*each)(int fd, int number, const char *target, void *arg, struct lx_err *err);
 	void *arg;
 };
 

@@ -1,8 +1,9 @@
-/* One pass over the messages; those that are not changed are copied as they are. */
+/* Passes over the messages; those that are not changed are copied as they are. */
 #include "migration/file_image.h"
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -79,30 +80,148 @@ static int put_file(struct lx_buf *out, const uint8_t *message, size_t len)
 	return r < 0 ? r : change;
 }
 
-int lx_file_image_unsize(const void *data, size_t len, struct lx_buf *out, struct lx_err *err)
+/* ------------------------------------------------------------------ the messages */
+
+static int damaged(struct lx_err *err)
+{
+	lx_err_set(err, LX_DATA_LOSS, "the image of the dump's open files is damaged");
+	return -EBADMSG;
+}
+
+/* Each in turn; a function that returns less than 0 ends it. */
+static int each(const void *data, size_t len, int (*fn)(void *arg, const uint8_t *message, size_t n),
+		void *arg)
 {
 	const uint8_t *at = data, *end = at + len;
-	struct lx_buf made = { 0 };
-	bool changed = false;
-	int r = len >= HEAD && u32_at(at) == MAGIC_COMMON && u32_at(at + 4) == MAGIC_FILES
-			? lx_buf_append(&made, at, HEAD)
-			: -EBADMSG;
+	int r = len >= HEAD && u32_at(at) == MAGIC_COMMON && u32_at(at + 4) == MAGIC_FILES ? 0 : -EBADMSG;
 
 	for (at += HEAD; r >= 0 && at < end;) {
 		size_t left = (size_t)(end - at), n = left < 4 ? left : u32_at(at);
 
-		r = left < 4 || n > left - 4 ? -EBADMSG : put_file(&made, at + 4, n);
-		changed |= r > 0;
+		r = left < 4 || n > left - 4 ? -EBADMSG : fn(arg, at + 4, n);
 		at += 4 + n;
 	}
-	if (r >= 0 && changed) {
-		*out = made;
+	return r < 0 ? r : 0;
+}
+
+/* ------------------------------------------------------------------ sizes */
+
+struct unsize {
+	struct lx_buf made;
+	bool changed;
+};
+
+static int unsize_one(void *arg, const uint8_t *message, size_t n)
+{
+	struct unsize *u = arg;
+	int r = put_file(&u->made, message, n);
+
+	u->changed |= r > 0;
+	return r;
+}
+
+int lx_file_image_unsize(const void *data, size_t len, struct lx_buf *out, struct lx_err *err)
+{
+	struct unsize u = { .changed = false };
+	int r = len < HEAD ? -EBADMSG : lx_buf_append(&u.made, data, HEAD);
+
+	if (r >= 0)
+		r = each(data, len, unsize_one, &u);
+	if (r >= 0 && u.changed) {
+		*out = u.made;
 		return 0;
 	}
-	lx_buf_release(&made);
-	if (r == -EBADMSG) {
-		lx_err_set(err, LX_DATA_LOSS, "the image of the dump's open files is damaged");
-		return -EBADMSG;
-	}
+	lx_buf_release(&u.made);
+	if (r == -EBADMSG)
+		return damaged(err);
 	return r < 0 ? lx_err_oom(err) : 0;
+}
+
+/* ------------------------------------------------------------------ those that only name a file */
+
+static int note_name(void *arg, const uint8_t *message, size_t n)
+{
+	struct lx_file_names *names = arg;
+	Lxmgr__V1__CriuFile *f = lxmgr__v1__criu_file__unpack(NULL, n, message);
+	uint32_t *grown;
+	int r = f ? 0 : -EBADMSG;
+
+	if (f && f->id >= names->unused)
+		names->unused = f->id + 1;
+	/* The last number there is: none is left. */
+	if (f && f->id == UINT32_MAX)
+		r = -EBADMSG;
+	if (r == 0 && f->regular && f->regular->flags & O_PATH) {
+		grown = realloc(names->ids, (names->n + 1) * sizeof(*grown));
+		r = grown ? 0 : -ENOMEM;
+		if (grown) {
+			names->ids = grown;
+			grown[names->n++] = f->id;
+		}
+	}
+	lx_pb_free(f);
+	return r;
+}
+
+int lx_file_image_names(const void *data, size_t len, struct lx_file_names *ret, struct lx_err *err)
+{
+	*ret = (struct lx_file_names){ .unused = 1 };
+	int r = each(data, len, note_name, ret);
+
+	if (r >= 0)
+		return 0;
+	free(ret->ids);
+	*ret = (struct lx_file_names){ 0 };
+	return r == -EBADMSG ? damaged(err) : lx_err_oom(err);
+}
+
+bool lx_file_names_has(const struct lx_file_names *names, uint32_t id)
+{
+	for (size_t i = 0; i < names->n; i++)
+		if (names->ids[i] == id)
+			return true;
+	return false;
+}
+
+struct add {
+	uint32_t id, as;
+	struct lx_buf made;
+	bool found;
+};
+
+static int add_one(void *arg, const uint8_t *message, size_t n)
+{
+	struct add *a = arg;
+	Lxmgr__V1__CriuFile *f = lxmgr__v1__criu_file__unpack(NULL, n, message);
+	int r = f ? 0 : -EBADMSG;
+
+	if (f && f->id == a->id && f->regular && !a->found) {
+		size_t len = 0;
+
+		a->found = true;
+		f->id = f->regular->id = a->as;
+		f->regular->flags = O_RDONLY;
+		uint8_t *packed = lx_pb_pack(&f->base, &len);
+
+		r = !packed ? -ENOMEM : can_be_read(packed, len) ? put(&a->made, packed, len) : -EBADMSG;
+		free(packed);
+	}
+	lx_pb_free(f);
+	return r;
+}
+
+int lx_file_image_add(const void *data, size_t len, uint32_t id, uint32_t as, struct lx_buf *out,
+		      struct lx_err *err)
+{
+	struct add a = { .id = id, .as = as };
+	int r = lx_buf_append(&a.made, data, len);
+
+	if (r >= 0)
+		r = each(data, len, add_one, &a);
+	if (r >= 0 && a.found) {
+		*out = a.made;
+		return 0;
+	}
+	lx_buf_release(&a.made);
+	return r == -ENOMEM ? lx_err_oom(err) : damaged(err);
 }

@@ -18,6 +18,8 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 
+#define STATUS_MAX 8192u
+
 /* cgroup.procs of a million processes, and /proc/<pid>/status. */
 #define PROCS_TEXT_MAX  (16u * 1024 * 1024)
 #define STATUS_TEXT_MAX (64u * 1024)
@@ -246,4 +248,17 @@ void lx_guest_mounts_release(struct lx_guest_mounts *m)
 	free(m->pids);
 	free(m->ids);
 	*m = (struct lx_guest_mounts){ 0 };
+}
+
+pid_t lx_guest_number(pid_t pid)
+{
+	struct lx_proc_status status;
+	lx_autobuf struct lx_buf text = { 0 };
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	return lx_read_file(path, STATUS_MAX, &text, NULL) == 0 &&
+			       lx_proc_status_parse(lx_buf_str(&text), &status) == 0
+		       ? status.inside
+		       : 0;
 }

@@ -36,6 +36,9 @@ void lx_guest_processes_release(struct lx_guest_processes *ps);
 /* NULL: it is none of them. */
 const struct lx_guest_process *lx_guest_process_find(const struct lx_guest_processes *ps, pid_t pid);
 
+/* Of a process or a thread: its number in the innermost PID namespace; 0: it has ended. */
+pid_t lx_guest_number(pid_t pid);
+
 /* Mount namespaces: one process of each, and what it sees. [0] is init's. */
 struct lx_guest_mounts {
 	struct lx_mounts *tables;

@@ -15,7 +15,7 @@ static bool is_pressure(const char *target, void *arg)
 	return lx_ends_with(target, ".pressure") || lx_starts_with(target, "/proc/pressure/");
 }
 
-static int rearm(int fd, const char *target, void *arg, struct lx_err *err)
+static int rearm(int fd, int number, const char *target, void *arg, struct lx_err *err)
 {
 	unsigned *count = arg;
 

@@ -44,7 +44,7 @@ static bool is_tcp(int fd)
 	       (domain == AF_INET || domain == AF_INET6) && protocol == IPPROTO_TCP;
 }
 
-static int mend_socket(int fd, const char *name, void *arg, struct lx_err *err)
+static int mend_socket(int fd, int number, const char *name, void *arg, struct lx_err *err)
 {
 	struct mend *m = arg;
 	int repair = 0, off = REPAIR_OFF, on = 1;
@@ -129,7 +129,7 @@ static bool has_message(int fd)
 	return recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) >= 0;
 }
 
-static int look_for_unread(int fd, const char *name, void *arg, struct lx_err *err)
+static int look_for_unread(int fd, int number, const char *name, void *arg, struct lx_err *err)
 {
 	bool *found = arg;
 	int domain = 0;

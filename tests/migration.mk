@@ -21,8 +21,10 @@ $(BUILD)/tests/memfd-restore: $(BUILD)/obj/tests/system/migration/memfd_restore.
 	$(call link,)
 
 # These go into guests as well.
-$(BUILD)/tests/sharer $(BUILD)/tests/hoarder: LDFLAGS := -static -no-pie
+$(BUILD)/tests/sharer $(BUILD)/tests/hoarder $(BUILD)/tests/watched: LDFLAGS := -static -no-pie
 $(BUILD)/tests/sharer: $(BUILD)/obj/tests/system/migration/sharer.o
 	$(call link,)
 $(BUILD)/tests/hoarder: $(BUILD)/obj/tests/system/migration/hoarder.o
+	$(call link,)
+$(BUILD)/tests/watched: $(BUILD)/obj/tests/system/migration/watched.o
 	$(call link,)

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import sys
+import time
 
 import grpc
 import pytest
@@ -343,18 +344,39 @@ def check_busy(cluster, keeper, before):
             assert cluster.exec("d1", "systemctl", "is-active", name).stdout == "active\n", name
 
 
+# test_cluster_move_services.py moves the one before it.
+NEWEST = "debian/13"
+WATCHDOG_SECONDS = 3
+
+# The image has no libpam-systemd, which would tell the session where its directory is.
+SESSION = """
+mkdir -p /etc/systemd/system/user@.service.d
+printf '[Service]\\nEnvironment=XDG_RUNTIME_DIR=/run/user/%%i\\n' > /etc/systemd/system/user@.service.d/dir.conf
+systemctl daemon-reload && useradd -m alice && loginctl enable-linger alice
+"""
+
+
+def begin_session(cluster):
+    """A user's own systemd. Of the program of its helper, a process as well, it has a descriptor opened by O_PATH."""
+    assert cluster.exec("d1", "sh", "-c", SESSION).returncode == 0
+    wait_for(lambda: cluster.exec("d1", "systemctl", "is-active", "user@1000").stdout == "active\n", 20, 0.1, "the session is there")
+
+
 @pytest.mark.limit(300)
 def test_debian_there_and_back(able):
     with testbed.Cluster("movedeb", nodes=2) as cluster:
         try:
             for i in range(2):
-                testbed.ensure_image(cluster, "debian/12", node=i)
+                testbed.ensure_image(cluster, NEWEST, node=i)
         except testbed.Unavailable as e:
             pytest.skip(str(e))
-        cluster.ok("launch", "debian/12", "d1", "--target", cluster.node_names[0], timeout=120)
+        cluster.ok("launch", NEWEST, "d1", "--target", cluster.node_names[0], timeout=120)
         state = wait_for(lambda: (lambda s: s if s in ("running", "degraded") else None)(
             cluster.exec("d1", "systemctl", "is-system-running").stdout.strip()), 90, 0.5, "systemd has started all")
-        cluster.exec("d1", "systemd-run", "--unit", "keeper", "sleep", "infinity")
+        # Watched by systemd, which must go on knowing who it is.
+        cluster.ok("file", "push", os.path.join(testbed.BUILD, "tests", "watched"), "d1/root/watched", "--mode", "0755")
+        cluster.exec("d1", "systemd-run", "--unit", "keeper", "-p", "Type=notify", "-p", f"WatchdogSec={WATCHDOG_SECONDS}", "/root/watched")
+        begin_session(cluster)
         keeper = ("systemctl", "show", "-p", "MainPID,ActiveState,InvocationID", "keeper")
         before = cluster.exec("d1", *keeper).stdout
         assert "ActiveState=active" in before
@@ -367,7 +389,10 @@ def test_debian_there_and_back(able):
             assert cluster.exec("d1", "systemctl", "is-system-running").stdout.strip() == state
             assert cluster.exec("d1", "systemctl", "restart", "systemd-journald").returncode == 0
             assert cluster.exec("d1", *keeper).stdout == before
+            assert cluster.exec("d1", "systemctl", "is-active", "user@1000").stdout == "active\n"
         assert [cluster.exec("d1", "cat", path).stdout for path in KEPT] == ["kept\n"] * len(KEPT)
         check_busy(cluster, keeper, before)
+        time.sleep(WATCHDOG_SECONDS + 1)
+        assert cluster.exec("d1", *keeper).stdout == before, "systemd does not hear its service any more"
         if not tar:
             pytest.skip(f"all went well, but {why}")

@@ -76,9 +76,12 @@ def test_dumped_again(two, what):
     guest.check(what)
     echo.check()
     echo.close()
-    # The next one finds nothing in its way.
+    # The next one finds nothing in its way; and the socket is as it was.
     assert moving.move(two, "m1", 0).move.dumps_failed == 0
     guest.check_passenger()
+    assert two.exec("m1", "sh", "-c", f"rm {STATUS}; touch {WORD}").returncode == 0
+    wait_for(guest.said, 10, why="it says how it is")
+    assert guest.said()[2] in ("well", "what was sent to it is lost"), guest.said()
 
 
 def test_what_does_not_pass_ends_the_move(two):

@@ -92,7 +92,7 @@ int lx_dump_take_file(struct lx_receive *rx, const Lxmgr__V1__DumpFile *f, struc
 int lx_dump_take_data(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struct lx_err *err);
 int lx_dump_take_again(struct lx_receive *rx, struct lx_err *err);
 int lx_dump_take_end(struct lx_receive *rx, const Lxmgr__V1__DumpEnd *end, struct lx_err *err);
-/* All is there: what of it is true of the source alone is taken out, before CRIU reads it. */
+/* All is there (adapt.c): what of it cannot be restored as it is is changed, before CRIU reads it. */
 int lx_dump_adapt(const struct lx_receive *rx, struct lx_err *err);
 
 /*

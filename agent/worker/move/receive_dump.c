@@ -15,7 +15,6 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 #include "migration/criu.h"
-#include "migration/file_image.h"
 #include "migration/page_image.h"
 #include "proto/pb.h"
 
@@ -74,25 +73,6 @@ int lx_dump_take_data(struct lx_receive *rx, const Lxmgr__V1__DumpData *d, struc
 	}
 	lx_copies_note(&rx->copies, &rx->m, rx->dump_dir, d->offset, d->data.len);
 	return 0;
-}
-
-int lx_dump_adapt(const struct lx_receive *rx, struct lx_err *err)
-{
-	char path[LX_JOB_PATH_MAX + 32];
-	lx_autobuf struct lx_buf data = { 0 }, other = { 0 };
-
-	snprintf(path, sizeof(path), "%s/" LX_FILE_IMAGE, rx->m.images);
-	int r = lx_read_file(path, LX_FILE_IMAGE_MAX, &data, err);
-
-	if (r == 0)
-		r = lx_file_image_unsize(data.data, data.len, &other, err);
-	if (r < 0 || other.len == 0)
-		return r;
-	/* Not a new file: CRIU's may read it, as the guest's root, and nobody else. */
-	lx_autoclose int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
-	ssize_t n = fd < 0 ? -errno : lx_write_full(fd, other.data, other.len);
-
-	return n < 0 ? lx_err_errno(err, (int)n, "cannot write %s", path) : 0;
 }
 
 /* Those that a dump writes. What CRIU waits for here, and what it says, is the restore's own. */

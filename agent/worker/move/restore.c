@@ -32,9 +32,11 @@
 #include "migration/criu.h"
 #include "migration/criu_kill.h"
 #include "migration/lxcfs_mounts.h"
+#include "migration/managers.h"
 #include "migration/net.h"
 #include "migration/pressure.h"
 #include "migration/securityfs.h"
+#include "migration/socket_options.h"
 #include "migration/traffic.h"
 #include "proto/pb.h"
 
@@ -338,13 +340,15 @@ void lx_restore_hurry(struct lx_receive *rx)
 }
 
 /* All threads are there, and none has run yet. */
-static void load_affinity(const struct lx_receive *rx)
+static void load_what_criu_has_not(const struct lx_receive *rx)
 {
 	lx_autofree pid_t *pids = NULL;
 	size_t n = 0;
 
-	if (rx->guest->n_affinities > 0 && lx_move_pids(&rx->m, &pids, &n, NULL) == 0)
-		(void)lx_affinity_load(pids, n, rx->guest);
+	if (lx_move_pids(&rx->m, &pids, &n, NULL) < 0)
+		return;
+	(void)lx_affinity_load(pids, n, rx->guest);
+	(void)lx_socket_options_load(pids, n, rx->guest);
 }
 
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
@@ -365,7 +369,7 @@ int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 	if (r == 0)
 		r = lx_refill(&rx->m, rx->dump_dir, rx->init, err);
 	if (r == 0)
-		load_affinity(rx);
+		load_what_criu_has_not(rx);
 	if (r == 0 && rx->lazy.on)
 		r = lx_lazy_restored(&rx->m, &rx->lazy, err);
 	lx_move_phase(&rx->m, "restore");
@@ -380,8 +384,10 @@ void lx_restore_settle(const struct lx_receive *rx)
 	struct lx_run run;
 	size_t n = 0;
 
-	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0)
+	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0) {
 		(void)lx_pressure_rearm(pids, n, NULL, NULL);
+		(void)lx_managers_reload(pids, n);
+	}
 	if (lx_run_load(rx->m.job, &run, NULL) == 1)
 		(void)lx_worker_send_started(rx->m.job->report, run.monitor, -1, NULL);
 }

@@ -10,6 +10,8 @@
  *
  *   <pid> <taken, in bytes; 0: not yet> <what is wrong, or "well">
  *
+ * Wrong is also that an option of that socket is not as it has set it.
+ *
  * Linked statically: the guest has another libc, or none.
  */
 #include <errno.h>
@@ -53,9 +55,10 @@ static int ask_kernel(void)
 			    .nlmsg_type = RTM_GETLINK,
 			    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP } };
 	const struct sockaddr_nl own = { .nl_family = AF_NETLINK };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), on = 1;
 
 	check(fd, "socket");
+	check(setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on)), "NETLINK_GET_STRICT_CHK");
 	check(bind(fd, (const struct sockaddr *)&own, sizeof(own)), "bind");
 	check(send(fd, &ask, sizeof(ask), 0), "send");
 	return fd;
@@ -73,6 +76,26 @@ static int hoard_messages(void)
 	return ends[0];
 }
 
+static int is_on(int fd, int level, int option)
+{
+	int on = 0;
+	socklen_t n = sizeof(on);
+
+	return getsockopt(fd, level, option, &on, &n) == 0 && on;
+}
+
+/* Of what it has set, NULL: nothing. */
+static const char *is_lost(int fd, int log)
+{
+	if (log && !is_on(fd, SOL_SOCKET, SO_TIMESTAMP))
+		return "SO_TIMESTAMP is lost";
+	if (log && !is_on(fd, SOL_SOCKET, SO_PASSCRED))
+		return "SO_PASSCRED is lost";
+	if (!log && !is_on(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK))
+		return "NETLINK_GET_STRICT_CHK is lost";
+	return NULL;
+}
+
 static size_t take_all(int fd)
 {
 	static char buf[65536];
@@ -88,7 +111,8 @@ int main(int argc, char **argv)
 {
 	if (argc != 4)
 		return 2;
-	int fd = strcmp(argv[1], "netlink") == 0 ? ask_kernel() : hoard_messages();
+	int log = strcmp(argv[1], "netlink") != 0, fd = log ? hoard_messages() : ask_kernel();
+	const char *lost;
 	pid_t child = fork();
 
 	check(child, "fork");
@@ -100,7 +124,8 @@ int main(int argc, char **argv)
 		if (access(argv[3], F_OK) == 0) {
 			size_t taken = take_all(fd);
 
-			say(argv[2], taken, taken > 0 ? "well" : "what was sent to it is lost");
+			lost = is_lost(fd, log);
+			say(argv[2], taken, lost ? lost : taken > 0 ? "well" : "what was sent to it is lost");
 			unlink(argv[3]);
 		}
 		usleep(TICK_MS * 1000);

@@ -1,0 +1,33 @@
+/*
+ * A service that its systemd watches (sd_notify(3), WatchdogSec= of systemd.service(5)): it says that it is
+ * ready, and from then on several times a second that it is well. If that does not come to be heard it is
+ * killed.
+ *
+ * Linked statically: the guest has another libc, or none.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define TICK_MS 200
+
+int main(void)
+{
+	struct sockaddr_un where = { .sun_family = AF_UNIX };
+	const char *path = getenv("NOTIFY_SOCKET"), *word = "READY=1";
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (!path || strlen(path) >= sizeof(where.sun_path) || fd < 0) {
+		fputs("watched: there is no NOTIFY_SOCKET\n", stderr);
+		return 1;
+	}
+	memcpy(where.sun_path, path, strlen(path));
+	for (;; word = "WATCHDOG=1") {
+		if (sendto(fd, word, strlen(word), 0, (const struct sockaddr *)&where, sizeof(where)) < 0)
+			perror("watched: sendto");
+		usleep(TICK_MS * 1000);
+	}
+}
