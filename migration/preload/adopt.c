@@ -169,6 +169,14 @@ void lx_adopt_opened(int fd, const char *name)
 	}
 }
 
+void lx_adopt_mapped(int fd, void *at, size_t len, int flags, off64_t offset)
+{
+	if (fd >= 0 && fd == made.fd && at != MAP_FAILED && (flags & MAP_SHARED) && offset == 0) {
+		made.at = at;
+		made.len = len;
+	}
+}
+
 /* ------------------------------------------------------------------ as libc's */
 
 __attribute__((visibility("default"))) int memfd_create(const char *name, unsigned int flags)
@@ -176,18 +184,6 @@ __attribute__((visibility("default"))) int memfd_create(const char *name, unsign
 	made.fd = (int)syscall(SYS_memfd_create, name, flags);
 	made.at = NULL;
 	return made.fd;
-}
-
-__attribute__((visibility("default"))) void *mmap64(void *at, size_t len, int prot, int flags, int fd,
-						    off64_t offset)
-{
-	void *p = (void *)syscall(SYS_mmap, at, len, prot, flags, fd, offset);
-
-	if (fd >= 0 && fd == made.fd && p != MAP_FAILED && (flags & MAP_SHARED) && offset == 0) {
-		made.at = p;
-		made.len = len;
-	}
-	return p;
 }
 
 static bool need_not_be_read(int fd)
