@@ -88,6 +88,8 @@ static bool parse_line(char *line, struct lx_mount *m)
 		return false;
 	f = strtok_r(NULL, " ", &save);
 	m->source = f ? unescape(f) : "";
+	f = strtok_r(NULL, " ", &save);
+	m->options = f ? f : "";
 	return true;
 }
 
@@ -258,4 +260,42 @@ int lx_mounts_unshareable(const struct lx_mounts *tables, size_t n_tables,
 		}
 	}
 	return 0;
+}
+
+/* ------------------------------------------------------------------ without a root */
+
+static bool same_fs(const struct lx_mount *a, const struct lx_mount *b)
+{
+	return a->major == b->major && a->minor == b->minor;
+}
+
+/* In `t` at all, or (`whole`) by its root. */
+static bool has_fs(const struct lx_mounts *t, const struct lx_mount *m, bool whole)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (same_fs(&t->m[i], m) && (!whole || lx_streq(t->m[i].root, "/")))
+			return true;
+	return false;
+}
+
+static bool is_rootless(const struct lx_mounts *tables, size_t n_tables, const struct lx_mount *m)
+{
+	if (!lx_streq(m->fstype, "tmpfs") || lx_streq(m->root, "/") || has_fs(&tables[0], m, false))
+		return false;
+	for (size_t t = 1; t < n_tables; t++)
+		if (has_fs(&tables[t], m, true))
+			return false;
+	return true;
+}
+
+int lx_mounts_rootless(const struct lx_mounts *tables, size_t n_tables,
+		       int (*fn)(void *arg, size_t table, const struct lx_mount *m), void *arg)
+{
+	int r = 0;
+
+	for (size_t t = 1; r == 0 && t < n_tables; t++)
+		for (size_t i = 0; r == 0 && i < tables[t].n; i++)
+			if (is_rootless(tables, n_tables, &tables[t].m[i]))
+				r = fn(arg, t, &tables[t].m[i]);
+	return r;
 }

@@ -20,6 +20,7 @@ struct lx_mount {
 	unsigned int major, minor;
 	int shared, master; /* peer groups; 0: none */
 	const char *root, *point, *fstype, *source;
+	const char *options; /* of the file system, separated by commas */
 };
 
 struct lx_mounts {
@@ -51,5 +52,14 @@ bool lx_mount_is_credentials(const struct lx_mount *m);
  */
 int lx_mounts_unshareable(const struct lx_mounts *tables, size_t n_tables,
 			  int (*fn)(void *arg, size_t table, const struct lx_mount *m), void *arg);
+
+/*
+ * Parts of a tmpfs whose own root is mounted nowhere in these tables, and not in init's (tables[0]) in any
+ * part: CRIU has nothing to read the file system by. systemd makes such for a service with
+ * PrivateTmp=disconnected (systemd.exec(5), since version 257): one tmpfs, of which one directory becomes its
+ * /tmp and another its /var/tmp. Put in order where they are empty (quiesce.c), reported where not.
+ */
+int lx_mounts_rootless(const struct lx_mounts *tables, size_t n_tables,
+		       int (*fn)(void *arg, size_t table, const struct lx_mount *m), void *arg);
 
 #endif

@@ -1,11 +1,18 @@
 /* Mounts, see preflight_scan.h. */
 #include "migration/preflight_scan.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "lib/cleanup.h"
 #include "lib/str.h"
 #include "migration/lxcfs_mounts.h"
 
@@ -77,6 +84,49 @@ static int found_unshareable(void *arg, size_t table, const struct lx_mount *m)
 	return lx_preflight_report_add(&s->report, &v, NULL, NULL);
 }
 
+/* By the process that is in that table. Nothing but a tmpfs is opened: another file system may not answer. */
+static bool is_empty(pid_t pid, const char *point)
+{
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
+	char path[64];
+	struct statfs fs;
+
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+	lx_autoclose int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	lx_autoclose int at = root < 0 ? -1 : (int)syscall(SYS_openat2, root, point, &how, sizeof(how));
+
+	if (at < 0 || fstatfs(at, &fs) < 0 || (unsigned long)fs.f_type != TMPFS_MAGIC)
+		return true; /* it is gone, or another one */
+	int list = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lx_autoclosedir DIR *d = list < 0 ? NULL : fdopendir(list);
+	bool empty = true;
+
+	if (!d && list >= 0)
+		close(list);
+	for (struct dirent *e; d && empty && (e = readdir(d));)
+		empty = lx_streq(e->d_name, ".") || lx_streq(e->d_name, "..");
+	return empty;
+}
+
+static int found_rootless(void *arg, size_t table, const struct lx_mount *m)
+{
+	struct lx_scan *s = arg;
+	const struct lx_guest_process *p = lx_guest_process_find(&s->ps, s->mounts.pids[table]);
+	struct lx_verdict v = { .code = "mount-rootless" };
+	char point[256];
+
+	if (!p || is_empty(p->pid, m->point))
+		return 0;
+	lx_proc_printable(m->point, strlen(m->point), point, sizeof(point));
+	snprintf(v.what, sizeof(v.what), "has files in %s, a part of a tmpfs of which no more is mounted",
+		 point);
+	snprintf(
+		v.cure, sizeof(v.cure),
+		"Restart it, or remove the files; or give the unit PrivateTmp=yes in place of disconnected.");
+	return lx_scan_report(s, p, &v, NULL);
+}
+
 int lx_scan_mounts(struct lx_scan *s, struct lx_err *err)
 {
 	struct lx_verdict v;
@@ -98,7 +148,8 @@ int lx_scan_mounts(struct lx_scan *s, struct lx_err *err)
 				return r;
 		}
 	}
-	return lx_mounts_unshareable(s->mounts.tables, s->mounts.n, found_unshareable, s) < 0
+	return lx_mounts_unshareable(s->mounts.tables, s->mounts.n, found_unshareable, s) < 0 ||
+			       lx_mounts_rootless(s->mounts.tables, s->mounts.n, found_rootless, s) < 0
 		       ? lx_err_oom(err)
 		       : 0;
 }

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,12 +33,13 @@ enum task_kind {
 	MAKE_PRIVATE,
 	DROP_CREDENTIALS, /* unmount */
 	KEEP_CREDENTIALS, /* unmount if empty, else put a tmpfs in its place */
+	GIVE_ROOT,        /* put a tmpfs in its place if it is empty */
 };
 
 struct task {
 	enum task_kind kind;
 	size_t table;
-	const char *point; /* the table's */
+	const struct lx_mount *mount; /* the table's */
 };
 
 struct tasks {
@@ -44,14 +47,14 @@ struct tasks {
 	size_t n;
 };
 
-static int add(struct tasks *ts, enum task_kind kind, size_t table, const char *point)
+static int add(struct tasks *ts, enum task_kind kind, size_t table, const struct lx_mount *mount)
 {
 	struct task *t = realloc(ts->t, (ts->n + 1) * sizeof(*t));
 
 	if (!t)
 		return -ENOMEM;
 	ts->t = t;
-	t[ts->n++] = (struct task){ kind, table, point };
+	t[ts->n++] = (struct task){ kind, table, mount };
 	return 0;
 }
 
@@ -60,7 +63,12 @@ static int found_unshareable(void *arg, size_t table, const struct lx_mount *m)
 	/* Init's own mounts stay as they are: preflight reports them. Credentials go anyway. */
 	if (table == 0 || lx_mount_is_credentials(m))
 		return 0;
-	return add(arg, MAKE_PRIVATE, table, m->point);
+	return add(arg, MAKE_PRIVATE, table, m);
+}
+
+static int found_rootless(void *arg, size_t table, const struct lx_mount *m)
+{
+	return add(arg, GIVE_ROOT, table, m);
 }
 
 static bool is_running(const struct lx_guest_processes *ps, const char *unit)
@@ -75,7 +83,7 @@ static bool is_running(const struct lx_guest_processes *ps, const char *unit)
  * A namespace that gets its mounts from init's loses them when they are unmounted there; so
  * the tables are worked through in order, and what is gone already is no failure.
  */
-static int make_list(const struct lx_guest_processes *ps, const struct lx_guest_mounts *mounts,
+static int make_list(const struct lx_guest_processes *ps, const struct lx_guest_mounts *mounts, bool frozen,
 		     struct tasks *ts)
 {
 	for (size_t t = 0; t < mounts->n; t++) {
@@ -85,13 +93,15 @@ static int make_list(const struct lx_guest_processes *ps, const struct lx_guest_
 			if (!lx_mount_is_credentials(m))
 				continue;
 			bool keep = is_running(ps, m->point + strlen("/run/credentials/"));
-			int r = add(ts, keep ? KEEP_CREDENTIALS : DROP_CREDENTIALS, t, m->point);
+			int r = add(ts, keep ? KEEP_CREDENTIALS : DROP_CREDENTIALS, t, m);
 
 			if (r < 0)
 				return r;
 		}
 	}
-	return lx_mounts_unshareable(mounts->tables, mounts->n, found_unshareable, ts);
+	int r = lx_mounts_unshareable(mounts->tables, mounts->n, found_unshareable, ts);
+
+	return r == 0 && frozen ? lx_mounts_rootless(mounts->tables, mounts->n, found_rootless, ts) : r;
 }
 
 /* ---- in the child ---- */
@@ -151,30 +161,41 @@ static int copy_one(int from, int to, const char *name, size_t *left)
 	return 0;
 }
 
-/* A descriptor of a tmpfs with what is in `from`, mounted nowhere; -ENODATA: there is nothing in it. */
-static int copy_of(int from)
+/* A new tmpfs, its root like the directory `like`, mounted nowhere. `inodes`: NULL: the kernel's default. */
+static int new_tmpfs(int like, const char *size, const char *inodes, unsigned int attributes)
 {
 	struct stat st;
 	char mode[16], uid[16], gid[16];
-	size_t left = LX_QUIESCE_CREDENTIALS_MAX, n = 0;
-	int r = 0;
-	lx_autoclose int fs = -1, tree = -1;
 
-	if (fstat(from, &st) < 0)
+	if (fstat(like, &st) < 0)
 		return -errno;
 	snprintf(mode, sizeof(mode), "%o", st.st_mode & 07777);
 	snprintf(uid, sizeof(uid), "%u", st.st_uid);
 	snprintf(gid, sizeof(gid), "%u", st.st_gid);
-	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	lx_autoclose int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", mode, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "uid", uid, 0) < 0 ||
 	    fsconfig(fs, FSCONFIG_SET_STRING, "gid", gid, 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "2M", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+	    (inodes && fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0) ||
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -errno;
-	tree = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	int tree = fsmount(fs, FSMOUNT_CLOEXEC, attributes);
+
+	return tree < 0 ? -errno : tree;
+}
+
+/* A descriptor of a tmpfs with what is in `from`, mounted nowhere; -ENODATA: there is nothing in it. */
+static int copy_of(int from)
+{
+	size_t left = LX_QUIESCE_CREDENTIALS_MAX, n = 0;
+	int r = 0;
+	lx_autoclose int tree =
+		new_tmpfs(from, "2M", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+
 	if (tree < 0)
-		return -errno;
+		return tree;
 
 	int list = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	lx_autoclosedir DIR *d = list >= 0 ? fdopendir(list) : NULL;
@@ -236,13 +257,77 @@ static int keep_credentials(const char *point)
 	return 0;
 }
 
+static bool is_empty(int directory)
+{
+	int list = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lx_autoclosedir DIR *d = list >= 0 ? fdopendir(list) : NULL;
+	bool empty = d != NULL;
+
+	if (!d && list >= 0)
+		close(list);
+	for (struct dirent *e; empty && (e = readdir(d));)
+		empty = lx_streq(e->d_name, ".") || lx_streq(e->d_name, "..");
+	return empty;
+}
+
+/* "size" of "rw,size=2048k,mode=700", malloc'ed; NULL: it has none. */
+static char *option(const char *options, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (const char *p = options; *p; p += strcspn(p, ","), p += *p == ',')
+		if (strncmp(p, name, n) == 0 && p[n] == '=')
+			return strndup(p + n + 1, strcspn(p + n + 1, ","));
+	return NULL;
+}
+
+static unsigned int attributes_of(int fd)
+{
+	struct statfs st;
+	unsigned int a = 0;
+
+	if (fstatfs(fd, &st) < 0)
+		return 0;
+	a |= st.f_flags & ST_RDONLY ? MOUNT_ATTR_RDONLY : 0;
+	a |= st.f_flags & ST_NOSUID ? MOUNT_ATTR_NOSUID : 0;
+	a |= st.f_flags & ST_NODEV ? MOUNT_ATTR_NODEV : 0;
+	a |= st.f_flags & ST_NOEXEC ? MOUNT_ATTR_NOEXEC : 0;
+	return a;
+}
+
+/* Is it still the one of the table? */
+static bool is_of(int fd, const struct lx_mount *m)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && major(st.st_dev) == m->major && minor(st.st_dev) == m->minor;
+}
+
+/* One with something in it stays: CRIU says no to it, as preflight has. */
+static int give_root(const struct lx_mount *m)
+{
+	lx_autoclose int old = open(m->point, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	lx_autofree char *size = option(m->options, "size"), *inodes = option(m->options, "nr_inodes");
+
+	if (old < 0 || !is_of(old, m) || !is_empty(old))
+		return 0;
+	lx_autoclose int tree = new_tmpfs(old, size ? size : "50%", inodes, attributes_of(old));
+	int r = tree < 0 ? tree : unmount(m->point);
+
+	if (r < 0)
+		return r;
+	return move_mount(tree, "", AT_FDCWD, m->point, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
 static int do_task(const struct task *t)
 {
 	if (t->kind == KEEP_CREDENTIALS)
-		return keep_credentials(t->point);
+		return keep_credentials(t->mount->point);
 	if (t->kind == DROP_CREDENTIALS)
-		return unmount(t->point);
-	if (mount(NULL, t->point, NULL, MS_PRIVATE, NULL) < 0 && errno != EINVAL && errno != ENOENT)
+		return unmount(t->mount->point);
+	if (t->kind == GIVE_ROOT)
+		return give_root(t->mount);
+	if (mount(NULL, t->mount->point, NULL, MS_PRIVATE, NULL) < 0 && errno != EINVAL && errno != ENOENT)
 		return -errno;
 	return 0;
 }
@@ -291,7 +376,7 @@ static bool has_task(const struct tasks *ts, size_t table)
 	return false;
 }
 
-int lx_quiesce(pid_t init, const char *cgroup_dir, struct lx_err *err)
+int lx_quiesce(pid_t init, const char *cgroup_dir, bool frozen, struct lx_err *err)
 {
 	struct lx_guest_processes ps = { 0 };
 	struct lx_guest_mounts mounts = { 0 };
@@ -300,7 +385,7 @@ int lx_quiesce(pid_t init, const char *cgroup_dir, struct lx_err *err)
 
 	if (r == 0)
 		r = lx_guest_mounts_read(init, &ps, &mounts, err);
-	if (r == 0 && make_list(&ps, &mounts, &ts) < 0)
+	if (r == 0 && make_list(&ps, &mounts, frozen, &ts) < 0)
 		r = lx_err_oom(err);
 	for (size_t t = 0; r == 0 && t < mounts.n; t++)
 		if (has_task(&ts, t))

@@ -356,6 +356,13 @@ systemctl daemon-reload && useradd -m alice && loginctl enable-linger alice
 """
 
 
+# As systemd's own services have it. Its /tmp is a part of a file system of which no more is mounted.
+APART = """
+printf '[Service]\\nExecStart=sleep infinity\\nPrivateTmp=disconnected\\n' > /etc/systemd/system/apart.service
+systemctl daemon-reload && systemctl start apart
+"""
+
+
 def begin_session(cluster):
     """A user's own systemd. Of the program of its helper, a process as well, it has a descriptor opened by O_PATH."""
     assert cluster.exec("d1", "sh", "-c", SESSION).returncode == 0
@@ -377,6 +384,7 @@ def test_debian_there_and_back(able):
         cluster.ok("file", "push", os.path.join(testbed.BUILD, "tests", "watched"), "d1/root/watched", "--mode", "0755")
         cluster.exec("d1", "systemd-run", "--unit", "keeper", "-p", "Type=notify", "-p", f"WatchdogSec={WATCHDOG_SECONDS}", "/root/watched")
         begin_session(cluster)
+        assert cluster.exec("d1", "sh", "-c", APART).returncode == 0
         keeper = ("systemctl", "show", "-p", "MainPID,ActiveState,InvocationID", "keeper")
         before = cluster.exec("d1", *keeper).stdout
         assert "ActiveState=active" in before

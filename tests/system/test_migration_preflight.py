@@ -240,6 +240,34 @@ def test_quiesce_makes_slaves_of_services_private(guest, lab, culprit):
         lab.sh(guest.name, "umount -l /run")
 
 
+def test_quiesce_gives_a_tmpfs_of_a_service_a_root(guest, culprit):
+    """As systemd makes it with PrivateTmp=disconnected; what is in use stays, and is said."""
+    culprit("harmless", "apart.service")
+    pid = guest.pids("apart.service")[0]
+
+    def inside(script):
+        return subprocess.run(["nsenter", "-m", "-t", str(pid), "/bin/busybox", "sh", "-c", script], check=True, capture_output=True, text=True).stdout
+
+    def mounted():
+        """(root of the file system, where, its options)"""
+        return [(m[3], m[4], m[-1]) for m in guest.mounts(pid) if m[4] in ("/tmp", "/var/tmp")]
+
+    inside("mount --make-rprivate / && mkdir -p /tmp /var/tmp /mnt && mount -t tmpfs -o size=12m,nr_inodes=77 t /mnt && mkdir /mnt/tmp /mnt/var-tmp"
+           " && chmod 1777 /mnt/tmp && mount --bind /mnt/tmp /tmp && mount --bind /mnt/var-tmp /var/tmp && umount /mnt && touch /var/tmp/kept")
+    assert [m[:2] for m in mounted()] == [("/tmp", "/tmp"), ("/var-tmp", "/var/tmp")]
+    found = guest.scan()
+    assert [(o[0], o[1]) for o in found] == [("mount-rootless", "blocks")] and "/var/tmp" in found[0][2] and "apart.service" in found[0][2], found
+    guest.quiesce()
+    assert sorted(m[:2] for m in mounted()) == [("/", "/tmp"), ("/var-tmp", "/var/tmp")]
+    tmp = next(m for m in mounted() if m[1] == "/tmp")
+    assert "size=12288k" in tmp[2] and "nr_inodes=77" in tmp[2], tmp
+    assert inside("stat -c %a /tmp; ls /var/tmp") == "1777\nkept\n"
+    inside("rm /var/tmp/kept")
+    assert guest.scan() == []
+    guest.quiesce()
+    assert sorted(m[:2] for m in mounted()) == [("/", "/tmp"), ("/", "/var/tmp")]
+
+
 def test_a_guest_that_is_not_there(guest):
     done = subprocess.run([DRIVER, "scan", str(os.getpid()), guest.cgroup], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "its init" in done.stderr

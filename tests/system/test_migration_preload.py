@@ -377,3 +377,44 @@ def test_what_does_not_fit_is_read(restore, tmp_path):
     # What was found before a part of a record, is.
     restore.list((17, first, me, fd), more=b"damaged")
     assert restore.run()[0][0] == number(fd)
+
+
+# More than any machine has, as CRIU asks for it: a list by malloc(3), a mapping to write to by mmap(2).
+SIZES = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+size, failed = 4 << 40, ctypes.c_void_p(-1).value
+libc.malloc.restype = libc.realloc.restype = libc.mmap64.restype = ctypes.c_void_p
+libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+libc.realloc.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+libc.mmap64.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+def use(at, size):
+    for where in (at, at + size - 1):
+        ctypes.memset(where, 7, 1)
+        assert ctypes.string_at(where, 1) == b"\x07"
+for _ in range(20):
+    list_ = libc.malloc(size)
+    mapped = libc.mmap64(None, size, 3, 0x22, -1, 0)
+    if not list_ or mapped == failed:
+        sys.exit(f"none: {list_} {mapped}")
+    use(list_, size)
+    use(mapped, size)
+    list_ = libc.realloc(list_, size * 2)
+    assert ctypes.string_at(list_, 1) == b"\x07"
+    use(list_, size * 2)
+    libc.free(list_)
+    libc.munmap(ctypes.c_void_p(mapped), ctypes.c_size_t(size))
+small = libc.realloc(libc.malloc(100), 200)
+libc.free(small)
+print("all")
+"""
+
+
+def test_sizes_that_no_machine_has():
+    with open("/proc/sys/vm/overcommit_memory", encoding="ascii") as f:
+        if f.read().strip() != "0":
+            pytest.skip("this kernel lets a program have all it asks for, or nothing (vm.overcommit_memory)")
+    plain = subprocess.run([sys.executable, "-c", SIZES], capture_output=True, text=True, check=False)
+    assert "none" in plain.stderr, "it can be had without"
+    done = subprocess.run([sys.executable, "-c", SIZES], env={**os.environ, "LD_PRELOAD": LIBRARY}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "all\n"), done.stderr

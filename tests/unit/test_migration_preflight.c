@@ -241,6 +241,46 @@ static void mounts_that_cannot_be_shared_again(void **state)
 	}
 }
 
+static void parts_of_what_has_no_root(void **state)
+{
+	static const struct {
+		const char *table[3], *found;
+	} t[] = {
+		{ { ROOT RUN, "1 2 0:70 /tmp /tmp rw - tmpfs tmpfs rw,size=1m\n2 2 0:70 /var-tmp /var/tmp rw "
+			      "- tmpfs t rw\n" },
+		  "1:/tmp 1:/var/tmp " },
+		/* Mounted whole as well, there or in another service. */
+		{ { ROOT RUN,
+		    "1 2 0:70 /tmp /tmp rw - tmpfs tmpfs rw\n2 2 0:70 / /mnt rw - tmpfs tmpfs rw\n" },
+		  "" },
+		{ { ROOT RUN, "1 2 0:70 /tmp /tmp rw - tmpfs tmpfs rw\n",
+		    "2 2 0:70 / /mnt rw - tmpfs tmpfs rw\n" },
+		  "" },
+		/* Of init's, or handed in by the node, which init has in part. */
+		{ { ROOT RUN, "1 2 0:59 /x /tmp rw - tmpfs tmpfs rw\n" }, "" },
+		{ { ROOT RUN "1 2 0:80 /dev/a /dev/a rw - tmpfs t rw\n",
+		    "1 2 0:80 /dev/b /x rw - tmpfs tmpfs rw\n" },
+		  "" },
+		/* Not of memory. */
+		{ { ROOT RUN, "1 2 8:1 /x /tmp rw - ext4 /dev/sda1 rw\n" }, "" },
+	};
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct lx_mounts tables[3] = { 0 };
+		char found[512] = "";
+
+		for (size_t k = 0; k < 3; k++)
+			assert_int_equal(
+				lx_mounts_parse(t[i].table[k] ? t[i].table[k] : "", &tables[k], NULL), 0);
+		assert_int_equal(lx_mounts_rootless(tables, 3, count_points, found), 0);
+		assert_string_equal(found, t[i].found);
+		if (i == 0)
+			assert_string_equal(tables[1].m[0].options, "rw,size=1m");
+		for (size_t k = 0; k < 3; k++)
+			lx_mounts_release(&tables[k]);
+	}
+}
+
 static void file_systems_are_judged(void **state)
 {
 	static const struct {
@@ -531,6 +571,7 @@ int main(void)
 		cmocka_unit_test(mounts_are_taken_apart),
 		cmocka_unit_test(paths_are_compared_by_component),
 		cmocka_unit_test(mounts_that_cannot_be_shared_again),
+		cmocka_unit_test(parts_of_what_has_no_root),
 		cmocka_unit_test(file_systems_are_judged),
 		cmocka_unit_test(descriptors_are_judged),
 		cmocka_unit_test(memory_is_judged),

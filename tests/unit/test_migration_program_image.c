@@ -24,7 +24,7 @@
 /* type 1, `id`; regular: `id`, `flags` (4 bytes), pos 0, fown "", name "/a", mnt_id 5 */
 #define FILE_OF(id, flags)                                                                                   \
 	"\x17\x00\x00\x00\x08\x01\x10" id "\x1a\x11\x08" id "\x10" flags "\x18\x00\x2a\x00\x32\x02/"         \
-									 "a\x38\x0a"
+	"a\x38\x0a"
 #define NAMED(id) FILE_OF(id, "\x80\x80\x80\x01") /* O_PATH */
 #define OPEN(id)  FILE_OF(id, "\x80\x80\x80\x00") /* O_RDONLY, in as many bytes */
 

@@ -148,7 +148,7 @@ static int freeze(struct lx_send *s, struct lx_err *err)
 	if (r == 0)
 		r = lx_net_unplug(s->spec->n_nics, s->spec->nics, err);
 	if (r == 0)
-		r = lx_quiesce(s->run.init, s->m.payload, err);
+		r = lx_quiesce(s->run.init, s->m.payload, true, err);
 	lx_move_phase(&s->m, "freeze");
 	return r;
 }
@@ -299,7 +299,7 @@ static int dump_it(struct lx_send *s, struct lx_err *err)
 
 	s->dir = r == 0;
 	if (r == 0)
-		r = lx_quiesce(s->run.init, s->m.payload, err);
+		r = lx_quiesce(s->run.init, s->m.payload, false, err);
 	if (r == 0)
 		r = look_at_processes(s, err);
 	if (r == 0)

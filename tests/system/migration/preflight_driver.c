@@ -32,7 +32,7 @@ int main(int argc, char **argv)
 	if (strcmp(argv[1], "scan") == 0)
 		r = lx_preflight_scan(&g, print, NULL, &err);
 	else if (strcmp(argv[1], "quiesce") == 0)
-		r = lx_quiesce(g.init, g.cgroup, &err);
+		r = lx_quiesce(g.init, g.cgroup, true, &err);
 	if (r < 0)
 		fprintf(stderr, "%s\n", err.msg);
 	return r < 0;
