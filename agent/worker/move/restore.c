@@ -9,6 +9,7 @@
  *      post-setup-namespaces   cgroup knobs, limits, the journal
  *      post-restore            all is there, cards in no bridge; files in tmpfs: READY; waits for COMMIT
  *      -- commit -----------------------------------------------------------------
+ *      pre-resume              frozen, before CRIU lets go of it
  *      post-resume             host ends into their bridges, thawed; what came for it meanwhile
  */
 #include <errno.h>
@@ -104,6 +105,16 @@ static int load_knobs(struct lx_receive *rx, struct lx_err *err)
 	return r < 0 ? r : lx_receive_is_ready(rx, err);
 }
 
+/*
+ * CRIU holds all its processes where they will go on, and then lets them go: it does not leave them frozen,
+ * as the groups are ours (criu.c). A guest that ran before its cards are plugged in would talk to nobody,
+ * and a restored TCP socket, which knows no round trip, says again what was lost a whole second later.
+ */
+static int on_resuming(struct lx_receive *rx, struct lx_err *err)
+{
+	return lx_cgroup_freeze(&rx->m.cg, rx->m.job, true, err);
+}
+
 static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 {
 	/*
@@ -131,6 +142,7 @@ static const struct {
 	{ "setup-namespaces", "restore-namespaces", on_namespaces, load_network },
 	{ "post-setup-namespaces", "restore-network", NULL, load_knobs },
 	{ "network-unlock", "unlock", NULL, NULL },
+	{ "pre-resume", "sockets", on_resuming, NULL },
 	{ "post-resume", "resume", on_resumed, NULL },
 };
 
