@@ -10,7 +10,7 @@
  *      post-restore            all is there, cards in no bridge; files in tmpfs: READY; waits for COMMIT
  *      -- commit -----------------------------------------------------------------
  *      pre-resume              frozen, before CRIU lets go of it
- *      post-resume             host ends into their bridges, thawed; what came for it meanwhile
+ *      post-resume             host ends into their bridges; what came for it meanwhile; thawed
  */
 #include <errno.h>
 #include <poll.h>
@@ -115,6 +115,18 @@ static int on_resuming(struct lx_receive *rx, struct lx_err *err)
 	return lx_cgroup_freeze(&rx->m.cg, rx->m.job, true, err);
 }
 
+/* What came for it: at the source before COMMIT, here after that. */
+static void deliver(struct lx_receive *rx)
+{
+	Lxmgr__V1__MoveCommit *here = lx_traffic_end(&rx->traffic);
+
+	if (rx->word)
+		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, rx->word, NULL);
+	if (here)
+		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, here, NULL);
+	lx_pb_free(here);
+}
+
 static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 {
 	/*
@@ -123,12 +135,12 @@ static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 	 */
 	int r = lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
 
+	deliver(rx);
 	if (r == 0)
 		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
 	lx_receive_thawed(rx);
 	lx_lazy_thawed(&rx->lazy);
-	if (rx->word)
-		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, rx->word, NULL);
+	lx_traffic_release(&rx->traffic);
 	lx_move_progress(&rx->m, "thawed", 0, 0);
 	return r;
 }
@@ -333,6 +345,8 @@ int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err)
 
 	lxmgr__v1__guest_network__init(&rx->fresh);
 	(void)lx_net_load_ahead(&rx->fresh, NULL);
+	lx_traffic_release(&rx->traffic); /* of a restore before this one */
+	(void)lx_traffic_open(rx->spec->n_nics, rx->spec->nics, &rx->traffic, NULL);
 	if (r == 0)
 		r = steps_until(rx, "stand-in", err);
 	lx_move_phase(&rx->m, "prepare-restore");

@@ -1,12 +1,11 @@
 /*
  * Numbered datagrams, to see whether any is lost while one end of their way moves:
  *
- *   teller tell ADDRESS PORT   sends 1, 2, 3 ... to it, some thousands a second
- *   teller hear PORT FILE      takes them in from everybody and writes into FILE, every now and then:
+ *   teller tell ADDRESS PORT [COUNT]   sends 1, 2, 3 ... to it, some thousands a second
+ *   teller hear PORT FILE              takes them in from everybody and writes into FILE, every now and
+ *                                      then, a line for each sender:
  *
- *        <sender's address> <last number> <how many before it have not come> <how many came again>
- *
- *     a line for each sender, beginning with the first number that it heard of it
+ *        <sender's address> <first number> <last> <how many between have not come> <how many came again>
  *
  * Linked statically: a guest has another libc, or none.
  */
@@ -42,7 +41,7 @@ static void check(long r, const char *what)
 	exit(1);
 }
 
-__attribute__((noreturn)) static void tell(const char *address, const char *port)
+static int tell(const char *address, const char *port, uint32_t count)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -50,12 +49,13 @@ __attribute__((noreturn)) static void tell(const char *address, const char *port
 	check(fd, "socket");
 	check(inet_pton(AF_INET, address, &to.sin_addr) - 1, "address");
 	check(connect(fd, (struct sockaddr *)&to, sizeof(to)), "connect");
-	for (uint32_t n = 1;; n++) {
+	for (uint32_t n = 1; n <= count; n++) {
 		/* Nobody hears yet, or any more: ICMP says so at the next one. */
 		while (send(fd, &n, sizeof(n), 0) < 0 && errno == ECONNREFUSED)
 			;
 		nanosleep(&(struct timespec){ .tv_nsec = EVERY_NS }, NULL);
 	}
+	return 0;
 }
 
 static struct sender *find(struct in_addr address)
@@ -95,8 +95,9 @@ static void write_down(const char *path)
 
 	check(f ? 0 : -1, temp);
 	for (size_t i = 0; i < SENDERS_MAX && senders[i].first; i++)
-		fprintf(f, "%s %u %u %u\n", inet_ntoa(senders[i].address), senders[i].last,
-			senders[i].last - senders[i].first + 1 - senders[i].came, senders[i].again);
+		fprintf(f, "%s %u %u %u %u\n", inet_ntoa(senders[i].address), senders[i].first,
+			senders[i].last, senders[i].last - senders[i].first + 1 - senders[i].came,
+			senders[i].again);
 	check(fclose(f), path);
 	check(rename(temp, path), path);
 }
@@ -130,10 +131,10 @@ __attribute__((noreturn)) static void hear(const char *port, const char *path)
 
 int main(int argc, char **argv)
 {
-	if (argc == 4 && strcmp(argv[1], "tell") == 0)
-		tell(argv[2], argv[3]);
+	if ((argc == 4 || argc == 5) && strcmp(argv[1], "tell") == 0)
+		return tell(argv[2], argv[3], argc == 5 ? (uint32_t)atoi(argv[4]) : UINT32_MAX);
 	if (argc == 4 && strcmp(argv[1], "hear") == 0)
 		hear(argv[2], argv[3]);
-	fprintf(stderr, "teller: tell ADDRESS PORT, or hear PORT FILE\n");
+	fprintf(stderr, "teller: tell ADDRESS PORT [COUNT], or hear PORT FILE\n");
 	return 2;
 }
