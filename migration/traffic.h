@@ -5,8 +5,10 @@
  * then 400, 800 ...: a guest that runs again after 300 ms is silent to its peers for 600. So the
  * source takes in the frames that are addressed to it and hands them over with its COMMIT. From then
  * on they are directed to the destination, which takes them in as well, and gives all to the guest
- * when it runs. It is a kindness, not a promise: what does not fit is lost as before, and what comes
- * in the moment of a change may come twice.
+ * when it runs. It is a kindness, not a promise. What does not fit is lost as before; so is what comes
+ * after the source has handed over and before a node's directions have changed: a few milliseconds,
+ * the longest at nodes that hear of it from the manager. What comes in the moment in which the
+ * cards are plugged or unplugged may come twice.
  *
  * The frames are seen on the bridge (packet(7), promiscuous), where those to an address that is in
  * no port are flooded. They keep the header that tells of checksums and segments still to be

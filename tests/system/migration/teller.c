@@ -41,9 +41,21 @@ static void check(long r, const char *what)
 	exit(1);
 }
 
+static uint16_t number_of(const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*end != '\0' || n == 0 || n > UINT16_MAX) {
+		fprintf(stderr, "teller: %s is no number from 1 to 65535\n", text);
+		exit(2);
+	}
+	return (uint16_t)n;
+}
+
 static int tell(const char *address, const char *port, uint32_t count)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) };
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(number_of(port)) };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	check(fd, "socket");
@@ -104,7 +116,7 @@ static void write_down(const char *path)
 
 __attribute__((noreturn)) static void hear(const char *port, const char *path)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)) }, from;
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(number_of(port)) }, from;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), queue = QUEUE_BYTES;
 	struct timespec wrote = { 0 }, now;
 	uint32_t n;
@@ -132,7 +144,7 @@ __attribute__((noreturn)) static void hear(const char *port, const char *path)
 int main(int argc, char **argv)
 {
 	if ((argc == 4 || argc == 5) && strcmp(argv[1], "tell") == 0)
-		return tell(argv[2], argv[3], argc == 5 ? (uint32_t)atoi(argv[4]) : UINT32_MAX);
+		return tell(argv[2], argv[3], argc == 5 ? number_of(argv[4]) : UINT32_MAX);
 	if (argc == 4 && strcmp(argv[1], "hear") == 0)
 		hear(argv[2], argv[3]);
 	fprintf(stderr, "teller: tell ADDRESS PORT [COUNT], or hear PORT FILE\n");
