@@ -173,6 +173,21 @@ int lx_traffic_take(const struct lx_traffic *t, Lxmgr__V1__MoveCommit *out, stru
 	return 0;
 }
 
+Lxmgr__V1__MoveCommit *lx_traffic_end(const struct lx_traffic *t)
+{
+	Lxmgr__V1__MoveCommit *held = t->n > 0 ? malloc(sizeof(*held)) : NULL;
+
+	if (!held)
+		return NULL;
+	lxmgr__v1__move_commit__init(held);
+	/* First: taking out what is there is not done at once. */
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->fds[i] >= 0)
+			(void)take_nothing(t->fds[i]);
+	(void)lx_traffic_take(t, held, NULL);
+	return held;
+}
+
 void lx_traffic_release(struct lx_traffic *t)
 {
 	for (unsigned i = 0; i < t->n; i++)

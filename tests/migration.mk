@@ -15,6 +15,10 @@ $(BUILD)/tests/passenger: LDFLAGS := -static -no-pie
 $(BUILD)/tests/passenger: $(BUILD)/obj/tests/system/migration/passenger.o
 	$(call link,)
 
+$(BUILD)/tests/teller: LDFLAGS := -static -no-pie
+$(BUILD)/tests/teller: $(BUILD)/obj/tests/system/migration/teller.o
+	$(call link,)
+
 # Exports what CRIU does.
 $(BUILD)/tests/memfd-restore: LDFLAGS += -rdynamic
 $(BUILD)/tests/memfd-restore: $(BUILD)/obj/tests/system/migration/memfd_restore.o

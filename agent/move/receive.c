@@ -219,9 +219,14 @@ static void on_started(struct lx_task *t, pid_t monitor)
 
 static void on_progress(struct lx_task *t, const Lxmgr__V1__ImageProgress *p)
 {
-	if (!lx_streq(p->phase, "thawed"))
+	bool thawed = lx_streq(p->phase, "thawed");
+
+	/* What is sent to it stays here from the moment when it is ours, and the worker holds it until it
+	 * runs. */
+	if (!thawed && !lx_streq(p->phase, "committed"))
 		return;
-	lx_cards_plugged(t->inst);
+	if (thawed)
+		lx_cards_plugged(t->inst);
 	announce_here(t->inst);
 }
 

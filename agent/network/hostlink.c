@@ -233,8 +233,11 @@ static int want_routes(struct lx_map *want, const struct lx_network_config *conf
 
 /* ------------------------------------------------------------------ neighbours */
 
-/* One that is behind the interface, or one that the interface answers for (and hwaddr is NULL). */
-enum neigh_kind { NEIGHBOUR, ANSWER_FOR };
+/*
+ * One that is behind the interface, for good or as if it had been heard of, or one that the interface
+ * answers for (and hwaddr is NULL).
+ */
+enum neigh_kind { NEIGHBOUR, HEARD_OF, ANSWER_FOR };
 
 static int change_neigh(struct nl_sock *sock, int ifindex, const struct lx_subnet *who, const uint8_t *hwaddr,
 			enum neigh_kind kind, bool on)
@@ -246,7 +249,7 @@ static int change_neigh(struct nl_sock *sock, int ifindex, const struct lx_subne
 
 	if (nle == 0) {
 		rtnl_neigh_set_ifindex(neigh, ifindex);
-		rtnl_neigh_set_state(neigh, NUD_PERMANENT);
+		rtnl_neigh_set_state(neigh, kind == HEARD_OF ? NUD_STALE : NUD_PERMANENT);
 		if (ll)
 			rtnl_neigh_set_lladdr(neigh, ll);
 		if (kind == ANSWER_FOR)
@@ -339,6 +342,17 @@ static int sync_neighs(struct nl_sock *sock, const struct lx_plan *plan, int bri
 	drop_stale_neighs(sock, plan, ifindex, false);
 	drop_stale_neighs(sock, plan, bridge, true);
 	return 0;
+}
+
+void lx_hostlink_meet(struct nl_sock *sock, const struct lx_network_config *config,
+		      const struct lx_remote *card)
+{
+	const struct lx_subnet *const addresses[] = { &card->v4, &card->v6 };
+	int bridge = (int)if_nametoindex(config->name);
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(addresses); i++)
+		if (addresses[i]->family != 0)
+			(void)change_neigh(sock, bridge, addresses[i], card->hwaddr, HEARD_OF, true);
 }
 
 static int sync_directions(struct nl_sock *sock, const struct lx_plan *plan, int ifindex, struct lx_err *err)

@@ -32,6 +32,13 @@ void lx_hostlink_forget(struct nl_sock *sock, const struct lx_network_config *co
 int lx_hostlink_route(struct nl_sock *sock, const struct lx_network_config *config,
 		      const struct lx_remote *remote, int ifindex, struct lx_err *err);
 
+/*
+ * One that has come to this machine, as if it had been heard of: asked for before its card is plugged in,
+ * it would not answer, and the kernel asks again a second later. What cannot be set is asked for.
+ */
+void lx_hostlink_meet(struct nl_sock *sock, const struct lx_network_config *config,
+		      const struct lx_remote *card);
+
 /* The source address of the route to the subnet: the node's own. For a network without peers too. */
 int lx_hostlink_prefer(struct nl_sock *sock, const struct lx_network_config *config, struct lx_err *err);
 

@@ -79,11 +79,11 @@ void lx_network_close(struct lx_network_ctx *ctx, void (*cb)(void *arg), void *a
 /*
  * An instance's network card is plugged in here now (it came from another node, or the move
  * away was undone): frames and packets for it stay on this machine at once, and the other nodes
- * are told by announcements in its name. Call it when the card's host end is in the bridge and
- * the instance is about to run. `hwaddr` as in its lease; ipv4 and ipv6 without prefix length,
- * "" or NULL when it has none. At once; the manager's leases may come later, and old ones that
- * come in between do not undo it. Fine, and without effect, when there are no other nodes.
- * Fails with NOT_FOUND when this node has no such network.
+ * are told by announcements in its name. Call it as soon as the instance is this node's, and again
+ * when the card's host end is in the bridge and the instance runs. `hwaddr` as in its lease; ipv4
+ * and ipv6 without prefix length, "" or NULL when it has none. At once; the manager's leases may
+ * come later, and old ones that come in between do not undo it. Fine, and without effect, when
+ * there are no other nodes. Fails with NOT_FOUND when this node has no such network.
  */
 int lx_network_here(struct lx_network_ctx *ctx, const char *network, const char *hwaddr, const char *ipv4,
 		    const char *ipv6, struct lx_err *err);

@@ -175,6 +175,7 @@ int lx_network_here(struct lx_network_ctx *ctx, const char *network, const char 
 	r = lx_fdb_forget(ctx->nl, n->tunnel.guests, card.hwaddr, err);
 	if (r == 0)
 		r = lx_hostlink_route(ctx->nl, &n->config, &card, n->tunnel.hosts, err);
+	lx_hostlink_meet(ctx->nl, &n->config, &card);
 	return r < 0 ? r : say_where(n, &card, err);
 }
 

@@ -261,6 +261,7 @@ static void release(struct lx_receive *rx)
 		close(rx->hooks);
 	lx_lazy_end(&rx->m, &rx->lazy);
 	lx_warm_stop(&rx->cgroups);
+	lx_traffic_release(&rx->traffic);
 	lx_pb_free(rx->guest);
 	lx_pb_free(rx->word);
 	lx_move_release(&rx->m);
@@ -325,6 +326,7 @@ int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct l
 				 .dump_dir = -1,
 				 .dump_file = -1,
 				 .lazy = LX_LAZY_NONE,
+				 .traffic = LX_TRAFFIC_NONE,
 				 .hooks = -1,
 				 .held = { .fd = -1 },
 				 .restore = LX_INSTANCE_JOB_NONE };

@@ -7,6 +7,7 @@
 #include "agent/worker/move/lazy.h"
 #include "agent/worker/move/move.h"
 #include "migration/hooks.h"
+#include "migration/traffic.h"
 #include "migration/tree.h"
 #include "migration/warm_locks.h"
 
@@ -34,6 +35,7 @@ struct lx_receive {
 	struct lx_lazy lazy;
 	bool late;                   /* post-copy: memory may be missing, and the source sends it */
 	Lxmgr__V1__MoveCommit *word; /* the source's, with what it has held; NULL: it came another way */
+	struct lx_traffic traffic;   /* what comes for it here before its cards are plugged in */
 
 	/* restore.c */
 	int hooks;

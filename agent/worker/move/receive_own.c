@@ -252,6 +252,10 @@ int lx_receive_own(struct lx_receive *rx, bool again, Lxmgr__V1__WorkerResult *r
 	/* With memory missing that never comes it would run into nothing. */
 	if (!again && rx->mode == LIVE && check_memory(rx, NULL) == 0)
 		lx_restore_let_go(rx);
+	(void)lx_traffic_hold(&rx->traffic, rx->spec->n_nics, rx->spec->nics, NULL);
+	/* The source does not take it back any more, whatever becomes of this journal. */
+	if (rx->mode == LIVE)
+		lx_move_progress(&rx->m, "committed", 0, 0);
 	int r = own(rx, err);
 
 	if (r < 0)

@@ -9,7 +9,8 @@
  *      post-setup-namespaces   cgroup knobs, limits, the journal
  *      post-restore            all is there, cards in no bridge; files in tmpfs: READY; waits for COMMIT
  *      -- commit -----------------------------------------------------------------
- *      post-resume             host ends into their bridges, thawed; what came for it meanwhile
+ *      pre-resume              frozen, before CRIU lets go of it
+ *      post-resume             host ends into their bridges; what came for it meanwhile; thawed
  */
 #include <errno.h>
 #include <poll.h>
@@ -106,6 +107,28 @@ static int load_knobs(struct lx_receive *rx, struct lx_err *err)
 	return r < 0 ? r : lx_receive_is_ready(rx, err);
 }
 
+/*
+ * CRIU holds all its processes where they will go on, and then lets them go: it does not leave them frozen,
+ * as the groups are ours (criu.c). A guest that ran before its cards are plugged in would talk to nobody,
+ * and a restored TCP socket, which knows no round trip, says again what was lost a whole second later.
+ */
+static int on_resuming(struct lx_receive *rx, struct lx_err *err)
+{
+	return lx_cgroup_freeze(&rx->m.cg, rx->m.job, true, err);
+}
+
+/* What came for it: at the source before COMMIT, here after that. */
+static void deliver(struct lx_receive *rx)
+{
+	Lxmgr__V1__MoveCommit *here = lx_traffic_end(&rx->traffic);
+
+	if (rx->word)
+		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, rx->word, NULL);
+	if (here)
+		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, here, NULL);
+	lx_pb_free(here);
+}
+
 static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 {
 	/*
@@ -114,12 +137,12 @@ static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 	 */
 	int r = lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
 
+	deliver(rx);
 	if (r == 0)
 		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
 	lx_receive_thawed(rx);
 	lx_lazy_thawed(&rx->lazy);
-	if (rx->word)
-		(void)lx_traffic_deliver(rx->spec->n_nics, rx->spec->nics, rx->word, NULL);
+	lx_traffic_release(&rx->traffic);
 	lx_move_progress(&rx->m, "thawed", 0, 0);
 	return r;
 }
@@ -133,6 +156,7 @@ static const struct {
 	{ "setup-namespaces", "restore-namespaces", on_namespaces, load_network },
 	{ "post-setup-namespaces", "restore-network", NULL, load_knobs },
 	{ "network-unlock", "unlock", NULL, NULL },
+	{ "pre-resume", "sockets", on_resuming, NULL },
 	{ "post-resume", "resume", on_resumed, NULL },
 };
 
@@ -323,6 +347,8 @@ int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err)
 
 	lxmgr__v1__guest_network__init(&rx->fresh);
 	(void)lx_net_load_ahead(&rx->fresh, NULL);
+	lx_traffic_release(&rx->traffic); /* of a restore before this one */
+	(void)lx_traffic_open(rx->spec->n_nics, rx->spec->nics, &rx->traffic, NULL);
 	if (r == 0)
 		r = steps_until(rx, "stand-in", err);
 	lx_move_phase(&rx->m, "prepare-restore");

@@ -28,13 +28,10 @@ static void let_go(struct lx_send *s)
 
 static void deliver_here(struct lx_send *s)
 {
-	Lxmgr__V1__MoveCommit *held = malloc(sizeof(*held));
+	Lxmgr__V1__MoveCommit *held = lx_traffic_end(&s->traffic);
 
-	if (!held)
-		return;
-	lxmgr__v1__move_commit__init(held);
-	(void)lx_traffic_take(&s->traffic, held, NULL);
-	(void)lx_traffic_deliver(s->spec->n_nics, s->spec->nics, held, NULL);
+	if (held)
+		(void)lx_traffic_deliver(s->spec->n_nics, s->spec->nics, held, NULL);
 	lx_pb_free(held);
 }
 
