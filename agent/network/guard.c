@@ -55,6 +55,11 @@ int lx_guard_parse(const struct lx_network_port *port, struct lx_guard *out, str
 	return r;
 }
 
+bool lx_guard_is_plain(const struct lx_guard *g, int family)
+{
+	return g->options.egress == 0 && !(family == AF_INET ? g->options.free_v4 : g->options.free_v6);
+}
+
 const char *lx_guard_limit_name(const struct lx_guard *g, char out[LX_GUARD_OBJECT_MAX])
 {
 	snprintf(out, LX_GUARD_OBJECT_MAX, "%s-%" PRIu64, g->host_name, g->options.egress);

@@ -41,6 +41,9 @@ int lx_guard_parse(const struct lx_network_port *port, struct lx_guard *out, str
 int lx_guard_table(struct lx_buf *out, const char *network);
 /* Appends the elements of one card. Pure. */
 int lx_guard_elements(struct lx_buf *out, const struct lx_guard *g);
+/* Whether its packets of that family may go the shorter way, past its rate and what frees it (guard_table.c).
+ */
+bool lx_guard_is_plain(const struct lx_guard *g, int family);
 /* Appends commands that remove the table, if it is there. */
 int lx_guard_remove_table(struct lx_buf *out, const char *network);
 

@@ -19,7 +19,8 @@
 #include "agent/network/guard.h"
 #include "lib/cleanup.h"
 
-#define KEY_MAX       (IFNAMSIZ + 16)
+#define WHOLE(bytes)  (((bytes) + 3) / 4 * 4) /* each part of a key begins at a whole register */
+#define KEY_MAX       (IFNAMSIZ + WHOLE(LX_HWADDR_BYTES) + 16)
 #define MESSAGE_MAX   512
 #define ANSWER_MS     5000
 #define SEND_BYTES    (16 << 20)
@@ -84,7 +85,7 @@ static void element(struct batch *b, int type, const struct lx_guard *g, const c
 	int flags = type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0;
 	struct nl_msg *msg = message(TYPE(type), flags, NFPROTO_BRIDGE, 0, g->network);
 	uint8_t key[KEY_MAX] = { 0 };
-	size_t n = IFNAMSIZ + (len + 3) / 4 * 4; /* each part begins at a whole register */
+	size_t n = IFNAMSIZ + WHOLE(len);
 	struct nlattr *list = NULL, *one = NULL, *k = NULL;
 	bool good = msg != NULL;
 
@@ -132,16 +133,32 @@ static void limit(struct batch *b, int type, const struct lx_guard *g)
 
 /* ------------------------------------------------------------------ cards */
 
+static void own(struct batch *b, int type, const struct lx_guard *g, const char *set,
+		const struct lx_subnet *a)
+{
+	uint8_t both[WHOLE(LX_HWADDR_BYTES) + 16] = { 0 };
+	size_t bytes = lx_subnet_bytes(a->family);
+
+	if (!lx_guard_is_plain(g, a->family))
+		return;
+	memcpy(both, g->hwaddr, LX_HWADDR_BYTES);
+	memcpy(both + WHOLE(LX_HWADDR_BYTES), a->addr, bytes);
+	element(b, type, g, set, both, WHOLE(LX_HWADDR_BYTES) + bytes, NULL);
+}
+
 static void addresses(struct batch *b, int type, const struct lx_guard *g)
 {
 	element(b, type, g, "macs", g->hwaddr, sizeof(g->hwaddr), NULL);
-	if (g->v4.family != 0)
+	if (g->v4.family != 0) {
 		element(b, type, g, "v4", g->v4.addr, 4, NULL);
+		own(b, type, g, "own4", &g->v4);
+	}
 	for (size_t i = 0; i < 2; i++) {
 		if (g->v6[i].family == 0)
 			continue;
 		element(b, type, g, "v6", g->v6[i].addr, 16, NULL);
 		element(b, type, g, "nd", g->v6[i].addr, 16, NULL);
+		own(b, type, g, "own6", &g->v6[i]);
 	}
 	if (g->options.free_mac)
 		element(b, type, g, "free_mac", NULL, 0, NULL);

@@ -1,11 +1,14 @@
 /*
  * The guard table of a network, `bridge lxguard_<bridge>`:
  *
- *   from      every frame that comes in at a port of any bridge; not a guest's: passes. A guest's
- *             must keep to its rate, and be from its own hardware address; then by protocol
+ *   from      every frame that comes in at a port of any bridge. Nearly all are from the own hardware
+ *             address and the own address: one lookup for both, in own4 or own6. Of the others, what
+ *             is not a guest's passes; a guest's must keep to its rate, and be from its own hardware
+ *             address; then by protocol
  *   arp_from  speaks of its own address, or asks whether somebody else has it (RFC 5227)
  *   v4_from   from its own address, or asks for one by DHCP
- *   v6_from   the same
+ *   v4_own    from its own address: all but what a DHCP server says
+ *   v6_from, v6_own   the same
  *   v6_icmp   and neighbour discovery: advertises itself alone (RFC 4861), routes nobody
  *   refuse    what is dropped for what it says (not for its rate), counted for each card: frames that
  *             pass never come here
@@ -13,11 +16,15 @@
  * What is none of these protocols is dropped: it could carry any of them (802.1Q, PPPoE, 802.3).
  * A card that is freed of a check is in a set that says so.
  *
- * Each frame costs the same however many cards there are: a lookup for the port, one for the
- * pair of port and hardware address, one for that of port and address.
+ * own4 and own6 are a shorter way to what the other sets let pass as well: who is not in them is not
+ * refused. A card is not that has a rate, which has to be counted, or is freed of the check.
+ *
+ * Each frame costs the same however many cards there are: it costs lookups, and each of them more
+ * than all that nft compares beside it.
  *
  * Like nft.c, a table is declared, emptied of rules and given them again in one transaction.
- * Flushing a table leaves its sets as they are.
+ * Flushing a table leaves its sets as they are; the two shorter ways are emptied, so that they hold
+ * nothing that an agent which did not know them has left when a card was changed or had gone.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,6 +41,8 @@ static const char declarations[] =
 	"\tset v6 { type ifname . ipv6_addr; }\n"
 	/* The target of neighbour discovery, behind the message's first 8 bytes. */
 	"\tset nd { typeof iifname . @th,64,128; }\n"
+	"\tset own4 { type ifname . ether_addr . ipv4_addr; }\n"
+	"\tset own6 { type ifname . ether_addr . ipv6_addr; }\n"
 	"\tset free_mac { type ifname; }\n"
 	"\tset free_v4 { type ifname; }\n"
 	"\tset free_v6 { type ifname; }\n"
@@ -41,8 +50,10 @@ static const char declarations[] =
 	"\tset " LX_GUARD_REFUSED " { type ifname; size 65536; flags dynamic; }\n"
 	"\tchain refuse { }\n"
 	"\tchain arp_from { }\n"
+	"\tchain v4_own { }\n"
 	"\tchain v4_from { }\n"
 	"\tchain v6_icmp { }\n"
+	"\tchain v6_own { }\n"
 	"\tchain v6_from { }\n"
 	/* Before the rules between machines: those let a guest's frames pass. */
 	"\tchain from { type filter hook prerouting priority filter - 10; "
@@ -62,10 +73,12 @@ static const struct {
 		      "arp saddr ip 0.0.0.0 iifname . arp daddr ip @v4 accept" },
 	{ "arp_from", "goto refuse" },
 
+	{ "v4_own", "udp sport 67 goto refuse" },
+	{ "v4_own", "udp dport 68 goto refuse" },
+	{ "v4_own", "accept" },
+
 	{ "v4_from", "iifname @free_v4 accept" },
-	{ "v4_from", "udp sport 67 goto refuse" },
-	{ "v4_from", "udp dport 68 goto refuse" },
-	{ "v4_from", "iifname . ip saddr @v4 accept" },
+	{ "v4_from", "iifname . ip saddr @v4 goto v4_own" },
 	{ "v4_from", "ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept" },
 	{ "v4_from", "goto refuse" },
 
@@ -77,13 +90,19 @@ static const struct {
 	{ "v6_icmp", "ip6 saddr :: ip6 daddr ff02::16 icmpv6 type mld2-listener-report accept" },
 	{ "v6_icmp", "goto refuse" },
 
+	{ "v6_own", "meta l4proto icmpv6 goto v6_icmp" },
+	{ "v6_own", "udp sport 547 goto refuse" },
+	{ "v6_own", "udp dport 546 goto refuse" },
+	{ "v6_own", "accept" },
+
 	{ "v6_from", "iifname @free_v6 accept" },
 	{ "v6_from", "meta l4proto icmpv6 goto v6_icmp" },
-	{ "v6_from", "udp sport 547 goto refuse" },
-	{ "v6_from", "udp dport 546 goto refuse" },
-	{ "v6_from", "iifname . ip6 saddr @v6 accept" },
+	{ "v6_from", "iifname . ip6 saddr @v6 goto v6_own" },
 	{ "v6_from", "goto refuse" },
 
+	/* The type as it stands in the frame as well: nft by itself compares that behind a tag (802.1Q). */
+	{ "from", "iifname . ether saddr . ip saddr @own4 ether type ip goto v4_own" },
+	{ "from", "iifname . ether saddr . ip6 saddr @own6 ether type ip6 goto v6_own" },
 	{ "from", "iifname != @ports accept" },
 	{ "from", "limit name iifname map @egress counter drop" },
 	{ "from", "iifname . ether saddr != @macs iifname != @free_mac goto refuse" },
@@ -94,8 +113,10 @@ static const struct {
 
 int lx_guard_table(struct lx_buf *out, const char *network)
 {
-	int r = lx_buf_printf(out, "table " TABLE " {\n%s}\nflush table " TABLE "\n", network, declarations,
-			      network);
+	int r = lx_buf_printf(out,
+			      "table " TABLE " {\n%s}\nflush table " TABLE "\n"
+			      "flush set " TABLE " own4\nflush set " TABLE " own6\n",
+			      network, declarations, network, network, network);
 
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]) && r == 0; i++)
 		r = lx_buf_printf(out, "add rule " TABLE " %s %s\n", network, rules[i].chain, rules[i].rule);
@@ -106,6 +127,17 @@ static int element(struct lx_buf *out, const struct lx_guard *g, const char *set
 {
 	return lx_buf_printf(out, "add element " TABLE " %s { \"%s\"%s%s }\n", g->network, set, g->host_name,
 			     *value ? " . " : "", value);
+}
+
+static int own(struct lx_buf *out, const struct lx_guard *g, const char *set, const struct lx_subnet *a)
+{
+	char both[LX_HWADDR_TEXT + LX_SUBNET_TEXT + 3], mac[LX_HWADDR_TEXT], text[LX_SUBNET_TEXT];
+
+	if (!lx_guard_is_plain(g, a->family))
+		return 0;
+	snprintf(both, sizeof(both), "%s . %s", lx_hwaddr_format(g->hwaddr, mac),
+		 lx_subnet_format_host(a, text));
+	return element(out, g, set, both);
 }
 
 /* An address as the number that nft shows where it knows no type. */
@@ -125,12 +157,16 @@ int lx_guard_elements(struct lx_buf *out, const struct lx_guard *g)
 
 	if (r == 0 && g->v4.family != 0)
 		r = element(out, g, "v4", lx_subnet_format_host(&g->v4, text));
+	if (r == 0 && g->v4.family != 0)
+		r = own(out, g, "own4", &g->v4);
 	for (size_t i = 0; i < 2 && r == 0; i++) {
 		if (g->v6[i].family == 0)
 			continue;
 		r = element(out, g, "v6", lx_subnet_format_host(&g->v6[i], text));
 		if (r == 0)
 			r = element(out, g, "nd", hex(&g->v6[i], number));
+		if (r == 0)
+			r = own(out, g, "own6", &g->v6[i]);
 	}
 	if (r == 0 && g->options.free_mac)
 		r = element(out, g, "free_mac", "");

@@ -7,12 +7,21 @@
  * restore writes the first one over and over (criu/apparmor.c, CRIU 4.2). A guest makes them as deep as
  * it has user namespaces. So CRIU finds no way in where there are any, and gives up: the guest stands still
  * by then, and none can come.
+ *
+ * And the compiler, which CRIU starts twice for each profile that is loaded there, to put another one in its
+ * place for the time of a dump. For one that no process is under it gets what is there (policy_namespace.h):
+ * the kernel finds that it has that already. So a dump of a guest that loads a hundred, as a Debian 13 does,
+ * takes not a hundred times the compiler's, and these are in force whatever becomes of CRIU.
  */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -68,4 +77,54 @@ __attribute__((visibility("default"))) int mkdir(const char *path, mode_t mode)
 		return -1;
 	}
 	return (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+}
+
+/* ------------------------------------------------------------------ the compiler */
+
+#define COMPILER "apparmor_parser"
+#define ARGS_MAX 16
+/* A directory in the one that CRIU names; of the compiler's own there is one for each kernel. */
+#define CACHE "/kept"
+
+/* CRIU wants the result as cache/CACHE/NAME of what is called NAME. */
+static void compile(const char *cache, const char *source)
+{
+	const char *kept = getenv(LX_POLICY_KEPT), *slash = strrchr(source, '/');
+	const char *name = slash ? slash + 1 : source;
+	char idle[PATH_MAX], result[PATH_MAX];
+
+	snprintf(idle, sizeof(idle), "%s/" LX_POLICY_KEPT_IDLE "/%s", kept, name);
+	snprintf(result, sizeof(result), "%s" CACHE, cache);
+	if ((mkdir(cache, 0700) < 0 && errno != EEXIST) || (mkdir(result, 0700) < 0 && errno != EEXIST))
+		_exit(1);
+	snprintf(result, sizeof(result), "%s" CACHE "/%s", cache, name);
+	if (link(idle, result) == 0)
+		_exit(0);
+	const char *argv[] = { COMPILER, "-QK", "--ofile", result, source, NULL };
+
+	execvp(COMPILER, (char *const *)(uintptr_t)argv);
+	_exit(127);
+}
+
+/* As libc's; in a child of CRIU's, which runs nothing but this. */
+__attribute__((visibility("default"))) int execlp(const char *file, const char *arg, ...)
+{
+	char *argv[ARGS_MAX + 1] = { (char *)(uintptr_t)arg };
+	size_t n = 1;
+	va_list ap;
+
+	va_start(ap, arg);
+	while (n < ARGS_MAX && (argv[n] = va_arg(ap, char *)))
+		n++;
+	va_end(ap);
+	argv[n] = NULL;
+	if (getenv(LX_POLICY_KEPT) && strcmp(file, COMPILER) == 0) {
+		if (n == 4 && strcmp(argv[3], "--print-cache-dir") == 0) {
+			(void)!write(STDOUT_FILENO, CACHE "\n", strlen(CACHE "\n"));
+			_exit(0);
+		}
+		if (n == 4 && strcmp(argv[1], "-QWL") == 0)
+			compile(argv[2], argv[3]);
+	}
+	return execvp(file, argv);
 }

@@ -1,13 +1,12 @@
 #!/usr/bin/python3
-"""What a neighbour feels while one guest misbehaves, and what the guard against spoofing costs.
+"""What a neighbour feels while one guest misbehaves.
 
     make bench                              prints the tables, writes build/neighbour.json
     tests/bench/neighbour.py --write        also rewrites docs/performance.md's table of neighbours
 
 A cluster of its own, with three guests: one attacks, one is attacked, one only answers. The
 machine pings that one before each attack and while it lasts; every round is such a pair. Attacks
-are bounded in count, size and time, and stay in the guests' namespaces. The guard is measured by
-iperf3 between two guests' namespaces, with its rules and without them in turn.
+are bounded in count, size and time, and stay in the guests' namespaces.
 """
 
 import argparse
@@ -98,43 +97,13 @@ def neighbours(cluster, guests, rounds):
     return rows
 
 
-def gigabits(client, server, address):
-    into = lambda pid: ("nsenter", "-t", str(pid), "-n")  # noqa: E731
-    with subprocess.Popen([*into(server), "iperf3", "-s", "-1", "-B", address], stdout=subprocess.DEVNULL) as listening:
-        time.sleep(0.3)
-        done = run(*into(client), "iperf3", "-c", address, "-t", "2", "-J", timeout=60, check=True)
-        listening.wait(10)
-    return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
-
-
-def guard_cost(cluster, guests, rounds):
-    table = f"lxguard_{cluster.network}"
-    rules = run("nft", "-s", "list", "chain", "bridge", table, "from", check=True).stdout
-    client, server = (cluster.instance(n).pid for n in ("mallory", "victim"))
-    pairs = []
-    for _ in range(rounds):
-        with_it = gigabits(client, server, guests["victim"].v4)
-        run("nft", "flush", "chain", "bridge", table, "from", check=True)
-        try:
-            without = gigabits(client, server, guests["victim"].v4)
-        finally:
-            subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
-        pairs.append((with_it, without))
-        print(json.dumps({"guard": with_it, "none": without}), flush=True)
-    return {"with": statistics.median(a for a, _ in pairs), "without": statistics.median(b for _, b in pairs),
-            "cost": 1 - statistics.median(a / b for a, b in pairs)}
-
-
-def table(rows, guard):
+def table(rows):
     lines = ["| in one guest | a neighbour's ping before, median (95 %) | while | factor of the median (95 %) | lost |",
              "| --- | --- | --- | --- | --- |"]
     for r in rows:
         b, w = r["before"], r["while"]
         lines.append(f"| {r['what']} | {b[0]:.3f} ms ({b[1]:.3f}) | {w[0]:.3f} ms ({w[1]:.3f}) | "
                      f"{w[0] / b[0]:.1f}x ({w[1] / b[1]:.1f}x) | {100 * r['lost']:.1f} % |")
-    if guard:
-        lines += ["", f"Guard against spoofing: {guard['with']:.1f} Gbit/s from guest to guest with it, "
-                      f"{guard['without']:.1f} without; it costs {100 * guard['cost']:.1f} % (goal: at most 5 %)."]
     return "\n".join(lines) + "\n"
 
 
@@ -155,10 +124,9 @@ def main():
             cluster.ok("launch", "busybox", name)
         guests = {name: wire.Guest(cluster, name) for name in ("mallory", "victim", "neighbour")}
         rows = neighbours(cluster, guests, args.rounds)
-        guard = guard_cost(cluster, guests, 2 * args.rounds) if run("which", "iperf3").returncode == 0 else None
     with open(os.path.join(testbed.BUILD, "neighbour.json"), "w", encoding="utf-8") as f:
-        json.dump({"rows": rows, "guard": guard}, f, indent=1)
-    text = table(rows, guard)
+        json.dump(rows, f, indent=1)
+    text = table(rows)
     print(text)
     if args.write:
         figures.write("neighbours", text, f"{args.rounds} rounds of {PINGS} pings")

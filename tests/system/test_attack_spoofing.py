@@ -78,8 +78,14 @@ def attacks(m, v, gw):
         ("redirect", frame(0x86dd, lambda k: wire.icmpv6(m.link_local, v.link_local, 137, bytes(36) + k)), ok6),
         ("DHCP server's answer", frame(0x800, u4(m.v4, s=67, d=68)), ok4),
         ("DHCP server's answer from another port", frame(0x800, u4(m.v4, s=4000, d=68)), ok4),
+        ("DHCPv6 server's answer from its global address", frame(0x86dd, u6(m.v6, v.v6, 547, 546)), ok6),
+        ("DHCPv6 server's answer from another port", frame(0x86dd, u6(m.link_local, v.link_local, 4000, 546)), ok6),
         ("DHCPv6 server's answer", frame(0x86dd, u6(m.link_local, v.link_local, 547, 546)), ok6),
         ("spoofed source inside a VLAN tag", lambda k: wire.vlan(frame(0x800, u4(gw4))(k), 5), ok4),
+        ("own source inside a VLAN tag", lambda k: wire.vlan(ok4(k), 5), ok4),
+        ("own IPv6 source inside a VLAN tag", lambda k: wire.vlan(ok6(k), 5), ok6),
+        ("router advertisement inside a VLAN tag",
+         lambda k: wire.vlan(frame(0x86dd, lambda k: wire.router(m.link_local, k), to=all6)(k), 5), ok_na),
         ("protocol that carries others (PPPoE)", frame(0x8864, lambda k: k), ok4),
     ]
 

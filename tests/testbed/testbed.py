@@ -476,18 +476,18 @@ class Unavailable(Exception):
 _unavailable = {}
 
 
-def _cache_path(name):
+def _cache_path(name, packages):
     """How an image is built is part of its file's name: another way makes another file."""
     with open(os.path.join(TOP, "images", f"build_{name.split('/')[0]}.c"), "rb") as f:
         how = hashlib.sha256(f.read()).hexdigest()[:8]
-    return os.path.join(CACHE, f"{name.replace('/', '-')}-{how}.tar.zst")
+    return os.path.join(CACHE, f"{'-'.join([name.replace('/', '-'), *packages])}-{how}.tar.zst")
 
 
-def cached_image(name, make_in=None):
-    """Path of a tarball of "busybox" or "debian/12", built once for all runs."""
-    path = _cache_path(name)
-    if name in _unavailable:
-        raise Unavailable(_unavailable[name])
+def cached_image(name, make_in=None, packages=()):
+    """Path of a tarball of "busybox" or "debian/12", with more packages, built once for all runs."""
+    path = _cache_path(name, packages)
+    if path in _unavailable:
+        raise Unavailable(_unavailable[path])
     if os.path.exists(path):
         return path
     os.makedirs(CACHE, exist_ok=True)
@@ -497,18 +497,19 @@ def cached_image(name, make_in=None):
             return path
         try:
             if make_in:
-                _build(make_in, name, path)
+                _build(make_in, name, packages, path)
             else:
                 with Cluster("images") as cluster:
-                    _build(cluster, name, path)
+                    _build(cluster, name, packages, path)
         except Unavailable as e:
-            _unavailable[name] = str(e)
+            _unavailable[path] = str(e)
             raise
     return path
 
 
-def _build(cluster, name, path):
-    done = cluster.cli("image", "build", name, "--alias", "built", timeout=900)
+def _build(cluster, name, packages, path):
+    more = [word for package in packages for word in ("--package", package)]
+    done = cluster.cli("image", "build", name, "--alias", "built", *more, timeout=900)
     if done.returncode != 0:
         raise Unavailable(f"image {name} cannot be built here: {done.stderr.strip()}")
     with tempfile.TemporaryDirectory(dir=CACHE) as tmp:  # complete, or not there

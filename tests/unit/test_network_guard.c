@@ -21,16 +21,21 @@ static const struct lx_network_port card = {
 
 static void table(void **state)
 {
+	static const char shorter[] = "flush set bridge lxguard_lxbr0 own4\n"
+				      "flush set bridge lxguard_lxbr0 own6\n";
 	lx_autobuf struct lx_buf out = { 0 };
 
 	assert_int_equal(lx_guard_table(&out, "lxbr0"), 0);
 	const char *text = lx_buf_str(&out), *flush = strstr(text, "flush table bridge lxguard_lxbr0\n");
 
-	/* Declared, then emptied of rules, then filled: sets are never flushed. */
+	/* Declared, then emptied of rules, then filled. Of the sets only those are flushed that refuse
+	 * nobody. */
 	assert_non_null(flush);
 	assert_true(strstr(text, "set macs") < flush);
 	assert_true(strstr(text, "add rule") > flush);
-	assert_null(strstr(text, "flush set"));
+	assert_true(strstr(text, "flush set") > flush);
+	assert_ptr_equal(strstr(text, "flush set"), strstr(text, shorter));
+	assert_null(strstr(strstr(text, shorter) + strlen(shorter), "flush set"));
 	/* What is dropped is counted before, by a rule of its own; a frame that passes meets neither. */
 	const char *count = strstr(text, "refuse update @refused { iifname counter }\n");
 
@@ -55,6 +60,10 @@ static void elements(void **state)
 	assert_non_null(strstr(text, "v6 { \"lx0123abcdn0\" . fd42::7 }"));
 	assert_non_null(strstr(text, "v6 { \"lx0123abcdn0\" . fe80::216:3eff:fe12:3456 }"));
 	assert_non_null(strstr(text, "nd { \"lx0123abcdn0\" . 0xfd420000000000000000000000000007 }"));
+	assert_non_null(strstr(text, "own4 { \"lx0123abcdn0\" . 00:16:3e:12:34:56 . 10.88.0.7 }"));
+	assert_non_null(strstr(text, "own6 { \"lx0123abcdn0\" . 00:16:3e:12:34:56 . fd42::7 }"));
+	assert_non_null(
+		strstr(text, "own6 { \"lx0123abcdn0\" . 00:16:3e:12:34:56 . fe80::216:3eff:fe12:3456 }"));
 	assert_non_null(strstr(text, "ports { \"lx0123abcdn0\" }"));
 	assert_null(strstr(text, "free_"));
 	assert_null(strstr(text, "egress"));
@@ -75,6 +84,8 @@ static void freed_and_bounded(void **state)
 	assert_non_null(strstr(text, "free_v4 { \"lx0123abcdn0\" }"));
 	assert_null(strstr(text, " v4 {"));
 	assert_null(strstr(text, "free_mac"));
+	/* What it sends is counted: no shorter way past that. */
+	assert_null(strstr(text, "own"));
 	assert_non_null(
 		strstr(text, "lx0123abcdn0-1250000 { rate over 1250000 bytes/second burst 131072 bytes"));
 	assert_non_null(strstr(text, "egress { \"lx0123abcdn0\" : \"lx0123abcdn0-1250000\" }"));

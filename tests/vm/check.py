@@ -40,6 +40,7 @@ WHERE = os.path.join(BUILD, "vm")
 RESULT = os.path.join(WHERE, "result.json")
 LOGS = os.path.join(WHERE, "logs")
 UNIT_TESTS = ["test_migration_soft_dirty", "test_worker_quota"]  # they skip on kernels of other make
+DEBIANS = [("debian/12", ()), ("debian/12", ("apparmor",)), ("debian/13", ("apparmor",))]  # guests, and what is added to them
 CANNOT = 77
 
 PREFIX = "/usr/local"
@@ -89,10 +90,11 @@ def guest_images():
     from testbed import Unavailable, cached_image
 
     found = {"busybox.tar.zst": cached_image("busybox")}
-    try:
-        found["debian-12.tar.zst"] = cached_image("debian/12")
-    except Unavailable as e:
-        print(f"   no Debian guest: {e}")
+    for name, packages in DEBIANS:
+        try:
+            found["-".join([name.replace("/", "-"), *packages]) + ".tar.zst"] = cached_image(name, packages=packages)
+        except Unavailable as e:
+            print(f"   no Debian guest: {e}")
     return found
 
 

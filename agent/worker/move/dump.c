@@ -23,12 +23,14 @@
 #include <unistd.h>
 
 #include "agent/worker/instance/proc.h"
+#include "agent/worker/move/policy.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/criu_kill.h"
 #include "migration/hidden_pages.h"
+#include "migration/policy_namespace.h"
 
 /* How long CRIU may say nothing: dumping memory is one step. */
 #define STEP_TIMEOUT_MS 120000
@@ -60,11 +62,15 @@ static void become_criu(const struct lx_move *m, const struct lx_criu_args *args
 	lx_autofree char *path = lx_asprintf("PATH=%s/" LX_CRIU_TOOLS ":" PROGRAM_PATH, m->libexec);
 	lx_autofree char *hidden = lx_asprintf(LX_HIDDEN_PAGES_DIR "=%s/" LX_HIDDEN_PAGES, m->images);
 	lx_autofree char *preload = lx_asprintf("LD_PRELOAD=%s/" LX_HIDDEN_PAGES_LIBRARY, m->libexec);
-	char *env[] = { path, hook, hidden, preload, NULL };
+	char policy[LX_POLICY_KEPT_MAX];
+
+	lx_policy_kept_path(m->dir, policy);
+	lx_autofree char *kept = lx_asprintf(LX_POLICY_KEPT "=%s", policy);
+	char *env[] = { path, hook, hidden, preload, kept, NULL };
 	int null = open("/dev/null", O_RDWR),
 	    out = words ? open(words, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
 
-	if (!hook || !path || !hidden || !preload || null < 0 || out < 0 || !args->v[0])
+	if (!hook || !path || !hidden || !preload || !kept || null < 0 || out < 0 || !args->v[0])
 		_exit(127);
 	setpgid(0, 0);
 	dup2(null, STDIN_FILENO);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "agent/worker/move/move.h"
+#include "agent/worker/move/policy.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "migration/criu_kill.h"
@@ -29,14 +30,21 @@ static void note(const struct lx_job *job, const char *what, struct lx_err *e, s
 	*e = LX_ERR_INIT;
 }
 
-static int remove_ghosts(const struct lx_job *job, const struct lx_run *run, struct lx_err *err)
+static void dump_dir(const struct lx_job *job, char out[LX_DUMP_DIR_MAX])
 {
 	const Lxmgr__V1__WorkerJob *msg = job->msg;
-	const char *operation = msg->job_case == LXMGR__V1__WORKER_JOB__JOB_SEND ? msg->send->operation
-										 : msg->mend->operation;
-	char dir[LX_DUMP_DIR_MAX], hook[LX_DUMP_DIR_MAX + 8], upper[LX_JOB_PATH_MAX], path[64];
 
-	lx_dump_dir_path(job->run_dir, operation, dir);
+	lx_dump_dir_path(job->run_dir,
+			 msg->job_case == LXMGR__V1__WORKER_JOB__JOB_SEND ? msg->send->operation
+									  : msg->mend->operation,
+			 out);
+}
+
+static int remove_ghosts(const struct lx_job *job, const struct lx_run *run, const char *dir,
+			 struct lx_err *err)
+{
+	char hook[LX_DUMP_DIR_MAX + 8], upper[LX_JOB_PATH_MAX], path[64];
+
 	snprintf(hook, sizeof(hook), "%s/hook", dir);
 	lx_job_own_path(job, upper, "upper");
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)run->init);
@@ -53,15 +61,19 @@ int lx_move_mend(const struct lx_job *job, const struct lx_cgroups *cg, const lx
 	struct lx_err e = LX_ERR_INIT, first = LX_ERR_INIT;
 	lx_autofree pid_t *pids = NULL;
 	unsigned mended = 0;
+	char dir[LX_DUMP_DIR_MAX];
 	size_t n = 0;
 
+	dump_dir(job, dir);
 	lx_cgroup_path(cg, cg->v2, job, "/payload", m.payload);
 	if (lx_net_unlock(run->init, &e) < 0)
 		note(job, "network lock", &e, &first);
 	if (lx_move_pids(&m, &pids, &n, &e) < 0 || lx_sockets_mend(pids, n, &mended, &e) < 0)
 		note(job, "sockets", &e, &first);
-	if (remove_ghosts(job, run, &e) < 0)
+	if (remove_ghosts(job, run, dir, &e) < 0)
 		note(job, "names of deleted files", &e, &first);
+	if (lx_policy_put_back(job, dir, &e) < 0)
+		note(job, "AppArmor profiles", &e, &first);
 	if (lx_net_plug(spec->n_nics, spec->nics, &e) < 0)
 		note(job, "network cards", &e, &first);
 	if (lx_cgroup_freeze(cg, job, false, &e) < 0)

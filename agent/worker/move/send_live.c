@@ -185,12 +185,26 @@ static int send_beside(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct l
 	return r < 0 ? r : lx_tree_send_walk(s->tree, true, err);
 }
 
+static int keep_policy(const struct lx_send *s, const char *namespace, struct lx_err *err)
+{
+	lx_autofree pid_t *pids = NULL;
+	size_t n = 0;
+
+	if (lx_str_empty(namespace))
+		return 0;
+	int r = lx_move_pids(&s->m, &pids, &n, err);
+
+	return r == 0 ? lx_policy_keep(namespace, s->m.dir, pids, n, err) : r;
+}
+
 static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
 {
 	uint64_t ahead = s->memory.bytes, images = s->m.report->memory_bytes,
 		 before = lx_tree_sender_stats(s->tree)->bytes_sent;
 	int r = freeze(s, err);
 
+	if (r == 0)
+		r = keep_policy(s, guest->policy_namespace, err);
 	if (r == 0 && s->memory.on)
 		r = lx_memory_stand(&s->memory, err);
 	if (r == 0) {

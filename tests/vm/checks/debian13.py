@@ -1,6 +1,6 @@
 """What needs Debian 13: a compiler of AppArmor that writes mount rules as they are said, and a newer kernel's mounts."""
 
-from checks import Skip, apparmor, mounts, policy, privileged
+from checks import Skip, apparmor, mounts, policy, policy_debian, privileged
 from lab import SLOW
 
 NAME = "bound"
@@ -155,3 +155,12 @@ def check_debian_hardened(lab):
     """The same with the profile hardened"""
     debian(lab)
     whole(lab, "-p", "default", "-p", "hardened")
+
+
+def check_debian_loads_its_own(lab):
+    """Debian 13's package, with a hundred profiles, loads them at a guest's boots, and nobody else has them"""
+    profiles = policy_debian.launch(lab, "debian-13-apparmor", lab.names[0])
+    assert len(profiles) > 64, len(profiles)
+    policy_debian.restart(lab, profiles)
+    policy_debian.alone(lab)
+    lab.delete(policy_debian.NAME)
