@@ -139,7 +139,7 @@ $(CRIU_TOOLS): $(call obj,migration/tar/main.c migration/hidden_runs.c) $(call a
 	@chmod 0755 $(@D) $@
 
 # Without sanitizers, whose library that program has not.
-$(CRIU_PRELOAD): migration/preload/pages.c migration/preload/sizes.c migration/preload/cgroups.c migration/preload/conntrack.c migration/preload/copies.c migration/preload/watches.c \
+$(CRIU_PRELOAD): migration/preload/pages.c migration/preload/code.c migration/preload/sizes.c migration/preload/cgroups.c migration/preload/conntrack.c migration/preload/copies.c migration/preload/watches.c \
 		 migration/preload/policy.c migration/preload/scripts.c migration/preload/terminals.c migration/preload/shared.c migration/hidden_runs.c migration/preload/adopt.c migration/hook_ask.c migration/hook_ask.h migration/scan_regions.c migration/scan_regions.h migration/watch_lines.c migration/watch_lines.h \
 		 migration/hidden_pages.h migration/hidden_runs.h migration/preload/adopt.h migration/shared_copies.h migration/pagemap_scan.h migration/page_runs.h migration/policy_namespace.h profiles/apparmor_namespace.h
 	@mkdir -p $(@D)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -84,17 +85,24 @@ static int found_unshareable(void *arg, size_t table, const struct lx_mount *m)
 	return lx_preflight_report_add(&s->report, &v, NULL, NULL);
 }
 
-/* By the process that is in that table. Nothing but a tmpfs is opened: another file system may not answer. */
-static bool is_empty(pid_t pid, const char *point)
+/* Where something is mounted, by the process that is in that table; nothing of the file itself is opened. */
+static int open_point(pid_t pid, const char *point)
 {
-	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
 				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
 	char path[64];
-	struct statfs fs;
 
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
 	lx_autoclose int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	lx_autoclose int at = root < 0 ? -1 : (int)syscall(SYS_openat2, root, point, &how, sizeof(how));
+
+	return root < 0 ? -1 : (int)syscall(SYS_openat2, root, point, &how, sizeof(how));
+}
+
+/* A tmpfs alone is looked into: another file system may not answer. */
+static bool is_empty(pid_t pid, const char *point)
+{
+	lx_autoclose int at = open_point(pid, point);
+	struct statfs fs;
 
 	if (at < 0 || fstatfs(at, &fs) < 0 || (unsigned long)fs.f_type != TMPFS_MAGIC)
 		return true; /* it is gone, or another one */
@@ -127,6 +135,29 @@ static int found_rootless(void *arg, size_t table, const struct lx_mount *m)
 	return lx_scan_report(s, p, &v, NULL);
 }
 
+/* CRIU makes sockets after mounts, and finds none to bind then. */
+static int look_for_socket(struct lx_scan *s, size_t table, const struct lx_mount *m, struct lx_err *err)
+{
+	struct lx_verdict v = { .code = "mount-socket" };
+	char point[256];
+	struct stat st;
+
+	/* Of memory: others' devices and directories are judged as a whole. */
+	if (!lx_streq(m->fstype, "tmpfs") || lx_streq(m->root, "/"))
+		return 0;
+	const struct lx_guest_process *p = lx_guest_process_find(&s->ps, s->mounts.pids[table]);
+	lx_autoclose int at = p ? open_point(p->pid, m->point) : -1;
+
+	if (at < 0 || fstat(at, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return 0;
+	lx_proc_printable(m->point, strlen(m->point), point, sizeof(point));
+	snprintf(v.what, sizeof(v.what), "has a socket mounted on %s", point);
+	snprintf(v.cure, sizeof(v.cure),
+		 "Take it out of the unit's BindPaths= or BindReadOnlyPaths= (systemctl edit), and restart "
+		 "that.");
+	return lx_scan_report(s, p, &v, err);
+}
+
 int lx_scan_mounts(struct lx_scan *s, struct lx_err *err)
 {
 	struct lx_verdict v;
@@ -144,6 +175,8 @@ int lx_scan_mounts(struct lx_scan *s, struct lx_err *err)
 			lx_judge_mount(&s->mounts.tables[t].m[i], &s->mounts.tables[0], &s->outside, &v);
 			int r = lx_preflight_report_add(&s->report, &v, NULL, err);
 
+			if (r == 0 && !v.code)
+				r = look_for_socket(s, t, &s->mounts.tables[t].m[i], err);
 			if (r < 0)
 				return r;
 		}

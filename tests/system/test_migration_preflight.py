@@ -7,6 +7,7 @@ makes them from outside, because the guest's filter of system calls refuses some
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -266,6 +267,21 @@ def test_quiesce_gives_a_tmpfs_of_a_service_a_root(guest, culprit):
     assert guest.scan() == []
     guest.quiesce()
     assert sorted(m[:2] for m in mounted()) == [("/", "/tmp"), ("/", "/var/tmp")]
+
+
+def test_a_socket_that_is_mounted_in_a_service(guest, culprit):
+    """As haproxy's unit has the log's in its directory."""
+    culprit("harmless", "proxy.service")
+    pid = guest.pids("proxy.service")[0]
+    script = "mount --make-rprivate / && mkdir -p /tmp /mnt && mount -t tmpfs t /mnt && touch /tmp/log"
+    subprocess.run(["nsenter", "-m", "-t", str(pid), "/bin/busybox", "sh", "-c", script], check=True)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(f"/proc/{pid}/root/mnt/log")
+    assert guest.scan() == []
+    subprocess.run(["nsenter", "-m", "-t", str(pid), "/bin/busybox", "mount", "--bind", "/mnt/log", "/tmp/log"], check=True)
+    found = guest.scan()
+    assert [(o[0], o[1]) for o in found] == [("mount-socket", "blocks")], found
+    assert "proxy.service" in found[0][2] and "/tmp/log" in found[0][2], found
 
 
 def test_a_guest_that_is_not_there(guest):

@@ -10,7 +10,9 @@
  *
  *   <pid> <taken, in bytes; 0: not yet> <what is wrong, or "well">
  *
- * Wrong is also that an option of that socket is not as it has set it.
+ * Wrong is also that an option of that socket is not as it has set it. And it has memory as few programs have
+ * it: more addresses than any machine has memory, as MariaDB reserves them, and below all else code that it
+ * shares, as PHP compiles it, which it calls all the time.
  *
  * Linked statically: the guest has another libc, or none.
  */
@@ -20,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -76,6 +79,40 @@ static int hoard_messages(void)
 	return ends[0];
 }
 
+#if defined(__x86_64__)
+static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 }; /* mov $42, %eax; ret */
+#elif defined(__aarch64__)
+static const unsigned int code[] = { 0x52800540, 0xd65f03c0 }; /* mov w0, #42; ret */
+#endif
+
+#define RESERVED  (8ul << 40)
+#define CODE_AT   0x200000ul /* a static program begins at 4 MiB */
+#define CODE_SIZE 65536ul
+
+static void take_memory(void)
+{
+	void *low = mmap((void *)CODE_AT, CODE_SIZE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	check(low == MAP_FAILED ? -1 : 0, "code");
+	memcpy(low, code, sizeof(code));
+	check(mprotect(low, CODE_SIZE, PROT_READ | PROT_EXEC), "mprotect");
+	void *all = mmap(NULL, RESERVED, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	check(all == MAP_FAILED ? -1 : 0, "reserve");
+	check(mprotect(all, CODE_SIZE, PROT_READ | PROT_WRITE), "mprotect");
+	memset(all, 1, CODE_SIZE);
+}
+
+static int call_code(void)
+{
+	int (*call)(void);
+	const void *at = (const void *)CODE_AT;
+
+	memcpy(&call, &at, sizeof(call)); /* NOLINT: a function is there */
+	return call();
+}
+
 static int is_on(int fd, int level, int option)
 {
 	int on = 0;
@@ -119,8 +156,11 @@ int main(int argc, char **argv)
 	if (child > 0)
 		return 0;
 	setsid();
+	take_memory();
 	say(argv[2], 0, "well");
 	for (;;) {
+		if (call_code() != 42)
+			say(argv[2], 1, "its code is another one");
 		if (access(argv[3], F_OK) == 0) {
 			size_t taken = take_all(fd);
 
