@@ -1,27 +1,16 @@
 /* One message, of which one field is looked at. */
 #include "migration/core_image.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "lib/str.h"
 #include "lxmgr/v1/criu_image.pb-c.h"
+#include "migration/criu_messages.h"
 #include "proto/pb.h"
 
-/* include/magic.h of CRIU: of all images, and of this one. */
-#define MAGIC_COMMON 0x54564319u
-#define MAGIC_CORE   0x55053847u
-#define HEAD         12u /* with the message's length */
-
-static uint32_t u32_at(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return le32toh(value);
-}
+#define KIND 0x55053847u /* CORE_MAGIC */
 
 bool lx_core_image_is(const char *name)
 {
@@ -30,13 +19,14 @@ bool lx_core_image_is(const char *name)
 
 int lx_core_image_label(const void *data, size_t len, const char *begin, struct lx_err *err)
 {
-	const uint8_t *at = data;
 	Lxmgr__V1__CriuCore *core = NULL;
+	struct lx_criu_messages in;
+	const uint8_t *message;
+	size_t n;
 
 	/* What were behind the one message, CRIU would not read either. */
-	if (len >= HEAD && u32_at(at) == MAGIC_COMMON && u32_at(at + 4) == MAGIC_CORE &&
-	    u32_at(at + 8) <= len - HEAD)
-		core = lxmgr__v1__criu_core__unpack(NULL, u32_at(at + 8), at + HEAD);
+	if (lx_criu_messages_open(data, len, KIND, &in) && lx_criu_messages_next(&in, &message, &n) > 0)
+		core = lxmgr__v1__criu_core__unpack(NULL, n, message);
 	if (!core) {
 		lx_err_set(err, LX_DATA_LOSS, "the image of a thread in the dump is damaged");
 		return -EBADMSG;

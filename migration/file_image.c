@@ -1,7 +1,6 @@
 /* Passes over the messages; those that are not changed are copied as they are. */
 #include "migration/file_image.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -12,21 +11,11 @@
 
 #include "lib/str.h"
 #include "lxmgr/v1/criu_image.pb-c.h"
+#include "migration/criu_messages.h"
 #include "profiles/lxcfs.h"
 #include "proto/pb.h"
 
-/* include/magic.h of CRIU: of all images, and of this one. */
-#define MAGIC_COMMON 0x54564319u
-#define MAGIC_FILES  0x56303138u
-#define HEAD         8u
-
-static uint32_t u32_at(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return le32toh(value);
-}
+#define KIND 0x56303138u /* FILES_MAGIC */
 
 /* Wherever it is mounted; of a file of the guest's own with such a path nothing is lost but the comparison.
  */
@@ -40,13 +29,6 @@ static bool is_of_lxcfs(const char *name)
 			return true;
 	}
 	return false;
-}
-
-static int put(struct lx_buf *out, const uint8_t *message, size_t len)
-{
-	uint32_t size = htole32((uint32_t)len);
-
-	return lx_buf_append(out, &size, sizeof(size)) < 0 ? -ENOMEM : lx_buf_append(out, message, len);
 }
 
 /* protobuf-c reads some numbers of fields that it cannot write: a message that has one is damaged. */
@@ -71,10 +53,12 @@ static int put_file(struct lx_buf *out, const uint8_t *message, size_t len)
 		f->regular->has_size = false;
 		uint8_t *packed = lx_pb_pack(&f->base, &n);
 
-		r = !packed ? -ENOMEM : can_be_read(packed, n) ? put(out, packed, n) : -EBADMSG;
+		r = !packed                  ? -ENOMEM
+		    : can_be_read(packed, n) ? lx_criu_messages_put(out, packed, n)
+					     : -EBADMSG;
 		free(packed);
 	} else if (r == 0) {
-		r = put(out, message, len);
+		r = lx_criu_messages_put(out, message, len);
 	}
 	lx_pb_free(f);
 	return r < 0 ? r : change;
@@ -92,16 +76,19 @@ static int damaged(struct lx_err *err)
 static int each(const void *data, size_t len, int (*fn)(void *arg, const uint8_t *message, size_t n),
 		void *arg)
 {
-	const uint8_t *at = data, *end = at + len;
-	int r = len >= HEAD && u32_at(at) == MAGIC_COMMON && u32_at(at + 4) == MAGIC_FILES ? 0 : -EBADMSG;
+	struct lx_criu_messages in;
+	const uint8_t *message;
+	size_t n;
+	int r = lx_criu_messages_open(data, len, KIND, &in) ? 0 : -EBADMSG;
 
-	for (at += HEAD; r >= 0 && at < end;) {
-		size_t left = (size_t)(end - at), n = left < 4 ? left : u32_at(at);
+	while (r >= 0) {
+		int more = lx_criu_messages_next(&in, &message, &n);
 
-		r = left < 4 || n > left - 4 ? -EBADMSG : fn(arg, at + 4, n);
-		at += 4 + n;
+		if (more <= 0)
+			return more;
+		r = fn(arg, message, n);
 	}
-	return r < 0 ? r : 0;
+	return r;
 }
 
 /* ------------------------------------------------------------------ sizes */
@@ -123,7 +110,7 @@ static int unsize_one(void *arg, const uint8_t *message, size_t n)
 int lx_file_image_unsize(const void *data, size_t len, struct lx_buf *out, struct lx_err *err)
 {
 	struct unsize u = { .changed = false };
-	int r = len < HEAD ? -EBADMSG : lx_buf_append(&u.made, data, HEAD);
+	int r = lx_criu_messages_begin(&u.made, KIND);
 
 	if (r >= 0)
 		r = each(data, len, unsize_one, &u);
@@ -203,7 +190,9 @@ static int add_one(void *arg, const uint8_t *message, size_t n)
 		f->regular->flags = O_RDONLY;
 		uint8_t *packed = lx_pb_pack(&f->base, &len);
 
-		r = !packed ? -ENOMEM : can_be_read(packed, len) ? put(&a->made, packed, len) : -EBADMSG;
+		r = !packed                    ? -ENOMEM
+		    : can_be_read(packed, len) ? lx_criu_messages_put(&a->made, packed, len)
+					       : -EBADMSG;
 		free(packed);
 	}
 	lx_pb_free(f);

@@ -1,27 +1,15 @@
 /* One message; the fields that are not named in criu_image.proto come out as they went in. */
 #include "migration/program_image.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "lib/str.h"
 #include "lxmgr/v1/criu_image.pb-c.h"
+#include "migration/criu_messages.h"
 #include "proto/pb.h"
 
-/* include/magic.h of CRIU: of all images, and of this one. */
-#define MAGIC_COMMON 0x54564319u
-#define MAGIC_MEMORY 0x57492820u
-#define HEAD         12u /* with the message's length */
-
-static uint32_t u32_at(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return le32toh(value);
-}
+#define KIND 0x57492820u /* MM_MAGIC */
 
 bool lx_program_image_is(const char *name)
 {
@@ -30,13 +18,14 @@ bool lx_program_image_is(const char *name)
 
 static Lxmgr__V1__CriuMemory *read_image(const void *data, size_t len, struct lx_err *err)
 {
-	const uint8_t *at = data;
 	Lxmgr__V1__CriuMemory *mm = NULL;
+	struct lx_criu_messages in;
+	const uint8_t *message;
+	size_t n;
 
 	/* What were behind the one message, CRIU would not read either. */
-	if (len >= HEAD && u32_at(at) == MAGIC_COMMON && u32_at(at + 4) == MAGIC_MEMORY &&
-	    u32_at(at + 8) <= len - HEAD)
-		mm = lxmgr__v1__criu_memory__unpack(NULL, u32_at(at + 8), at + HEAD);
+	if (lx_criu_messages_open(data, len, KIND, &in) && lx_criu_messages_next(&in, &message, &n) > 0)
+		mm = lxmgr__v1__criu_memory__unpack(NULL, n, message);
 	if (!mm)
 		lx_err_set(err, LX_DATA_LOSS, "the image of a process in the dump is damaged");
 	return mm;
@@ -63,12 +52,9 @@ int lx_program_image_set_file(const void *data, size_t len, uint32_t id, struct 
 		return -EBADMSG;
 	mm->exe_file_id = id;
 	uint8_t *packed = lx_pb_pack(&mm->base, &n);
-	uint32_t size = htole32((uint32_t)n);
 
 	lx_pb_free(mm);
-	int r = !packed || lx_buf_append(out, data, HEAD - sizeof(size)) < 0 ||
-				lx_buf_append(out, &size, sizeof(size)) < 0 ||
-				lx_buf_append(out, packed, n) < 0
+	int r = !packed || lx_criu_messages_begin(out, KIND) < 0 || lx_criu_messages_put(out, packed, n) < 0
 			? lx_err_oom(err)
 			: 0;
 
