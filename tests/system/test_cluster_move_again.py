@@ -17,6 +17,7 @@ from testbed import BUILD, wait_for  # noqa: E402
 
 CLUSTER = "move"  # of two nodes: conftest.py
 STATUS, WORD = "/run/hoarder", "/run/take-it"
+LARGE = 48  # MiB: more than is copied while a guest stands still
 SAYS = {"netlink": "The socket has data to read", "log": "Control messages in queue"}
 
 
@@ -120,3 +121,16 @@ def test_struck_between_two_dumps(two, what):
     wait_for(lambda: two.status("m1") == "RUNNING", 20, 0.1, "it runs")
     guest.check(what)
     moving.wait_clean(two, but=["m1"])
+
+
+def test_a_killed_criu_ends_the_move(two):
+    """That is nothing which passes: the guest goes on, and does not stand still for it again."""
+    guest = Guest(two, "m1", megabytes=LARGE)
+    ident = two.api.instances.Move(moving.request(two, "m1", 1)).id
+    assert Moment("phase:memory").watch(two, ident, 0), brief(moving.operation(two, ident))
+    assert strike(two, "source criu", 0)
+    op = moving.ended(two, ident, END_SECONDS)
+    assert op.status == two.api.pb.OPERATION_STATUS_FAILURE and "CRIU was killed" in op.error, brief(op)
+    assert op.move.dumps_failed == 0 and "times" not in op.error, brief(op)
+    assert guest.home() == 0
+    guest.check_passenger()

@@ -107,7 +107,7 @@ static int spawn(struct lx_move *m, const struct lx_criu_args *args, bool lazy, 
 
 /* ------------------------------------------------------------------ steps */
 
-static int explain(const struct lx_move *m, const struct lx_dump *d, struct lx_err *err)
+static int explain(const struct lx_move *m, struct lx_dump *d, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX + 32], doing[LX_NAME_MAX + 16];
 	lx_autobuf struct lx_buf log = { 0 };
@@ -124,7 +124,10 @@ static int explain(const struct lx_move *m, const struct lx_dump *d, struct lx_e
 		snprintf(path, sizeof(path), "%s/criu.err", m->dir);
 		(void)lx_read_file(path, LOG_MAX, &log, NULL);
 	}
-	return lx_criu_explain(lx_buf_str(&log), doing, err);
+	int r = lx_criu_explain(lx_buf_str(&log), doing, err);
+
+	d->passes = r == -EAGAIN;
+	return r;
 }
 
 /* Those that CRIU has closed since. */

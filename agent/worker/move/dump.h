@@ -5,7 +5,7 @@
  *   lx_dump_go       it begins to dump
  *   lx_dump_seized   returns when it has the guest in its hands; it goes on by itself
  *   lx_dump_wait     returns when all is in the images and the guest is still in its hands, frozen
- *                    and cut off; -EAGAIN: CRIU has given up, at what passes (lx_criu_explain())
+ *                    and cut off
  *   then either
  *   lx_dump_end      it ends; its guest, which would only stop, has been killed, or
  *   lx_dump_back     it lets the guest go on; also when it had not come so far
@@ -28,7 +28,8 @@ struct lx_dump {
 	struct lx_hook held; /* the step that waits for our word */
 	pid_t pid;           /* 0: does not run */
 	int pidfd;
-	int pages; /* our end of the connection on which a lazy dump offers its pages; -1: none */
+	int pages;   /* our end of the connection on which a lazy dump offers its pages; -1: none */
+	bool passes; /* CRIU has given up, at what passes by itself (lx_criu_explain()) */
 };
 
 #define LX_DUMP_NONE                                                                                         \

@@ -59,8 +59,8 @@ int lx_send_live_plan(struct lx_send *s, struct lx_err *err);
 /* From the freeze to the destination's "ready". */
 int lx_send_live(struct lx_send *s, struct lx_err *err);
 /*
- * Before COMMIT (send_after.c): the guest runs on, for good; or for a moment, after a dump that has ended
- * with -EAGAIN and the cause in `err`, and may be dumped once more.
+ * Before COMMIT (send_after.c): the guest runs on, for good; or for a moment, after a dump that failed at
+ * what passes (lx_dump.passes), with the cause in `err`, and may be dumped once more.
  */
 void lx_send_live_back(struct lx_send *s);
 int lx_send_live_again(struct lx_send *s, struct lx_err *err);

@@ -86,6 +86,7 @@ int lx_send_live_again(struct lx_send *s, struct lx_err *err)
 	const struct lx_err why = *err;
 
 	*err = LX_ERR_INIT;
+	s->dump.passes = false; /* what fails from here on is something else */
 	int r = take_back(s, err);
 
 	if (r == 0)

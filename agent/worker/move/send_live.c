@@ -303,7 +303,7 @@ static int say_how(struct lx_send *s, struct lx_err *err)
 	return lx_pb_set(&s->m.report->memory_reason, s->memory.why) < 0 ? lx_err_oom(err) : 0;
 }
 
-/* From the running guest to its dump, whole and sent. -EAGAIN: as lx_dump_wait(). */
+/* From the running guest to its dump, whole and sent. */
 static int dump_it(struct lx_send *s, struct lx_err *err)
 {
 	Lxmgr__V1__GuestState *guest = NULL;
@@ -345,12 +345,12 @@ int lx_send_live(struct lx_send *s, struct lx_err *err)
 
 	if (r == 0)
 		r = dump_it(s, err);
-	while (r == -EAGAIN && s->other.dump_again && s->m.report->dumps_failed + 1 < DUMPS_MAX) {
+	while (r < 0 && s->dump.passes && s->other.dump_again && s->m.report->dumps_failed + 1 < DUMPS_MAX) {
 		r = lx_send_live_again(s, err);
 		if (r == 0)
 			r = dump_it(s, err);
 	}
-	if (r == -EAGAIN && s->m.report->dumps_failed > 0)
+	if (r < 0 && s->dump.passes && s->m.report->dumps_failed > 0)
 		lx_err_wrap(err, "%u times", s->m.report->dumps_failed + 1);
 	if (r == 0)
 		r = wait_ready(s, err);

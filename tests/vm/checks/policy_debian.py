@@ -127,6 +127,7 @@ def criu_ends(lab):
     finally:
         m.ok("rm", COMPILER)
     assert done.code != 0 and "CRIU was killed" in done.err, done
+    assert " times: " not in done.err, f"it was dumped again, for what does not pass: {done}"
     m.ok("rm", ENDED)
     assert lab.home(NAME) is m and loaded(lab) == profiles
     denied(lab)
