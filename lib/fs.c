@@ -215,6 +215,23 @@ bool lx_is_dir(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+int lx_dir_is_empty(int dir)
+{
+	int list = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	lx_autoclosedir DIR *d = list < 0 ? NULL : fdopendir(list);
+	int r = 1;
+
+	if (!d) {
+		r = -errno;
+		if (list >= 0)
+			close(list);
+		return r;
+	}
+	for (struct dirent *e; r == 1 && (e = readdir(d));)
+		r = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+	return r;
+}
+
 char *lx_path_join(const char *a, const char *b)
 {
 	size_t n = strlen(a);

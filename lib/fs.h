@@ -38,6 +38,8 @@ int lx_fsync_dir(const char *path);
 
 bool lx_path_exists(const char *path);
 bool lx_is_dir(const char *path);
+/* Of an open directory, O_PATH is enough: 1: nothing is in it, 0: something is; negative errno. */
+int lx_dir_is_empty(int dir);
 
 /* read/write until done or error; return bytes or negative errno. */
 ssize_t lx_read_full(int fd, void *buf, size_t n);

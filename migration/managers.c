@@ -42,7 +42,9 @@ static bool is_manager(pid_t pid)
 	char path[64], target[PATH_MAX];
 
 	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
-	return read_target(AT_FDCWD, path, target) && lx_ends_with(target, PROGRAM);
+	/* The second: a newer one has been installed. */
+	return read_target(AT_FDCWD, path, target) &&
+	       (lx_ends_with(target, PROGRAM) || lx_ends_with(target, PROGRAM " (deleted)"));
 }
 
 /* "anon_inode:[pidfd]" */

@@ -1,17 +1,14 @@
 /* Reading and writing; nothing is trusted, although it comes from our own CRIU. */
 #include "migration/page_image.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "lib/cleanup.h"
 #include "lxmgr/v1/criu_image.pb-c.h"
+#include "migration/criu_messages.h"
 
-/* include/magic.h of CRIU: of all images, and of these. */
-#define MAGIC_COMMON  0x54564319u
-#define MAGIC_PAGEMAP 0x56084025u
+#define KIND 0x56084025u /* PAGEMAP_MAGIC */
 
 /* More than any process has, and than a message of a few numbers needs. */
 #define ENTRIES_MAX 16000000u
@@ -22,41 +19,18 @@ static int damaged(struct lx_err *err)
 	return lx_err_set(err, LX_DATA_LOSS, "an image of the dump's pages is damaged");
 }
 
-struct reader {
-	const uint8_t *at;
-	size_t left;
-};
-
-static bool take_u32(struct reader *in, uint32_t *ret)
-{
-	if (in->left < sizeof(*ret))
-		return false;
-	memcpy(ret, in->at, sizeof(*ret));
-	*ret = le32toh(*ret);
-	in->at += sizeof(*ret);
-	in->left -= sizeof(*ret);
-	return true;
-}
-
-static const uint8_t *take_message(struct reader *in, uint32_t *len)
+/* The next one, NULL: there is none, or none of a few numbers. */
+static const uint8_t *take_message(struct lx_criu_messages *in, size_t *len)
 {
 	const uint8_t *message;
 
-	if (!take_u32(in, len) || *len > MESSAGE_MAX || *len > in->left)
-		return NULL;
-	message = in->at;
-	in->at += *len;
-	in->left -= *len;
-	return message;
+	return lx_criu_messages_next(in, &message, len) > 0 && *len <= MESSAGE_MAX ? message : NULL;
 }
 
-static int take_head(struct reader *in, struct lx_page_image *ret)
+static int take_head(struct lx_criu_messages *in, struct lx_page_image *ret)
 {
-	uint32_t common, magic, len;
-	const uint8_t *message = take_u32(in, &common) && take_u32(in, &magic) && common == MAGIC_COMMON &&
-						 magic == MAGIC_PAGEMAP
-					 ? take_message(in, &len)
-					 : NULL;
+	size_t len;
+	const uint8_t *message = take_message(in, &len);
 	Lxmgr__V1__CriuPagemapHead *head =
 		message ? lxmgr__v1__criu_pagemap_head__unpack(NULL, len, message) : NULL;
 
@@ -67,9 +41,9 @@ static int take_head(struct reader *in, struct lx_page_image *ret)
 	return 0;
 }
 
-static int take_entry(struct reader *in, struct lx_page_entry *ret)
+static int take_entry(struct lx_criu_messages *in, struct lx_page_entry *ret)
 {
-	uint32_t len;
+	size_t len;
 	const uint8_t *message = take_message(in, &len);
 	Lxmgr__V1__CriuPagemapEntry *e =
 		message ? lxmgr__v1__criu_pagemap_entry__unpack(NULL, len, message) : NULL;
@@ -89,11 +63,11 @@ static int take_entry(struct reader *in, struct lx_page_entry *ret)
 
 int lx_page_image_read(const void *data, size_t len, struct lx_page_image *ret, struct lx_err *err)
 {
-	struct reader in = { .at = data, .left = len };
+	struct lx_criu_messages in;
 	size_t room = 0;
 
 	*ret = (struct lx_page_image){ 0 };
-	int r = take_head(&in, ret);
+	int r = lx_criu_messages_open(data, len, KIND, &in) ? take_head(&in, ret) : -EBADMSG;
 
 	while (r == 0 && in.left > 0) {
 		if (ret->n == room) {
@@ -126,21 +100,15 @@ void lx_page_image_release(struct lx_page_image *image)
 
 /* ------------------------------------------------------------------ writing */
 
-static int put_u32(struct lx_buf *out, uint32_t value)
-{
-	value = htole32(value);
-	return lx_buf_append(out, &value, sizeof(value));
-}
-
 static int put_message(struct lx_buf *out, const ProtobufCMessage *m)
 {
 	uint8_t packed[MESSAGE_MAX];
 	size_t len = protobuf_c_message_get_packed_size(m);
 
-	if (len > sizeof(packed) || put_u32(out, (uint32_t)len) < 0)
+	if (len > sizeof(packed))
 		return -ENOMEM;
 	protobuf_c_message_pack(m, packed);
-	return lx_buf_append(out, packed, len);
+	return lx_criu_messages_put(out, packed, len);
 }
 
 static int put_entry(struct lx_buf *out, const struct lx_page_entry *entry)
@@ -160,10 +128,10 @@ int lx_page_image_write(const struct lx_page_image *image, struct lx_buf *out, s
 	Lxmgr__V1__CriuPagemapHead head = LXMGR__V1__CRIU_PAGEMAP_HEAD__INIT;
 
 	head.pages_id = image->pages_id;
-	int r = put_u32(out, MAGIC_COMMON) < 0 || put_u32(out, MAGIC_PAGEMAP) < 0 ||
-				put_message(out, &head.base) < 0
-			? -ENOMEM
-			: 0;
+	int r = lx_criu_messages_begin(out, KIND);
+
+	if (r == 0)
+		r = put_message(out, &head.base);
 
 	for (size_t i = 0; r == 0 && i < image->n; i++)
 		r = put_entry(out, &image->v[i]);

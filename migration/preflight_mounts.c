@@ -1,7 +1,6 @@
 /* Mounts, see preflight_scan.h. */
 #include "migration/preflight_scan.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/fs.h"
 #include "lib/str.h"
 #include "migration/lxcfs_mounts.h"
 
@@ -99,22 +99,14 @@ static int open_point(pid_t pid, const char *point)
 }
 
 /* A tmpfs alone is looked into: another file system may not answer. */
-static bool is_empty(pid_t pid, const char *point)
+static bool has_files(pid_t pid, const char *point)
 {
 	lx_autoclose int at = open_point(pid, point);
 	struct statfs fs;
 
-	if (at < 0 || fstatfs(at, &fs) < 0 || (unsigned long)fs.f_type != TMPFS_MAGIC)
-		return true; /* it is gone, or another one */
-	int list = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	lx_autoclosedir DIR *d = list < 0 ? NULL : fdopendir(list);
-	bool empty = true;
-
-	if (!d && list >= 0)
-		close(list);
-	for (struct dirent *e; d && empty && (e = readdir(d));)
-		empty = lx_streq(e->d_name, ".") || lx_streq(e->d_name, "..");
-	return empty;
+	/* Else it is gone, or another one. */
+	return at >= 0 && fstatfs(at, &fs) == 0 && (unsigned long)fs.f_type == TMPFS_MAGIC &&
+	       lx_dir_is_empty(at) == 0;
 }
 
 static int found_rootless(void *arg, size_t table, const struct lx_mount *m)
@@ -124,7 +116,7 @@ static int found_rootless(void *arg, size_t table, const struct lx_mount *m)
 	struct lx_verdict v = { .code = "mount-rootless" };
 	char point[256];
 
-	if (!p || is_empty(p->pid, m->point))
+	if (!p || !has_files(p->pid, m->point))
 		return 0;
 	lx_proc_printable(m->point, strlen(m->point), point, sizeof(point));
 	snprintf(v.what, sizeof(v.what), "has files in %s, a part of a tmpfs of which no more is mounted",

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/fs.h"
 #include "lib/str.h"
 #include "migration/guest_processes.h"
 #include "migration/mounts.h"
@@ -257,19 +258,6 @@ static int keep_credentials(const char *point)
 	return 0;
 }
 
-static bool is_empty(int directory)
-{
-	int list = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	lx_autoclosedir DIR *d = list >= 0 ? fdopendir(list) : NULL;
-	bool empty = d != NULL;
-
-	if (!d && list >= 0)
-		close(list);
-	for (struct dirent *e; empty && (e = readdir(d));)
-		empty = lx_streq(e->d_name, ".") || lx_streq(e->d_name, "..");
-	return empty;
-}
-
 /* "size" of "rw,size=2048k,mode=700", malloc'ed; NULL: it has none. */
 static char *option(const char *options, const char *name)
 {
@@ -309,7 +297,7 @@ static int give_root(const struct lx_mount *m)
 	lx_autoclose int old = open(m->point, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	lx_autofree char *size = option(m->options, "size"), *inodes = option(m->options, "nr_inodes");
 
-	if (old < 0 || !is_of(old, m) || !is_empty(old))
+	if (old < 0 || !is_of(old, m) || lx_dir_is_empty(old) != 1)
 		return 0;
 	lx_autoclose int tree = new_tmpfs(old, size ? size : "50%", inodes, attributes_of(old));
 	int r = tree < 0 ? tree : unmount(m->point);

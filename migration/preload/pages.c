@@ -3,7 +3,9 @@
  * stands still: walks over cgroups that it has been through (cgroups.c), copies of what was never
  * written (copies.c), dumps of what is known to be empty (conntrack.c), a program at each step
  * (scripts.c), and pages, those that processes share too (shared.c), of which some are in place before
- * a restore (adopt.c): its scans do not show those that migration/hidden_pages.h speaks of. It keeps CRIU
+ * a restore (adopt.c): its scans do not show those that migration/hidden_pages.h speaks of. It lets it have
+ * lists and mappings that are larger than the machine (sizes.c), and puts its system calls where they can be
+ * put (code.c). It keeps CRIU
  * out of what a guest could make too deep for it (policy.c). And it reads
  * of watched files what the kernel says of them when it says all (watches.c), and of terminals what lies in
  * them (terminals.c). All else goes by unchanged.

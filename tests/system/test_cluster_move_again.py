@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
 import moving  # noqa: E402
 from moving import Echo, Guest  # noqa: E402
 from striking import END_SECONDS, Moment, brief, mend_all, put_in_order, strike, unsettled  # noqa: E402
-from testbed import BUILD, wait_for  # noqa: E402
+from testbed import wait_for  # noqa: E402
 
 CLUSTER = "move"  # of two nodes: conftest.py
 STATUS, WORD = "/run/hoarder", "/run/take-it"
@@ -34,16 +34,13 @@ def two(whole):
 class Hoarding(Guest):
     def __init__(self, cluster, name, what):
         super().__init__(cluster, name)
-        cluster.ok("file", "push", os.path.join(BUILD, "tests", "hoarder"), f"{name}/root/hoarder", "--mode", "0755")
-        done = cluster.exec(name, "/root/hoarder", what, STATUS, WORD)
-        assert done.returncode == 0, done.stderr
+        self.bring("hoarder", what, STATUS, WORD)
         wait_for(self.said, 10, why="something waits for it")
         self.hoarder = self.said()[0]
 
     def said(self):
         """(pid, bytes taken, what is wrong), or None."""
-        said = self.read(STATUS).split(" ", 2)
-        return (int(said[0]), int(said[1]), said[2].strip()) if len(said) == 3 else None
+        return self.told(STATUS)
 
     def take(self):
         assert self.cluster.exec(self.name, "touch", WORD).returncode == 0

@@ -17,7 +17,7 @@ import machine  # noqa: E402
 import moving  # noqa: E402
 from moving import Guest  # noqa: E402
 from striking import END_SECONDS, Moment, brief, find, mend_all, put_in_order, unsettled  # noqa: E402
-from testbed import BUILD, wait_for  # noqa: E402
+from testbed import wait_for  # noqa: E402
 
 CLUSTER = "move"  # of two nodes: conftest.py
 MEGABYTES = 40
@@ -39,16 +39,13 @@ def two(whole):
 class Sharing(Guest):
     def __init__(self, cluster, name):
         super().__init__(cluster, name)
-        cluster.ok("file", "push", os.path.join(BUILD, "tests", "sharer"), f"{name}/root/sharer", "--mode", "0755")
-        done = cluster.exec(name, "/root/sharer", STATUS, str(MEGABYTES))
-        assert done.returncode == 0, done.stderr
+        self.bring("sharer", STATUS, str(MEGABYTES))
         wait_for(self.said, 10, why="it shares memory")
         self.sharer = self.said()[0]
 
     def said(self):
         """(pid, count, what is wrong), or None."""
-        said = self.read(STATUS).split(" ", 2)
-        return (int(said[0]), int(said[1]), said[2].strip()) if len(said) == 3 else None
+        return self.told(STATUS)
 
     def check_shared(self, ticks, why):
         """It goes on where it was, with all that it had."""

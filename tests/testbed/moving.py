@@ -117,13 +117,24 @@ class Guest:
         wait_for(self.status, 10, why="the passenger is seated")
         self.pid = self.status()[0]
 
+    def bring(self, program, *args):
+        """Another of the tests' programs, run inside; it leaves a process behind that goes on."""
+        self.cluster.ok("file", "push", os.path.join(BUILD, "tests", program), f"{self.name}/root/{program}", "--mode", "0755")
+        done = self.cluster.exec(self.name, f"/root/{program}", *args)
+        if done.returncode != 0:
+            raise AssertionError(f"{program}: {done.stdout}{done.stderr}")
+
     def read(self, path):
         return self.cluster.exec(self.name, "cat", path).stdout
 
+    def told(self, path):
+        """(pid, count, what is wrong), as such a process writes it there, or None."""
+        said = self.read(path).split(" ", 2)
+        return (int(said[0]), int(said[1]), said[2].strip()) if len(said) == 3 else None
+
     def status(self):
         """(pid, count, what is wrong), or None."""
-        said = self.read(STATUS).split(" ", 2)
-        return (int(said[0]), int(said[1]), said[2].strip()) if len(said) == 3 else None
+        return self.told(STATUS)
 
     def aboard(self):
         """Whether the passenger is still there; it is not after a boot."""

@@ -179,6 +179,21 @@ static void makes_directories(void **state)
 	assert_true(lx_is_dir("a/d"));
 }
 
+static void knows_an_empty_directory(void **state)
+{
+	assert_int_equal(lx_mkdir_p("a/b", 0755, NULL), 0);
+	lx_autoclose int full = open("a", O_PATH | O_DIRECTORY | O_CLOEXEC),
+			 empty = open("a/b", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	put("file", "");
+	lx_autoclose int file = open("file", O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(lx_dir_is_empty(full), 0);
+	assert_int_equal(lx_dir_is_empty(empty), 1);
+	assert_int_equal(lx_dir_is_empty(file), -ENOTDIR);
+	assert_int_equal(lx_dir_is_empty(-2), -EBADF);
+}
+
 static void joins_paths(void **state)
 {
 	static const char *const cases[][3] = {
@@ -314,6 +329,7 @@ int main(void)
 		IN_DIR(reads_first_lines),
 		IN_DIR(knobs_must_exist),
 		IN_DIR(makes_directories),
+		IN_DIR(knows_an_empty_directory),
 		IN_DIR(joins_paths),
 		IN_DIR(removes_trees),
 		IN_DIR(refuses_nameless_paths),

@@ -15,7 +15,6 @@
  */
 #include "agent/worker/move/send.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
