@@ -332,9 +332,10 @@ const struct cli_verb cli_node_verbs[] = {
 	  .operands = "NODE",
 	  .summary = "Take a machine out of the cluster",
 	  .details =
-		  "Refused while instances live there or an image is on no other machine. With --force "
-		  "images are no reason to stay, and a machine that is offline for good is forgotten with "
-		  "its instances. The manager has nothing to do with its agent from then on; stop that, or "
+		  "Refused while instances live there or move there, or an image is on no other machine. "
+		  "With --force images are no reason to stay, and a machine that is offline for good is "
+		  "forgotten with its instances; one that was moving there is taken back by the machine it "
+		  "came from. The manager has nothing to do with its agent from then on; stop that, or "
 		  "on a machine that is lost make sure it does not come back.",
 	  .examples = "lxmgr node remove node2",
 	  .options = remove_options,

@@ -30,6 +30,7 @@ static void operation_doc(struct cli_doc *d, json_t *to, const operation *o)
 	cli_doc_str(d, to, "error_code", o->error_code ? lx_code_name((enum lx_code)o->error_code) : "");
 	cli_doc_str(d, to, "error", o->error);
 	cli_doc_str(d, to, "hint", o->hint);
+	cli_doc_bool(d, to, "outcome_open", o->outcome_open);
 	cli_doc_map(d, to, "result", o->n_result, o->result);
 	if (o->move)
 		cli_move_doc(d, to, "move", o->move);

@@ -16,6 +16,7 @@
 #include "lib/str.h"
 #include "lxmgr/operations/engine.h"
 #include "lxmgr/operations/evacuate.h"
+#include "lxmgr/operations/move.h"
 #include "lxmgr/project.h"
 #include "lxmgr/shown.h"
 #include "lxmgr/warnings/warnings.h"
@@ -93,7 +94,8 @@ void lx_inst_rehome(struct lx_manager *m, struct lx_inst *inst, const char *node
 	Lxmgr__V1__InstanceReport *arrived = lx_move_ptr(inst->arrived);
 	struct lx_node *n = lx_map_get(&m->nodes, node);
 
-	lx_event(m, "lifecycle", "instance-moved", inst->pb->project, inst->pb->name, node, fields);
+	if (!lx_streq(inst->pb->node, node))
+		lx_event(m, "lifecycle", "instance-moved", inst->pb->project, inst->pb->name, node, fields);
 	(void)set_home(inst->pb, inst->op, inst->pb->node,
 		       node); /* short of memory: from the next start on */
 	if (node != inst->pb->node)
@@ -122,9 +124,11 @@ static void on_adopted(const struct lx_store_result *res, const struct lx_err *e
 	struct lx_inst *inst = lx_map_get(&a->m->instances_by_uuid, a->uuid);
 
 	if (err->code == LX_OK && inst && inst->pb->generation < a->generation) {
-		lx_warn("an instance has moved while nobody could tell", "instance=%s from=%s to=%s",
-			inst->key, inst->pb->node, a->node);
+		if (!lx_streq(inst->pb->node, a->node))
+			lx_warn("an instance has moved while nobody could tell", "instance=%s from=%s to=%s",
+				inst->key, inst->pb->node, a->node);
 		lx_inst_rehome(a->m, inst, a->node, a->generation);
+		lx_moves_arrived(a->m, inst);
 	}
 }
 
@@ -181,6 +185,9 @@ void lx_inst_report(struct lx_manager *m, struct lx_node *node, const Lxmgr__V1_
 		report_elsewhere(m, inst, node, r);
 		return;
 	}
+	/* It was taken back from a node that is not part of the cluster any more. */
+	if (!r->removed && r->generation > inst->pb->generation && !inst->op)
+		adopt(m, inst, node, r->generation);
 	if (r->removed) {
 		/* Expected while it is deleted or undone; else it is damage a person must see. */
 		if (!inst->op)

@@ -42,9 +42,12 @@
 #define DEFAULT_IDMAP_BASE  1000000000u
 #define DEFAULT_IDMAP_COUNT 16384u
 /* Agents are asked for a sign of life a second. */
-#define OFFLINE_DEFAULT_S 4u
-#define OFFLINE_MIN_S     2u
-#define OFFLINE_MAX_S     3600u
+#define OFFLINE_DEFAULT_S   4u
+#define OFFLINE_MIN_S       2u
+#define OFFLINE_MAX_S       3600u
+#define NODE_WAIT_DEFAULT_S 60u
+#define NODE_WAIT_MIN_S     1u
+#define NODE_WAIT_MAX_S     86400u
 
 static const char help[] =
 	"Usage: lxmgrd [OPTION]...\n"
@@ -64,6 +67,7 @@ static const char help[] =
 	"  --idmap-base N         first host id for containers (1000000000)\n"
 	"  --idmap-count N        how many ranges of 65536 ids (16384)\n"
 	"  --offline-after SEC    a node that is silent for so long counts as away (4)\n"
+	"  --node-wait SEC        how long operations wait for a node that is away (60)\n"
 	"  --log-level LEVEL      error, warn, info or debug (info)\n"
 	"  --version, --help\n"
 	"\n"
@@ -84,6 +88,7 @@ enum {
 	OPT_BASE,
 	OPT_COUNT,
 	OPT_OFFLINE,
+	OPT_NODE_WAIT,
 	OPT_LEVEL,
 	OPT_VERSION,
 	OPT_HELP,
@@ -102,6 +107,7 @@ static const struct option options[] = {
 	{ "idmap-base", required_argument, NULL, OPT_BASE },
 	{ "idmap-count", required_argument, NULL, OPT_COUNT },
 	{ "offline-after", required_argument, NULL, OPT_OFFLINE },
+	{ "node-wait", required_argument, NULL, OPT_NODE_WAIT },
 	{ "log-level", required_argument, NULL, OPT_LEVEL },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -168,6 +174,12 @@ static int parse(int argc, char **argv, struct lx_manager_options *o)
 				       usage_error(
 					       "--offline-after is not a number of seconds from 2 to 3600");
 			o->offline_after_s = (uint32_t)v;
+			break;
+		case OPT_NODE_WAIT:
+			if (lx_parse_u64(optarg, &v) < 0 || v < NODE_WAIT_MIN_S || v > NODE_WAIT_MAX_S)
+				return 1 +
+				       usage_error("--node-wait is not a number of seconds from 1 to 86400");
+			o->node_wait_s = (uint32_t)v;
 			break;
 		case OPT_LEVEL:
 			if (lx_log_parse_level(optarg, &level) < 0)
@@ -380,6 +392,7 @@ int main(int argc, char **argv)
 			.idmap_base = DEFAULT_IDMAP_BASE,
 			.idmap_count = DEFAULT_IDMAP_COUNT,
 			.offline_after_s = OFFLINE_DEFAULT_S,
+			.node_wait_s = NODE_WAIT_DEFAULT_S,
 		},
 	};
 	struct lx_manager *m = &manager;

@@ -56,6 +56,7 @@ struct lx_manager_options {
 	uint32_t idmap_base;        /* first host id to hand out */
 	uint32_t idmap_count;       /* how many ranges of 64 Ki */
 	uint32_t offline_after_s;   /* a node that is silent for so long is away */
+	uint32_t node_wait_s;       /* how long an operation waits for one that is */
 };
 
 /* An instance. */

@@ -42,9 +42,23 @@ static const uint32_t destination_moves[LX_ARRAY_SIZE(names)] = {
 	[COMMITTED] = LX_SM_TO(DONE),
 };
 
+/* A source whose destination is no more. */
+static const uint32_t back_moves[LX_ARRAY_SIZE(names)] = { [COMMITTED] = LX_SM_TO(ABORTED) };
+
 static const struct lx_sm_def source_sm = { "move (source)", names, LX_ARRAY_SIZE(names), source_moves };
 static const struct lx_sm_def destination_sm = { "move (destination)", names, LX_ARRAY_SIZE(names),
 						 destination_moves };
+static const struct lx_sm_def back_sm = { "move (taken back)", names, LX_ARRAY_SIZE(names), back_moves };
+
+static bool is_source(const lx_move_record *rec)
+{
+	return rec->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_SOURCE;
+}
+
+static const struct lx_sm_def *machine_of(const lx_move_record *rec)
+{
+	return is_source(rec) ? &source_sm : &destination_sm;
+}
 
 const char *lx_move_state_name(Lxmgr__V1__MoveState state)
 {
@@ -109,13 +123,13 @@ int lx_move_record_save(const char *state_dir, const lx_move_record *rec, struct
 	return r < 0 ? r : lx_write_file_atomic(path, data, len, 0600, err);
 }
 
-static int advance(const char *state_dir, lx_move_record *rec, Lxmgr__V1__MoveState to, struct lx_err *err)
+static int advance(const struct lx_sm_def *sm, const char *state_dir, lx_move_record *rec,
+		   Lxmgr__V1__MoveState to, struct lx_err *err)
 {
-	bool source = rec->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_SOURCE;
 	Lxmgr__V1__MoveState from = rec->state;
 	unsigned state = rec->state;
 
-	if (lx_sm_move(source ? &source_sm : &destination_sm, &state, to, rec->instance) < 0)
+	if (lx_sm_move(sm, &state, to, rec->instance) < 0)
 		return lx_err_set(err, LX_INTERNAL, "the move of %s is %s: it cannot be %s any more",
 				  rec->instance, lx_move_state_name(from), lx_move_state_name(to));
 	rec->state = to;
@@ -130,16 +144,28 @@ static int advance(const char *state_dir, lx_move_record *rec, Lxmgr__V1__MoveSt
 int lx_move_record_advance(const char *state_dir, lx_move_record *rec, Lxmgr__V1__MoveState to,
 			   struct lx_err *err)
 {
-	return advance(state_dir, rec, to, err);
+	return advance(machine_of(rec), state_dir, rec, to, err);
+}
+
+static int give_up(const struct lx_sm_def *sm, const char *state_dir, lx_move_record *rec,
+		   const struct lx_err *why, struct lx_err *err)
+{
+	rec->error_code = why->code;
+	if (lx_pb_set(&rec->error, why->msg) < 0 || lx_pb_set(&rec->hint, why->hint) < 0)
+		return lx_err_oom(err);
+	return advance(sm, state_dir, rec, ABORTED, err);
 }
 
 int lx_move_record_abort(const char *state_dir, lx_move_record *rec, const struct lx_err *why,
 			 struct lx_err *err)
 {
-	rec->error_code = why->code;
-	if (lx_pb_set(&rec->error, why->msg) < 0 || lx_pb_set(&rec->hint, why->hint) < 0)
-		return lx_err_oom(err);
-	return advance(state_dir, rec, ABORTED, err);
+	return give_up(machine_of(rec), state_dir, rec, why, err);
+}
+
+int lx_move_record_take_back(const char *state_dir, lx_move_record *rec, const struct lx_err *why,
+			     struct lx_err *err)
+{
+	return give_up(is_source(rec) ? &back_sm : machine_of(rec), state_dir, rec, why, err);
 }
 
 int lx_move_record_remove(const char *state_dir, const char *operation, struct lx_err *err)

@@ -3,8 +3,8 @@
  * (temp, fsync, rename) before what it says is acted upon.
  *
  *   source        RUNNING --------------------> COMMITTED ----> DONE
- *                    |
- *                    +---> ABORTED
+ *                    |                              |
+ *                    +---> ABORTED <----------------+ the destination was removed from the cluster
  *
  *   destination   EXPECTED --> RUNNING --> READY --> COMMITTED --> DONE
  *                    |            |          |
@@ -34,9 +34,12 @@ int lx_move_record_save(const char *state_dir, const lx_move_record *rec, struct
 /* A checked move of the state machine, saved. On failure the record is as before. */
 int lx_move_record_advance(const char *state_dir, lx_move_record *rec, Lxmgr__V1__MoveState to,
 			   struct lx_err *err);
-/* ABORTED, with why. */
+/* ABORTED, with why; not once it is committed. */
 int lx_move_record_abort(const char *state_dir, lx_move_record *rec, const struct lx_err *why,
 			 struct lx_err *err);
+/* The same of a source that has committed. */
+int lx_move_record_take_back(const char *state_dir, lx_move_record *rec, const struct lx_err *why,
+			     struct lx_err *err);
 int lx_move_record_remove(const char *state_dir, const char *operation, struct lx_err *err);
 const char *lx_move_state_name(Lxmgr__V1__MoveState state);
 void lx_move_record_free(lx_move_record *rec);

@@ -6,6 +6,7 @@
  *   expect.c     destination: ExpectInstance
  *   receive.c    destination: Transfer
  *   outcome.c    asking the other agent how it ended; answering that
+ *   take_back.c  source: what had been committed to a node that is no more
  *   figures.c    a report that the source's worker could not finish
  *   relay.c      what the two workers say to each other
  *   watchers.c   telling the manager
@@ -36,7 +37,8 @@ struct lx_agent_move {
 	struct lx_channel *channel; /* source: to the destination */
 	struct lx_ask *ask;
 	TAILQ_HEAD(, lx_move_watcher) watchers;
-	bool resumed; /* found under way when the agent started */
+	bool resumed;      /* found under way when the agent started */
+	bool peer_removed; /* the other node never says anything any more */
 };
 
 /* moves.c */
@@ -66,6 +68,9 @@ void lx_move_expect_call(struct lx_call *call, const ProtobufCMessage *req, void
 /* A receiving has ended: those who waited for that have their turn. */
 void lx_move_expect_again(struct lx_agent *a);
 
+/* take_back.c: committed here, and the destination was removed from the cluster: it is ours again. */
+void lx_move_take_back(struct lx_task *t);
+
 /* send.c, receive.c */
 void lx_move_send_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 void lx_move_transfer_open(struct lx_call *call, void *agent);
@@ -84,7 +89,8 @@ size_t lx_move_proxies(const Lxmgr__V1__InstanceSpec *spec, bool taken, char *bu
 void lx_move_outcome_call(struct lx_call *call, const ProtobufCMessage *req, void *agent);
 /*
  * Asks the other agent, again and again, until it says one of the states in `wanted` (LX_SM_TO
- * of MoveState). Once; the move's task is there then.
+ * of MoveState); ABORTED instead when it is not part of the cluster any more. Once; the move's
+ * task is there then.
  */
 int lx_move_ask(struct lx_agent_move *m, uint32_t wanted, void (*cb)(struct lx_agent_move *m, unsigned state),
 		struct lx_err *err);

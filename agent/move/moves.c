@@ -245,6 +245,7 @@ void lx_move_end_call(struct lx_call *call, const ProtobufCMessage *msg, void *a
 		lx_call_failf(call, LX_NOT_FOUND, "there is no such move on this node");
 		return;
 	}
+	m->peer_removed |= req->peer_removed;
 	if (m->rec->state == STATE(EXPECTED) && !m->task) {
 		lx_err_set(&err, LX_CANCELLED, "the manager has given it up");
 		lx_move_abort(m, &err);

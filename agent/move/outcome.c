@@ -1,7 +1,8 @@
 /*
  * How did it end? A destination that is ready and has lost the source's word asks the source's
  * agent; a source that has committed and was not told "done" asks the destination's. Both ask
- * until they know: without an answer neither may do anything.
+ * until they know: without an answer neither may do anything. Only the manager can say that there
+ * will be none, because the other node is not part of the cluster any more.
  */
 #include <stdlib.h>
 
@@ -58,6 +59,15 @@ static void ask_again(struct lx_ask *q)
 		lx_error("out of memory: a move stays undecided", "instance=%s", q->move->rec->instance);
 }
 
+static void answered(struct lx_ask *q, unsigned state)
+{
+	void (*cb)(struct lx_agent_move *, unsigned) = q->cb;
+	struct lx_agent_move *m = q->move;
+
+	lx_move_ask_stop(m);
+	cb(m, state);
+}
+
 static void on_answer(const ProtobufCMessage *resp, const struct lx_err *err, void *arg)
 {
 	const Lxmgr__V1__MoveOutcome *outcome = (const void *)resp;
@@ -74,13 +84,8 @@ static void on_answer(const ProtobufCMessage *resp, const struct lx_err *err, vo
 		ask_again(q);
 		return;
 	}
-	unsigned state = outcome->state;
-
 	lx_move_take_figures(m, outcome);
-	void (*cb)(struct lx_agent_move *, unsigned) = q->cb;
-
-	lx_move_ask_stop(m);
-	cb(m, state);
+	answered(q, outcome->state);
 }
 
 static void ask(void *arg)
@@ -93,6 +98,10 @@ static void ask(void *arg)
 	int r = 0;
 
 	lx_timer_drop(&q->timer);
+	if (m->peer_removed) {
+		answered(q, LXMGR__V1__MOVE_STATE__MOVE_STATE_ABORTED);
+		return;
+	}
 	if (!q->channel)
 		r = lx_peer_dial(m->agent, m->rec->peer, m->rec->peer_address, &q->channel, &err);
 	req.operation = m->rec->operation;

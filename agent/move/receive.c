@@ -147,7 +147,10 @@ static void on_word(struct lx_agent_move *m, unsigned state)
 		finish_it(m->task);
 		return;
 	}
-	lx_err_set(&why, LX_ABORTED, "the source has given up the move of %s", m->rec->instance);
+	lx_err_set(&why, LX_ABORTED,
+		   m->peer_removed ? "the source of %s was removed from the cluster"
+				   : "the source has given up the move of %s",
+		   m->rec->instance);
 	is_not_ours(m->task, &why);
 }
 

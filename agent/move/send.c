@@ -7,7 +7,8 @@
  *      |
  *      +-- done          journal DONE, the instance's directory is removed
  *      +-- ABORTED       mended, looked at; near-live: started again
- *      +-- COMMITTED     killed what is left here; the destination is asked until it is done
+ *      +-- COMMITTED     killed what is left here; the destination is asked until it is done, or
+ *                        the manager says that it is no more (take_back.c)
  *
  * A worker that died before it committed has left a RUNNING journal: that becomes ABORTED, and
  * another worker mends what it may have left. A destination that goes away is the same as one
@@ -82,9 +83,12 @@ static void remove_here(struct lx_task *t)
 		end_with(t, &err);
 }
 
-static void on_done_there(struct lx_agent_move *m, unsigned state)
+static void on_word(struct lx_agent_move *m, unsigned state)
 {
-	remove_here(m->task);
+	if (state == STATE(DONE))
+		remove_here(m->task);
+	else
+		lx_move_take_back(m->task);
 }
 
 static void on_cleaned(struct lx_task *t, const struct lx_job_end *end)
@@ -94,7 +98,7 @@ static void on_cleaned(struct lx_task *t, const struct lx_job_end *end)
 	if (end->err->code != LX_OK)
 		lx_warn("cannot clean up after a moved instance", "instance=%s error=\"%s\"", t->inst->name,
 			end->err->msg);
-	if (lx_move_ask(t->move, LX_SM_TO(STATE(DONE)), on_done_there, &err) < 0)
+	if (lx_move_ask(t->move, LX_SM_TO(STATE(DONE)), on_word, &err) < 0)
 		end_with(t, &err);
 }
 
@@ -437,8 +441,10 @@ void lx_move_send_call(struct lx_call *call, const ProtobufCMessage *msg, void *
 		r = lx_err_set(&err, LX_NOT_FOUND, "there is no such move on this node");
 	if (r == 0 && !m)
 		r = start_move(a, req, &m, &err);
-	if (r == 0)
+	if (r == 0) {
+		m->peer_removed |= req->peer_removed;
 		r = lx_move_watch(m, call, &err);
+	}
 	if (r < 0)
 		lx_call_fail(call, &err);
 	if (m && fresh && m->task)

@@ -281,9 +281,13 @@ static void forget_instances(struct lx_manager *m, const char *node)
 		if (op) {
 			struct lx_err why = LX_ERR_INIT;
 			lx_err_set(&why, LX_ABORTED, "node %s was removed from the cluster", node);
-			op->inst = NULL;
-			inst->op = NULL;
-			lx_op_end(op, &why, NULL, NULL);
+			if (op->kind == &lx_op_move) {
+				lx_move_source_removed(op, &why);
+			} else {
+				op->inst = NULL;
+				inst->op = NULL;
+				lx_op_end(op, &why, NULL, NULL);
+			}
 		}
 		lx_event(m, "lifecycle", "instance-deleted", inst->pb->project, inst->pb->name, node, NULL);
 		lx_inst_remove(m, inst);
@@ -299,6 +303,7 @@ static void on_removed(struct lx_manager *m, struct lx_call *call, const struct 
 		forget_instances(m, name);
 		lx_image_leave_node(m, lx_map_get(&m->nodes, name));
 		lx_map_del(&m->nodes, name);
+		lx_moves_target_removed(m, name);
 		lx_moves_go_on(m);
 		lx_link_tell_peers(m);
 		lx_link_apply_networks(m);
@@ -325,10 +330,29 @@ static bool could_keep(const struct lx_manager *m)
 	return lx_map_count(&m->nodes) > 1;
 }
 
+/* What is on its way there would be nowhere. */
+static int check_arrivals(const struct lx_manager *m, const struct lx_node *n, bool force, struct lx_err *err)
+{
+	const struct lx_op *op = lx_move_to(m, n->pb->name);
+
+	if (!op || (force && !lx_node_online(n)))
+		return 0;
+	int r = lx_err_set(err, LX_FAILED_PRECONDITION, "%s is being moved to node %s (operation %s)",
+			   op->pb->subject, n->pb->name, op->pb->id);
+	lx_err_hint(
+		err,
+		"Wait for it: lxmgr operation wait %.8s. When the node is offline and will never come back, "
+		"--force takes back what was moving there.",
+		op->pb->id);
+	return r;
+}
+
 /* Forgetting what runs would leave it running, unseen; an image without a copy is of no use. */
 static int check_removable(const struct lx_manager *m, const struct lx_node *n, bool force,
 			   struct lx_err *err)
 {
+	if (check_arrivals(m, n, force, err) < 0)
+		return -EBUSY;
 	if (!n->pb->instances) {
 		const Lxmgr__V1__Image *image = force || !could_keep(m) ? NULL : only_copy(m, n);
 		if (!image)

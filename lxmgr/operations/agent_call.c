@@ -40,11 +40,12 @@ static void on_park_timeout(uv_timer_t *t)
 	op->parked = false;
 	struct lx_err e = LX_ERR_INIT;
 	lx_err_set(&e, LX_UNAVAILABLE, "node %s has been away for %u seconds", op->pb->node,
-		   LX_OP_NODE_WAIT_MS / 1000);
+		   op->m->opt.node_wait_s);
 	lx_err_hint(&e, "Start lxagentd on it and try again: lxmgr node list shows when it is back.");
 	if (op->kind->away)
 		op->kind->away(op, &e);
-	lx_op_end(op, &e, NULL, NULL);
+	else
+		lx_op_end(op, &e, NULL, NULL);
 }
 
 static uv_timer_t *timer_of(struct lx_op *op)
@@ -95,7 +96,7 @@ void lx_op_park(struct lx_op *op, const char *node, const struct lx_err *why)
 	lx_op_phase(op, "waiting for node");
 	/* Without a timer it still runs when the node is back. */
 	if (timer_of(op))
-		uv_timer_start(op->timer, on_park_timeout, LX_OP_NODE_WAIT_MS, 0);
+		uv_timer_start(op->timer, on_park_timeout, op->m->opt.node_wait_s * 1000ull, 0);
 }
 
 void lx_op_node_ready(struct lx_manager *m, struct lx_node *node)

@@ -59,7 +59,7 @@ static void forget_old(struct lx_manager *m)
 	for (struct lx_map_entry *e = lx_map_first(&m->ops), *next; e && n > LX_OP_KEEP_ENDED; e = next) {
 		next = lx_map_next(e);
 		struct lx_op *op = lx_map_value(e);
-		if (!lx_op_ended(op) || !TAILQ_EMPTY(&op->watchers))
+		if (!lx_op_ended(op) || op->call || !TAILQ_EMPTY(&op->watchers))
 			continue;
 		if (!lx_str_empty(op->pb->request_id))
 			lx_map_del(&m->ops_by_request, op->pb->request_id);

@@ -17,7 +17,8 @@
  *
  * A source that goes away after it has committed tells nobody; the target's own report then
  * does (instance_report.c), and the operation ends well without the source. What the source knows
- * of it follows when it is back (move_late.c).
+ * of it follows when it is back (move_late.c). When nobody has told in time, so does how it ended
+ * (move_outcome.c).
  */
 #include "lxmgr/operations/move.h"
 
@@ -233,28 +234,10 @@ static void move_run(struct lx_op *op)
 		lx_op_need_image(op, target, op->inst->pb->image_fingerprint, on_image);
 }
 
-/* Once the source has been told to send it, its journal alone says who has it. */
-static void move_away(const struct lx_op *op, struct lx_err *why)
-{
-	const struct lx_move_op *mv = op->data;
-
-	if (!op->inst || !mv || !mv->sent)
-		return;
-	lx_err_set(
-		why, LX_UNAVAILABLE,
-		"node %s has been away for %u seconds: whether %s has left it will be known when it is back",
-		op->pb->node, LX_OP_NODE_WAIT_MS / 1000, op->inst->pb->name);
-	lx_err_hint(
-		why,
-		"It runs on one of the two nodes then, wherever the move had come to: lxmgr info %s says on "
-		"which. lxmgr node list shows when node %s is back.",
-		op->inst->pb->name, op->pb->node);
-}
-
 const struct lx_op_kind lx_op_move = {
 	.name = "instance.move",
 	.args = &lxmgr__v1__move_instance_request__descriptor,
 	.run = move_run,
 	.cancel = lx_op_cancel_fetch,
-	.away = move_away,
+	.away = lx_move_end_away,
 };

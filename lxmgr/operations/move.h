@@ -33,5 +33,16 @@ void lx_moves_init(struct lx_manager *m);
 int lx_move_forget_load(struct lx_manager *m, const struct lx_sql_value *cols, struct lx_err *err);
 /* A node is back, or is not part of the cluster any more. */
 void lx_moves_go_on(struct lx_manager *m);
+/* move_end.c: a node is being taken out of the cluster, and never comes back. */
+
+/* One that moves something there, or NULL. */
+const struct lx_op *lx_move_to(const struct lx_manager *m, const char *node);
+/* Those end; what of them had come to the source to be sent, it takes back. */
+void lx_moves_target_removed(struct lx_manager *m, const char *node);
+/* That move's instance goes with its node: ends it, without the instance; the target gives up. */
+void lx_move_source_removed(struct lx_op *move, const struct lx_err *why);
+
+/* move_forget.c: that instance has come where it is now while nobody could tell. */
+void lx_moves_arrived(struct lx_manager *m, const struct lx_inst *inst);
 
 #endif

@@ -1,6 +1,8 @@
 /*
  * How instance.move ends: home and generation change in the transaction that ends the operation;
- * or the instance stays and tells why. Then the agents may forget it (move_forget.c).
+ * or the instance stays and tells why. Then the agents may forget it (move_forget.c). Or its source
+ * has been away for too long: it ends with its outcome open, which is told when that is back
+ * (move_outcome.c).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -52,8 +54,11 @@ void lx_move_end_moved(struct lx_op *op)
 	struct lx_err err = LX_ERR_INIT;
 	int r = txn ? 0 : lx_err_oom(&err);
 
+	/* A manager that was restarted meanwhile does not know which way it went. */
 	if (!op->pb->move)
-		op->pb->move = lx_move_late_begin(op);
+		op->pb->move = lx_move_late_begin(
+			op->pb->id, inst->pb->node, lx_move_args(op)->target,
+			mv && mv->rung_known ? mv->mode : LXMGR__V1__MOVE_MODE__MOVE_MODE_UNSPECIFIED);
 	if (op->pb->move)
 		lx_pb_set(&op->pb->move->operation, op->pb->id);
 	if (op->pb->move && mv && *mv->reason)
@@ -94,4 +99,99 @@ void lx_move_end_failed(struct lx_op *op, const struct lx_err *why)
 	if (txn)
 		lx_move_forget_txn(txn, op, lx_move_args(op)->target, op->inst->pb->node);
 	lx_op_end(op, why, txn, on_failed);
+}
+
+/* ------------------------------------------------------------------ nobody can say */
+
+static void on_open(struct lx_op *op)
+{
+	lx_move_forget_begin(op, op->inst->pb->node, lx_move_args(op)->target);
+}
+
+/* Once the source has been told to send it, its journal alone says who has it. */
+static bool may_be_sent(const struct lx_op *op)
+{
+	const struct lx_move_op *mv = op->data;
+
+	return op->inst && (mv ? mv->sent || mv->finding : op->resumed);
+}
+
+/* What the source says later is the outcome. */
+static void end_open(struct lx_op *op, const struct lx_err *why)
+{
+	struct lx_txn *txn = lx_txn_new(NULL);
+
+	free(op->inst->arriving_at);
+	op->inst->arriving_at = NULL;
+	op->pb->outcome_open = txn != NULL;
+	if (txn)
+		lx_move_forget_txn(txn, op, op->inst->pb->node, lx_move_args(op)->target);
+	lx_op_end(op, why, txn, txn ? on_open : NULL);
+}
+
+void lx_move_end_away(struct lx_op *op, const struct lx_err *why)
+{
+	struct lx_err e = LX_ERR_INIT;
+
+	if (!may_be_sent(op)) {
+		lx_move_end_failed(op, why);
+		return;
+	}
+	lx_err_set(&e, LX_UNAVAILABLE, "%s: whether %s has left it will be known when it is back", why->msg,
+		   op->inst->pb->name);
+	lx_err_hint(
+		&e,
+		"It runs on one of the two nodes then, wherever the move had come to. lxmgr operation show "
+		"%.8s says how it ended when node %s is back (lxmgr node list).",
+		op->pb->id, op->inst->pb->node);
+	end_open(op, &e);
+}
+
+/* ------------------------------------------------------------------ a node was removed */
+
+static bool goes_to(const struct lx_op *op, const char *node)
+{
+	return op->kind == &lx_op_move && !op->ending && !lx_op_ended(op) &&
+	       lx_streq(lx_move_args(op)->target, node);
+}
+
+const struct lx_op *lx_move_to(const struct lx_manager *m, const char *node)
+{
+	for (struct lx_map_entry *e = lx_map_first(&m->ops); e; e = lx_map_next(e))
+		if (goes_to(lx_map_value(e), node))
+			return lx_map_value(e);
+	return NULL;
+}
+
+void lx_moves_target_removed(struct lx_manager *m, const char *node)
+{
+	struct lx_err why = LX_ERR_INIT;
+
+	for (struct lx_map_entry *e = lx_map_first(&m->ops); e; e = lx_map_next(e)) {
+		struct lx_op *op = lx_map_value(e);
+
+		if (!goes_to(op, node) || !op->inst)
+			continue;
+		lx_err_set(&why, LX_ABORTED, "node %s was removed from the cluster while %s was moving there",
+			   node, op->inst->pb->name);
+		if (may_be_sent(op))
+			end_open(op, &why);
+		else
+			lx_move_end_failed(op, &why);
+		if (op->call)
+			lx_call_cancel(op->call);
+	}
+}
+
+void lx_move_source_removed(struct lx_op *op, const struct lx_err *why)
+{
+	const char *source = op->inst->pb->node, *target = lx_move_args(op)->target;
+	struct lx_txn *txn = lx_txn_new(NULL);
+
+	if (txn)
+		lx_move_forget_txn(txn, op, target, source);
+	lx_move_forget_begin(op, target, source);
+	op->inst->op = NULL;
+	op->inst = NULL;
+	lx_op_end(op, why, txn, NULL);
 }

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "lxmgr/shown.h"
 #include "proto/pb.h"
 
 /* After an answer that is none: it is still at it, or something went wrong. */
@@ -21,11 +23,12 @@ struct forget {
 	char id[LX_UUID_TEXT];                 /* the operation's */
 	char instance[LX_UUID_TEXT], name[LX_QNAME_MAX + 1];
 	char first[LX_NAME_MAX + 1], second[LX_NAME_MAX + 1];
-	bool awaited;                /* first is the source, and has a report to tell */
+	enum lx_move_awaits awaits;  /* of first, which is the source then */
 	bool first_told;             /* only here: it is not hurt by being told again */
 	bool busy;                   /* something is under way */
 	Lxmgr__V1__MoveReport *told; /* while it is being stored */
-	char why[LX_NAME_MAX + 96];
+	Lxmgr__V1__MoveState state;  /* what the source has said; UNSPECIFIED: nothing */
+	struct lx_err why;           /* it is not what was awaited */
 	struct lx_call *call;
 };
 
@@ -119,6 +122,11 @@ static void on_forgotten(const ProtobufCMessage *resp, const struct lx_err *err,
 		again(f->m);
 }
 
+static bool is_removed(const struct forget *f, const char *node)
+{
+	return !lx_map_has(&f->m->nodes, node);
+}
+
 static void tell(struct forget *f)
 {
 	Lxmgr__V1__AgentEndMoveRequest req = LXMGR__V1__AGENT_END_MOVE_REQUEST__INIT;
@@ -131,6 +139,7 @@ static void tell(struct forget *f)
 	if (!lx_node_online(n))
 		return;
 	req.operation = f->operation;
+	req.peer_removed = is_removed(f, f->first_told ? f->first : f->second);
 	f->busy = true;
 	if (lx_channel_unary(n->channel, &lxmgr__v1__agent_service__descriptor, "EndMove", &req.base, NULL,
 			     on_forgotten, f, NULL, NULL) < 0) {
@@ -139,7 +148,21 @@ static void tell(struct forget *f)
 	}
 }
 
-/* ------------------------------------------------------------------ the source's report */
+/* ------------------------------------------------------------------ what the source has to tell */
+
+/* Another try of the same operation that is later, or with `earlier` any, and awaits the same. */
+static bool has_other_try(const struct forget *f, bool earlier)
+{
+	for (struct lx_map_entry *e = lx_map_first(&f->m->forgets); e; e = lx_map_next(e)) {
+		const struct forget *other = lx_map_value(e);
+
+		/* The first try is called like the operation, later ones are longer. */
+		if (other != f && other->awaits == f->awaits && lx_streq(other->id, f->id) &&
+		    (earlier || strlen(other->operation) > strlen(f->operation)))
+			return true;
+	}
+	return false;
+}
 
 static void on_stored(const struct lx_err *err, void *arg)
 {
@@ -149,23 +172,24 @@ static void on_stored(const struct lx_err *err, void *arg)
 	lx_pb_free(f->told);
 	f->told = NULL;
 	if (err->code != LX_OK) {
-		lx_warn("cannot keep the report of a move", "operation=%s error=\"%s\"", f->id, err->msg);
+		lx_warn("cannot keep how a move ended", "operation=%s error=\"%s\"", f->id, err->msg);
 		again(f->m);
 		return;
 	}
-	f->awaited = false;
-	go_on(f);
-}
+	if (f->awaits == LX_MOVE_AWAITS_OUTCOME && f->state != DONE) {
+		/* It stays: the target is the one that may wait for that word. */
+		char source[sizeof(f->first)];
 
-static bool is_last_try(const struct forget *f)
-{
-	for (struct lx_map_entry *e = lx_map_first(&f->m->forgets); e; e = lx_map_next(e)) {
-		const struct forget *other = lx_map_value(e);
-
-		if (other != f && other->awaited && lx_streq(other->id, f->id))
-			return false;
+		memcpy(source, f->first, sizeof(source));
+		memcpy(f->first, f->second, sizeof(f->first));
+		memcpy(f->second, source, sizeof(f->second));
+		f->awaits = LX_MOVE_AWAITS_NOTHING;
+	} else {
+		f->awaits =
+			f->awaits == LX_MOVE_AWAITS_OUTCOME ? LX_MOVE_AWAITS_FIGURES : LX_MOVE_AWAITS_NOTHING;
 	}
-	return true;
+	/* Earlier tries have waited for this one. */
+	lx_moves_go_on(f->m);
 }
 
 /* What it has told, or that it never will: unless another try of the move may be the one that was it. */
@@ -173,15 +197,30 @@ static void store(struct forget *f)
 {
 	const struct lx_move_late late = { .m = f->m,
 					   .operation = f->operation,
-					   .id = f->told || is_last_try(f) ? f->id : "",
+					   .id = f->told || !has_other_try(f, true) ? f->id : "",
 					   .instance = f->instance,
 					   .told = f->told,
-					   .why = f->why,
+					   .why = f->why.msg,
 					   .cb = on_stored,
 					   .arg = f };
+	const struct lx_move_outcome outcome = {
+		.m = f->m,
+		.operation = f->operation,
+		.id = f->id,
+		.instance = f->instance,
+		.source = f->first,
+		.target = f->second,
+		.moved = f->state == DONE,
+		/* One that is not known there has not been begun: another was. */
+		.known = f->state || !has_other_try(f, true),
+		.why = &f->why,
+		.cb = on_stored,
+		.arg = f
+	};
 
 	f->busy = true;
-	if (lx_move_late_put(&late, NULL) < 0) {
+	if ((f->awaits == LX_MOVE_AWAITS_OUTCOME ? lx_move_outcome_put(&outcome, NULL)
+						 : lx_move_late_put(&late, NULL)) < 0) {
 		f->busy = false;
 		again(f->m);
 	}
@@ -194,12 +233,18 @@ static void on_status(struct lx_call *call, const ProtobufCMessage *msg, void *a
 
 	if (!p->status)
 		return;
+	f->state = p->status->state;
 	lx_pb_free(f->told);
-	f->told = p->status->state == DONE && p->status->report
-			  ? LX_PB_DUP(Lxmgr__V1__MoveReport, p->status->report)
-			  : NULL;
-	if (!f->told)
-		snprintf(f->why, sizeof(f->why), "node %s has no figures of it", f->first);
+	f->told = f->state == DONE && p->status->report ? LX_PB_DUP(Lxmgr__V1__MoveReport, p->status->report)
+							: NULL;
+	if (f->state != DONE && *p->status->error) {
+		lx_err_set(&f->why, p->status->error_code ? (enum lx_code)p->status->error_code : LX_ABORTED,
+			   "%s", p->status->error);
+		lx_err_hint(&f->why, "%s", p->status->hint);
+		lx_shown_err(&f->why, f->m);
+	} else if (!f->told) {
+		lx_err_set(&f->why, LX_ABORTED, "node %s has no figures of it", f->first);
+	}
 }
 
 static void on_asked(struct lx_call *call, const struct lx_err *err, void *arg)
@@ -211,8 +256,9 @@ static void on_asked(struct lx_call *call, const struct lx_err *err, void *arg)
 	if (f->m->stopping)
 		return;
 	if (err->code == LX_NOT_FOUND)
-		snprintf(f->why, sizeof(f->why), "node %s does not know of it any more", f->first);
-	if (err->code == LX_NOT_FOUND || f->told || *f->why)
+		lx_err_set(&f->why, LX_ABORTED, "node %s does not know of it%s", f->first,
+			   f->awaits == LX_MOVE_AWAITS_OUTCOME ? ": it was not begun" : " any more");
+	if (f->told || f->why.code != LX_OK)
 		store(f);
 	else
 		again(f->m);
@@ -225,10 +271,12 @@ static void ask(struct forget *f)
 	Lxmgr__V1__AgentSendInstanceRequest req = LXMGR__V1__AGENT_SEND_INSTANCE_REQUEST__INIT;
 	struct lx_node *n = lx_map_get(&f->m->nodes, f->first);
 
-	*f->why = '\0';
+	f->why = (struct lx_err)LX_ERR_INIT;
+	f->state = LXMGR__V1__MOVE_STATE__MOVE_STATE_UNSPECIFIED;
 	if (!n) {
-		snprintf(f->why, sizeof(f->why),
-			 "node %s was removed from the cluster before it told its figures", f->first);
+		lx_err_set(&f->why, LX_ABORTED, "node %s was removed from the cluster before it told %s",
+			   f->first,
+			   f->awaits == LX_MOVE_AWAITS_OUTCOME ? "how the move ended" : "its figures");
 		store(f);
 		return;
 	}
@@ -236,6 +284,7 @@ static void ask(struct forget *f)
 		return;
 	req.operation = f->operation;
 	req.name = f->name;
+	req.peer_removed = is_removed(f, f->second);
 	f->busy = true;
 	if (lx_channel_stream(n->channel, &lxmgr__v1__agent_service__descriptor, "SendInstance", NULL,
 			      &events, f, &f->call, NULL) < 0) {
@@ -251,10 +300,23 @@ static void go_on(struct forget *f)
 {
 	if (f->busy || f->m->stopping)
 		return;
-	if (f->awaited)
-		ask(f);
-	else
+	if (f->awaits == LX_MOVE_AWAITS_NOTHING)
 		tell(f);
+	else if (f->awaits == LX_MOVE_AWAITS_FIGURES || !has_other_try(f, false))
+		ask(f); /* how it ended the last one that was begun knows */
+}
+
+void lx_moves_arrived(struct lx_manager *m, const struct lx_inst *inst)
+{
+	for (struct lx_map_entry *e = lx_map_first(&m->forgets); e; e = lx_map_next(e)) {
+		struct forget *f = lx_map_value(e);
+
+		if (f->awaits != LX_MOVE_AWAITS_OUTCOME || f->busy ||
+		    !lx_streq(f->instance, inst->pb->uuid) || !lx_streq(f->second, inst->pb->node))
+			continue;
+		f->state = DONE;
+		store(f);
+	}
 }
 
 /* ------------------------------------------------------------------ beginning */
@@ -270,11 +332,15 @@ static unsigned tries(const struct lx_op *op)
 }
 
 /* Of that try. The one that arrived is the last one, where that is known. */
-static bool awaits(const struct lx_op *op, unsigned rung)
+static enum lx_move_awaits awaits(const struct lx_op *op, unsigned rung)
 {
 	const struct lx_move_op *mv = op->data;
 
-	return op->pb->move && op->pb->move->awaited && (!mv || !mv->rung_known || rung == mv->rung);
+	if (op->pb->outcome_open)
+		return LX_MOVE_AWAITS_OUTCOME;
+	return op->pb->move && op->pb->move->awaited && (!mv || !mv->rung_known || rung == mv->rung)
+		       ? LX_MOVE_AWAITS_FIGURES
+		       : LX_MOVE_AWAITS_NOTHING;
 }
 
 void lx_move_forget_txn(struct lx_txn *txn, const struct lx_op *op, const char *first, const char *second)
@@ -326,7 +392,7 @@ void lx_move_forget_begin(const struct lx_op *op, const char *first, const char 
 			return;
 		snprintf(f->first, sizeof(f->first), "%s", first);
 		snprintf(f->second, sizeof(f->second), "%s", second);
-		f->awaited = awaits(op, i);
+		f->awaits = awaits(op, i);
 		go_on(f);
 	}
 }
@@ -340,7 +406,7 @@ int lx_move_forget_load(struct lx_manager *m, const struct lx_sql_value *c, stru
 		return lx_err_oom(err);
 	snprintf(f->first, sizeof(f->first), "%s", (const char *)c[4].data);
 	snprintf(f->second, sizeof(f->second), "%s", (const char *)c[5].data);
-	f->awaited = c[6].i != 0;
+	f->awaits = (enum lx_move_awaits)c[6].i;
 	/* Of nodes that are there it goes on when they are back. */
 	again(m);
 	return 0;

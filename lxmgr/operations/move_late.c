@@ -15,9 +15,9 @@
 
 typedef Lxmgr__V1__MoveReport report;
 
-Lxmgr__V1__MoveReport *lx_move_late_begin(const struct lx_op *op)
+Lxmgr__V1__MoveReport *lx_move_late_begin(const char *operation, const char *source, const char *target,
+					  Lxmgr__V1__MoveMode mode)
 {
-	const struct lx_move_op *mv = op->data;
 	report *r = malloc(sizeof(*r));
 	char text[LX_NAME_MAX + 96];
 
@@ -25,14 +25,12 @@ Lxmgr__V1__MoveReport *lx_move_late_begin(const struct lx_op *op)
 		return NULL;
 	lxmgr__v1__move_report__init(r);
 	snprintf(text, sizeof(text), "node %s was away when it ended and has not told its figures yet",
-		 op->inst->pb->node);
+		 source);
 	r->awaited = true;
 	r->finished_at_ns = (int64_t)lx_now_realtime_ns();
-	/* A manager that was restarted meanwhile does not know which way it went. */
-	if (mv && mv->rung_known)
-		r->mode = mv->mode;
-	if (lx_pb_set(&r->incomplete, text) == 0 && lx_pb_set(&r->source, op->inst->pb->node) == 0 &&
-	    lx_pb_set(&r->target, lx_move_args(op)->target) == 0)
+	r->mode = mode;
+	if (lx_pb_set(&r->incomplete, text) == 0 && lx_pb_set(&r->operation, operation) == 0 &&
+	    lx_pb_set(&r->source, source) == 0 && lx_pb_set(&r->target, target) == 0)
 		return r;
 	lx_pb_free(r);
 	return NULL;

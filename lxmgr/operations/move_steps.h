@@ -57,5 +57,7 @@ void lx_move_find_rung(struct lx_op *op, unsigned rung);
 /* move_end.c */
 void lx_move_end_moved(struct lx_op *op);
 void lx_move_end_failed(struct lx_op *op, const struct lx_err *why);
+/* The node it waits for has been away for too long: as failed, or with its outcome open. */
+void lx_move_end_away(struct lx_op *op, const struct lx_err *why);
 
 #endif

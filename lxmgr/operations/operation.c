@@ -19,7 +19,7 @@ static const uint32_t state_moves[] = {
 	[LX_OP_PENDING] = LX_SM_TO(LX_OP_RUNNING) | LX_SM_TO(LX_OP_FAILURE) | LX_SM_TO(LX_OP_CANCELLED),
 	[LX_OP_RUNNING] = LX_SM_TO(LX_OP_SUCCESS) | LX_SM_TO(LX_OP_FAILURE) | LX_SM_TO(LX_OP_CANCELLED),
 	[LX_OP_SUCCESS] = 0,
-	[LX_OP_FAILURE] = 0,
+	[LX_OP_FAILURE] = LX_SM_TO(LX_OP_SUCCESS), /* when its outcome was open */
 	[LX_OP_CANCELLED] = 0,
 };
 static const struct lx_sm_def op_sm = { "operation", state_names, LX_ARRAY_SIZE(state_names), state_moves };
@@ -82,6 +82,18 @@ oom:
 	lx_op_free(op);
 	lx_err_oom(err);
 	return NULL;
+}
+
+void lx_op_settle(struct lx_op *op, bool succeeded, const struct lx_err *why, int64_t at_ns)
+{
+	op->pb->outcome_open = false;
+	if (succeeded)
+		lx_op_set_status(op, LX_OP_SUCCESS);
+	op->pb->error_code = succeeded ? 0 : (int32_t)why->code;
+	lx_pb_set(&op->pb->error, succeeded ? NULL : why->msg);
+	lx_pb_set(&op->pb->hint, succeeded ? NULL : why->hint);
+	op->pb->updated_at_ns = at_ns;
+	lx_op_announce(op, "operation-settled");
 }
 
 static void timer_closed(uv_handle_t *h)

@@ -19,11 +19,10 @@
 
 #include "lxmgr/manager.h"
 
-#define LX_OP_KEEP_ENDED   1000u  /* ended operations kept in memory, and at least in the store */
-#define LX_OP_PRUNE_EVERY  100u   /* ends: how often the store is rid of more */
-#define LX_OP_NODE_WAIT_MS 60000u /* how long a parked one waits for its node */
-#define LX_OP_RETRIES      3u     /* how often one is run again after failures that may pass */
-#define LX_OP_RETRY_MS     2000u  /* the pause before each */
+#define LX_OP_KEEP_ENDED  1000u /* ended operations kept in memory, and at least in the store */
+#define LX_OP_PRUNE_EVERY 100u  /* ends: how often the store is rid of more */
+#define LX_OP_RETRIES     3u    /* how often one is run again after failures that may pass */
+#define LX_OP_RETRY_MS    2000u /* the pause before each */
 
 struct lx_op_kind {
 	const char *name; /* "instance.launch" */
@@ -32,9 +31,8 @@ struct lx_op_kind {
 	void (*run)(struct lx_op *op);
 	/* Called when a client asks to cancel a running one; NULL: cannot be cancelled once running. */
 	void (*cancel)(struct lx_op *op);
-	/* It ends because its node has been away for too long: what that leaves open, in place of `why`,
-	 * which says no more than that; or NULL. */
-	void (*away)(const struct lx_op *op, struct lx_err *why);
+	/* Its node has been away for too long (`why`): ends it, if that leaves more to say; or NULL. */
+	void (*away)(struct lx_op *op, const struct lx_err *why);
 	/* The journal knows an operation whose client was part of it (an upload): it cannot be
 	 * resumed after a restart and fails then. */
 	bool needs_client;
@@ -107,7 +105,7 @@ int lx_op_result(struct lx_op *op, const char *key, const char *value);
  */
 void lx_op_end(struct lx_op *op, const struct lx_err *err, struct lx_txn *txn,
 	       void (*done)(struct lx_op *op));
-/* The node is away: run() again when it is back, or fail after LX_OP_NODE_WAIT_MS. */
+/* The node is away: run() again when it is back, or end when that takes longer than --node-wait. */
 void lx_op_park(struct lx_op *op, const char *node, const struct lx_err *why);
 /* Something failed that may pass: run() again in a while. False when that was tried often enough. */
 bool lx_op_retry(struct lx_op *op);
@@ -117,6 +115,11 @@ void lx_op_go_on(struct lx_op *op);
 void lx_op_node_ready(struct lx_manager *m, struct lx_node *node);
 
 bool lx_op_ended(const struct lx_op *op);
+/*
+ * One that has ended with outcome_open has succeeded, or has failed for that reason (`why`). To be
+ * called when the store has it, with that time.
+ */
+void lx_op_settle(struct lx_op *op, bool succeeded, const struct lx_err *why, int64_t at_ns);
 /* By id or unique prefix, among those that `sees` says yes to. */
 struct lx_op *lx_op_find(struct lx_manager *m, const char *id,
 			 bool (*sees)(const struct lx_op *op, void *arg), void *arg, struct lx_err *err);

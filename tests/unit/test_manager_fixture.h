@@ -41,6 +41,7 @@ static void manager_open(struct fixture *f)
 	m->opt.network_subnet = "10.9.0.0/24";
 	m->opt.idmap_base = 1000000000u;
 	m->opt.idmap_count = 16;
+	m->opt.node_wait_s = 60;
 	lx_map_init(&m->nodes, lx_node_free);
 	lx_map_init(&m->projects, lx_project_free);
 	lx_map_init(&m->instances, lx_inst_free);

@@ -90,6 +90,23 @@ static void committed_only_goes_forward(void **state)
 	}
 }
 
+/* Unless the other side is no more: the source's files are the only ones left. */
+static void only_a_source_takes_back(void **state)
+{
+	for (int role = 1; role <= 2; role++) {
+		lx_automoverecord lx_move_record *rec = record((Lxmgr__V1__MoveRole)role, STATE(COMMITTED));
+		bool source = role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_SOURCE;
+		struct lx_err why = LX_ERR_INIT, err = LX_ERR_INIT;
+
+		assert_int_equal(lx_move_record_save(dir, rec, NULL), 0);
+		lx_err_set(&why, LX_ABORTED, "it is no more");
+		assert_int_equal(lx_move_record_take_back(dir, rec, &why, &err) == 0, source);
+		assert_int_equal(on_disk(), source ? STATE(ABORTED) : STATE(COMMITTED));
+		if (source)
+			assert_string_equal(rec->error, "it is no more");
+	}
+}
+
 /* Given up is given up: it cannot be committed any more. */
 static void aborted_is_the_end(void **state)
 {
@@ -269,6 +286,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_said_is_on_disk, enter, leave),
 		cmocka_unit_test_setup_teardown(committed_only_goes_forward, enter, leave),
+		cmocka_unit_test_setup_teardown(only_a_source_takes_back, enter, leave),
 		cmocka_unit_test_setup_teardown(aborted_is_the_end, enter, leave),
 		cmocka_unit_test_setup_teardown(each_role_has_its_own_way, enter, leave),
 		cmocka_unit_test_setup_teardown(a_full_disk_changes_nothing, enter, leave),
