@@ -16,6 +16,8 @@
 #include "lib/str.h"
 #include "migration/descriptors.h"
 #include "migration/guest_processes.h"
+#include "migration/memberships.h"
+#include "proto/pb.h"
 
 /* Newer than the C library's headers: asm-generic/socket.h, linux/in.h, linux/in6.h. */
 #define PASSPIDFD          76
@@ -120,6 +122,7 @@ struct kind {
 struct saving {
 	Lxmgr__V1__GuestState *out;
 	struct lx_map seen; /* "socket:[inode]" */
+	struct lx_groups groups;
 	struct kind *kinds;
 	size_t n_kinds;
 	pid_t process; /* in the guest's numbers */
@@ -176,35 +179,48 @@ static int add_option(Lxmgr__V1__GuestSocket *to, const struct option *o, int va
 	return 0;
 }
 
-static Lxmgr__V1__GuestSocket *add_socket(Lxmgr__V1__GuestState *out, pid_t process, int number)
+static int save_options(int fd, const struct kind *k, Lxmgr__V1__GuestSocket *of)
 {
-	Lxmgr__V1__GuestSocket *one = malloc(sizeof(*one));
-	Lxmgr__V1__GuestSocket **grown = realloc(out->sockets, (out->n_sockets + 1) * sizeof(*grown));
-
-	if (grown)
-		out->sockets = grown;
-	if (!one || !grown) {
-		free(one);
-		return NULL;
-	}
-	lxmgr__v1__guest_socket__init(one);
-	one->process = (uint32_t)process;
-	one->descriptor = (uint32_t)number;
-	return out->sockets[out->n_sockets++] = one;
-}
-
-static int save_options(struct saving *s, int fd, int number, const struct kind *k)
-{
-	Lxmgr__V1__GuestSocket *of = NULL;
 	int value, r = 0;
 
-	for (size_t i = 0; r == 0 && i < OPTIONS; i++) {
-		if (!read_option(fd, &options[i], &value) || value == k->values[i])
-			continue;
-		if (!of)
-			of = add_socket(s->out, s->process, number);
-		r = of ? add_option(of, &options[i], value) : -ENOMEM;
+	for (size_t i = 0; r == 0 && i < OPTIONS; i++)
+		if (read_option(fd, &options[i], &value) && value != k->values[i])
+			r = add_option(of, &options[i], value);
+	return r;
+}
+
+/* Takes it over; one of which there is nothing to say is let go. */
+static int add_socket(Lxmgr__V1__GuestState *out, Lxmgr__V1__GuestSocket *one)
+{
+	bool plain = one->n_options == 0 && one->n_memberships == 0;
+	Lxmgr__V1__GuestSocket **grown =
+		plain ? NULL : realloc(out->sockets, (out->n_sockets + 1) * sizeof(*grown));
+
+	if (!grown) {
+		lx_pb_free(one);
+		return plain ? 0 : -ENOMEM;
 	}
+	out->sockets = grown;
+	out->sockets[out->n_sockets++] = one;
+	return 0;
+}
+
+static int save_socket(struct saving *s, int fd, int number, const struct kind *k)
+{
+	Lxmgr__V1__GuestSocket *one = malloc(sizeof(*one));
+
+	if (!one)
+		return -ENOMEM;
+	lxmgr__v1__guest_socket__init(one);
+	one->process = (uint32_t)s->process;
+	one->descriptor = (uint32_t)number;
+	int r = save_options(fd, k, one);
+
+	if (r == 0)
+		r = lx_memberships_save(fd, &s->groups, one);
+	if (r == 0)
+		return add_socket(s->out, one);
+	lx_pb_free(one);
 	return r;
 }
 
@@ -216,22 +232,25 @@ static int save(int fd, int number, const char *name, void *arg, struct lx_err *
 		return 0;
 	const struct kind *k = lx_map_set(&s->seen, name, s) < 0 ? NULL : kind_of(s, fd);
 
-	return !k || save_options(s, fd, number, k) < 0 ? lx_err_oom(err) : 0;
+	return !k || save_socket(s, fd, number, k) < 0 ? lx_err_oom(err) : 0;
 }
 
-int lx_socket_options_save(const pid_t *pids, size_t n, Lxmgr__V1__GuestState *out, struct lx_err *err)
+int lx_socket_options_save(pid_t init, const pid_t *pids, size_t n, Lxmgr__V1__GuestState *out,
+			   struct lx_err *err)
 {
 	struct saving s = { .out = out };
 	const struct lx_descriptors d = { .wanted = is_socket, .each = save, .arg = &s };
 	int r = 0;
 
 	lx_map_init(&s.seen, NULL);
+	lx_groups_read(init, &s.groups);
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		s.process = lx_guest_number(pids[i]);
 		if (s.process > 0)
 			r = lx_descriptors_each(pids[i], &d, err);
 	}
 	lx_map_release(&s.seen);
+	lx_groups_release(&s.groups);
 	free(s.kinds);
 	return r;
 }
@@ -259,7 +278,7 @@ static unsigned load(int fd, const Lxmgr__V1__GuestSocket *s)
 		    setsockopt(fd, o->level, o->name, &o->value, sizeof(o->value)) == 0)
 			done++;
 	}
-	return done;
+	return done + lx_memberships_load(fd, s);
 }
 
 /* The guest's numbers of these processes. malloc'ed */

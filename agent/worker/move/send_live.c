@@ -58,7 +58,7 @@ static int send_guest(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx
 	if (r == 0)
 		r = lx_affinity_save(s->run.init, pids, n, guest, err);
 	if (r == 0)
-		r = lx_socket_options_save(pids, n, guest, err);
+		r = lx_socket_options_save(s->run.init, pids, n, guest, err);
 	if (r == 0)
 		r = lx_cgroups_save(s->m.payload, guest, err);
 	if (r == 0)
