@@ -21,6 +21,7 @@ from testbed import wait_for  # noqa: E402
 TELLER = os.path.join(testbed.BUILD, "tests", "teller")
 HEARD = "/run/heard"
 TO_GUEST, FROM_GUEST = 9000, 9001
+GROUP = "239.255.42.1"
 COUNT = 50  # all of it has to find room in the socket of a guest that does not run
 TRIES = 10
 NODES = 3
@@ -120,6 +121,16 @@ def test_what_it_says(site):
     for target in (1, 0, 2, 0):
         site.move(target, site.heard)
         assert {who: lost for who, (_, _, lost) in site.heard().items()} == dict.fromkeys(site.heard(), 0)
+
+
+def test_it_hears_the_groups_it_has_joined(site):
+    """From instances on all nodes: CRIU does not know of what its sockets have joined."""
+    site.within("guest", "hear", str(TO_GUEST), HEARD, GROUP)
+    for i in range(NODES):
+        site.within(f"peer{i}", "tell", GROUP, str(TO_GUEST))
+    wait_for(lambda: len(site.guest_heard()) == NODES, 10, why=f"it hears all: {site.guest_heard()}")
+    for target in (1, 2, 0):
+        site.move(target, site.guest_heard)
 
 
 # ---------------------------------------------------------------- between COMMIT and the first step on the other node

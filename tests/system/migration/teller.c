@@ -2,8 +2,9 @@
  * Numbered datagrams, to see whether any is lost while one end of their way moves:
  *
  *   teller tell ADDRESS PORT [COUNT]   sends 1, 2, 3 ... to it, some thousands a second
- *   teller hear PORT FILE              takes them in from everybody and writes into FILE, every now and
- *                                      then, a line for each sender:
+ *   teller hear PORT FILE [GROUP]      takes them in from everybody, and with GROUP what is sent to that
+ *                                      multicast group, and writes into FILE, every now and then, a
+ *                                      line for each sender:
  *
  *        <sender's address> <first number> <last> <how many between have not come> <how many came again>
  *
@@ -114,7 +115,18 @@ static void write_down(const char *path)
 	check(rename(temp, path), path);
 }
 
-__attribute__((noreturn)) static void hear(const char *port, const char *path)
+/* Where there is no interface given, the kernel takes that of the route. */
+static void join(int fd, const char *group)
+{
+	struct group_req req = { 0 };
+	struct sockaddr_in in = { .sin_family = AF_INET };
+
+	check(inet_pton(AF_INET, group, &in.sin_addr) - 1, "group");
+	memcpy(&req.gr_group, &in, sizeof(in));
+	check(setsockopt(fd, IPPROTO_IP, MCAST_JOIN_GROUP, &req, sizeof(req)), "MCAST_JOIN_GROUP");
+}
+
+__attribute__((noreturn)) static void hear(const char *port, const char *path, const char *group)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(number_of(port)) }, from;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), queue = QUEUE_BYTES;
@@ -126,6 +138,8 @@ __attribute__((noreturn)) static void hear(const char *port, const char *path)
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &queue, sizeof(queue)) < 0)
 		check(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &queue, sizeof(queue)), "SO_RCVBUF");
 	check(bind(fd, (struct sockaddr *)&at, sizeof(at)), "bind");
+	if (group)
+		join(fd, group);
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		socklen_t len = sizeof(from);
@@ -145,8 +159,8 @@ int main(int argc, char **argv)
 {
 	if ((argc == 4 || argc == 5) && strcmp(argv[1], "tell") == 0)
 		return tell(argv[2], argv[3], argc == 5 ? number_of(argv[4]) : UINT32_MAX);
-	if (argc == 4 && strcmp(argv[1], "hear") == 0)
-		hear(argv[2], argv[3]);
-	fprintf(stderr, "teller: tell ADDRESS PORT [COUNT], or hear PORT FILE\n");
+	if ((argc == 4 || argc == 5) && strcmp(argv[1], "hear") == 0)
+		hear(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
+	fprintf(stderr, "teller: tell ADDRESS PORT [COUNT], or hear PORT FILE [GROUP]\n");
 	return 2;
 }
