@@ -166,15 +166,14 @@ const struct cli_verb cli_move_verbs[] = {
 		  "then booted there from its files. Small memory is not worth it and goes as without.\n\n"
 		  "A dump that meets what passes by itself, such as news that a process has not read yet, is "
 		  "done "
-		  "again, up to four times; the report says so (\"Dumped\"). After a live move a systemd "
-		  "that "
+		  "again, up to four times; the report says so (\"Dumped\"). Who writes to a log faster "
+		  "than it is read is held until it has been. After a live move a systemd that "
 		  "keeps pidfds (Debian 13) is told to reload its configuration (SIGHUP): it knows its "
 		  "processes "
 		  "by numbers that a restore changes.\n\n"
 		  "Without --target it goes to the node with the most room. lxmgr info shows the last move "
 		  "of an instance. Should the source be away when a move ends, what only it knows of it "
-		  "(\"Still "
-		  "to come\") follows when it is back.",
+		  "(\"Still to come\"), or how it ended, follows when it is back: lxmgr operation show ID.",
 	  .examples = "lxmgr move web1 --target node2\n"
 		      "lxmgr move web1 --target node2 --check  # can it be done, and what is in the way?\n"
 		      "lxmgr move web1 --live=preferred        # wherever there is room\n"

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,17 +41,16 @@ static bool can_be_seized(pid_t pid)
 	return can;
 }
 
-int lx_dumpable(const pid_t *pids, size_t n, bool *ret, struct lx_err *err)
+int lx_dumpable(const pid_t *pids, size_t n, enum lx_dumpable *ret, struct lx_err *err)
 {
 	bool unread = false;
 
-	*ret = true;
-	for (size_t i = 0; *ret && i < n; i++)
-		*ret = can_be_seized(pids[i]);
-	if (!*ret)
-		return 0;
+	*ret = LX_DUMPABLE_NOT_SEIZED;
+	for (size_t i = 0; i < n; i++)
+		if (!can_be_seized(pids[i]))
+			return 0;
 	int r = lx_sockets_unread(pids, n, &unread, err);
 
-	*ret = !unread;
+	*ret = unread ? LX_DUMPABLE_UNREAD : LX_DUMPABLE;
 	return r;
 }

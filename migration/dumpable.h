@@ -9,13 +9,18 @@
 #ifndef LX_MIGRATION_DUMPABLE_H
 #define LX_MIGRATION_DUMPABLE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 #include "lib/err.h"
 
+enum lx_dumpable {
+	LX_DUMPABLE,
+	LX_DUMPABLE_NOT_SEIZED, /* a thread that cannot be */
+	LX_DUMPABLE_UNREAD,     /* messages */
+};
+
 /* `pids`: all its processes, numbers as seen from here. Those that are gone are passed over. */
-int lx_dumpable(const pid_t *pids, size_t n, bool *ret, struct lx_err *err);
+int lx_dumpable(const pid_t *pids, size_t n, enum lx_dumpable *ret, struct lx_err *err);
 
 #endif

@@ -23,9 +23,7 @@
 
 #include "lib/cleanup.h"
 #include "migration/proc_text.h"
-
-/* Bytes taken from the kernel at once: it fills at most 32 KiB. */
-#define ANSWER_MAX (64u * 1024)
+#include "migration/sock_diag.h"
 
 /* ---- which are the guest's ---- */
 
@@ -72,37 +70,11 @@ void lx_guest_sockets_release(struct lx_guest_sockets *t)
 
 /* ---- judging ---- */
 
-/* An attribute's payload of at least `min` bytes after a message's fixed part, or NULL. */
-static const void *attribute(const struct nlmsghdr *h, size_t fixed, int type, size_t min, size_t *len)
-{
-	if (h->nlmsg_len < NLMSG_LENGTH(fixed))
-		return NULL;
-
-	const char *p = (const char *)h + NLMSG_HDRLEN + NLMSG_ALIGN(fixed);
-	const char *end = (const char *)h + h->nlmsg_len;
-
-	while (end - p >= (ptrdiff_t)sizeof(struct nlattr)) {
-		struct nlattr a;
-
-		memcpy(&a, p, sizeof(a));
-		if (a.nla_len < sizeof(a) || a.nla_len > end - p)
-			return NULL;
-		if ((a.nla_type & NLA_TYPE_MASK) == type) {
-			*len = a.nla_len - sizeof(a);
-			return *len >= min ? p + sizeof(a) : NULL;
-		}
-		if (NLA_ALIGN(a.nla_len) > end - p)
-			return NULL;
-		p += NLA_ALIGN(a.nla_len);
-	}
-	return NULL;
-}
-
 static void judge_unix(const struct nlmsghdr *h, const struct unix_diag_msg *m,
 		       const struct lx_guest_sockets *sockets, struct lx_verdict *v)
 {
 	size_t len;
-	const void *p = attribute(h, sizeof(*m), UNIX_DIAG_PEER, sizeof(uint32_t), &len);
+	const void *p = lx_sock_diag_attribute(h, sizeof(*m), UNIX_DIAG_PEER, sizeof(uint32_t), &len);
 	uint32_t peer = 0;
 	char name[128] = "";
 
@@ -111,7 +83,7 @@ static void judge_unix(const struct nlmsghdr *h, const struct unix_diag_msg *m,
 	/* 0: not connected, or not accepted yet. */
 	if (!peer || lx_guest_socket_find(sockets, peer))
 		return;
-	p = attribute(h, sizeof(*m), UNIX_DIAG_NAME, 1, &len);
+	p = lx_sock_diag_attribute(h, sizeof(*m), UNIX_DIAG_NAME, 1, &len);
 	if (p) {
 		const char *s = p;
 
@@ -132,7 +104,7 @@ static void judge_unix(const struct nlmsghdr *h, const struct unix_diag_msg *m,
 static void judge_tcp(const struct nlmsghdr *h, const struct inet_diag_msg *m, struct lx_verdict *v)
 {
 	size_t len, name_len;
-	const char *ulp = attribute(h, sizeof(*m), INET_DIAG_ULP_INFO, 1, &len);
+	const char *ulp = lx_sock_diag_attribute(h, sizeof(*m), INET_DIAG_ULP_INFO, 1, &len);
 
 	if (!ulp)
 		return;
@@ -165,7 +137,7 @@ static void judge_tcp(const struct nlmsghdr *h, const struct inet_diag_msg *m, s
 static void judge_netlink(const struct nlmsghdr *h, const struct netlink_diag_msg *m, struct lx_verdict *v)
 {
 	size_t len;
-	const unsigned char *groups = attribute(h, sizeof(*m), NETLINK_DIAG_GROUPS, 1, &len);
+	const unsigned char *groups = lx_sock_diag_attribute(h, sizeof(*m), NETLINK_DIAG_GROUPS, 1, &len);
 
 	if (!groups)
 		return;
@@ -214,25 +186,6 @@ void lx_judge_diag(const void *msg, size_t size, int family, const struct lx_gue
 
 /* ---- asking ---- */
 
-/* A socket of that namespace; the thread is back in its own afterwards. */
-static int open_in(int net, struct lx_err *err)
-{
-	lx_autoclose int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-
-	if (own < 0)
-		return lx_err_errno(err, errno, "cannot open the network namespace of this process");
-	if (setns(net, CLONE_NEWNET) < 0)
-		return lx_err_errno(err, errno, "cannot enter its network namespace");
-	lx_autoclose int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	int saved = errno;
-
-	if (setns(own, CLONE_NEWNET) < 0)
-		return lx_err_errno(err, errno, "cannot return from its network namespace");
-	if (fd < 0)
-		return lx_err_errno(err, saved, "cannot ask the kernel about its sockets");
-	return lx_move_fd(fd);
-}
-
 /* The same socket may be open more than once: all of them. */
 static void mark_seen(struct lx_guest_sockets *t, uint64_t ino)
 {
@@ -248,46 +201,22 @@ static void mark_seen(struct lx_guest_sockets *t, uint64_t ino)
 		t->s[i - 1].seen = true;
 }
 
-static int collect(int fd, int family, struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn, void *arg,
-		   struct lx_err *err)
+struct asking {
+	int family;
+	struct lx_guest_sockets *sockets;
+	lx_socket_verdict_fn fn;
+	void *arg;
+};
+
+static int judge(void *arg, const struct nlmsghdr *h, size_t left, struct lx_err *err)
 {
-	lx_autofree char *buf = malloc(ANSWER_MAX);
+	const struct asking *a = arg;
 	struct lx_verdict v;
 	uint64_t ino;
 
-	if (!buf)
-		return lx_err_oom(err);
-	for (;;) {
-		ssize_t got = recv(fd, buf, ANSWER_MAX, 0);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return lx_err_errno(err, errno, "cannot ask the kernel about its sockets");
-
-		size_t left = (size_t)got;
-
-		for (struct nlmsghdr *h = (void *)buf; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-			if (h->nlmsg_type == NLMSG_DONE)
-				return 0;
-			if (h->nlmsg_type == NLMSG_ERROR) {
-				const struct nlmsgerr *e = NLMSG_DATA(h);
-
-				return e->error == -ENOENT
-					       ? 0
-					       : lx_err_errno(err, e->error,
-							      "cannot ask the kernel about its sockets");
-			}
-			lx_judge_diag(h, left, family, sockets, &ino, &v);
-			mark_seen(sockets, ino);
-			if (!v.code)
-				continue;
-			int r = fn(arg, lx_guest_socket_find(sockets, ino)->process, &v, err);
-
-			if (r < 0)
-				return r;
-		}
-	}
+	lx_judge_diag(h, left, a->family, a->sockets, &ino, &v);
+	mark_seen(a->sockets, ino);
+	return v.code ? a->fn(a->arg, lx_guest_socket_find(a->sockets, ino)->process, &v, err) : 0;
 }
 
 int lx_preflight_sockets(int net, struct lx_guest_sockets *sockets, lx_socket_verdict_fn fn, void *arg,
@@ -314,17 +243,14 @@ int lx_preflight_sockets(int net, struct lx_guest_sockets *sockets, lx_socket_ve
 			 .sdiag_protocol = NDIAG_PROTO_ALL,
 			 .ndiag_show = NDIAG_SHOW_GROUPS } },
 	};
-	lx_autoclose int fd = open_in(net, err);
+	struct asking a = { .sockets = sockets, .fn = fn, .arg = arg };
+	lx_autoclose int fd = lx_sock_diag_open(net, err);
 
 	if (fd < 0)
 		return fd;
 	for (size_t i = 0; i < LX_ARRAY_SIZE(req); i++) {
-		req[i].h = (struct nlmsghdr){ .nlmsg_len = sizeof(req[i]),
-					      .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-					      .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP };
-		if (send(fd, &req[i], sizeof(req[i]), 0) < 0)
-			return lx_err_errno(err, errno, "cannot ask the kernel about its sockets");
-		int r = collect(fd, req[i].u.sdiag_family, sockets, fn, arg, err);
+		a.family = req[i].u.sdiag_family;
+		int r = lx_sock_diag_ask(fd, &req[i], sizeof(req[i]), judge, &a, err);
 
 		if (r < 0)
 			return r;

@@ -129,16 +129,22 @@ static bool has_message(int fd)
 	return recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) >= 0;
 }
 
-static int look_for_unread(int fd, int number, const char *name, void *arg, struct lx_err *err)
+static bool is_unread(int fd)
 {
-	bool *found = arg;
 	int domain = 0;
 	socklen_t n = sizeof(domain);
 
-	if (*found || getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0)
-		return 0;
-	*found = domain == AF_NETLINK ? has_message(fd)
-				      : domain == AF_UNIX && has_bytes(fd) && is_told_more(fd);
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0)
+		return false;
+	return domain == AF_NETLINK ? has_message(fd)
+				    : domain == AF_UNIX && has_bytes(fd) && is_told_more(fd);
+}
+
+static int look_for_unread(int fd, int number, const char *name, void *arg, struct lx_err *err)
+{
+	bool *found = arg;
+
+	*found = *found || is_unread(fd);
 	return 0;
 }
 
@@ -151,6 +157,30 @@ int lx_sockets_unread(const pid_t *pids, size_t n, bool *ret, struct lx_err *err
 	for (size_t i = 0; r == 0 && i < n && !*ret; i++)
 		r = lx_descriptors_each(pids[i], &d, err);
 	return r;
+}
+
+struct naming {
+	struct lx_map *names;
+	int n;
+};
+
+static int name_unread(int fd, int number, const char *name, void *arg, struct lx_err *err)
+{
+	struct naming *to = arg;
+
+	if (!is_unread(fd))
+		return 0;
+	to->n++;
+	return lx_map_set(to->names, name, NULL) < 0 ? lx_err_oom(err) : 0;
+}
+
+int lx_sockets_unread_names(pid_t pid, struct lx_map *names, struct lx_err *err)
+{
+	struct naming to = { .names = names };
+	const struct lx_descriptors d = { .wanted = is_socket, .each = name_unread, .arg = &to };
+	int r = lx_descriptors_each(pid, &d, err);
+
+	return r < 0 ? r : to.n;
 }
 
 /* ------------------------------------------------------------------ counting */

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "lib/err.h"
+#include "lib/map.h"
 
 /*
  * Takes every TCP socket of these processes out of repair mode. They should be frozen, or sockets
@@ -32,6 +33,8 @@ int lx_net_unlock(pid_t pid, struct lx_err *err);
  * its like, unix(7)) or the time. It is read as soon as they run for a moment.
  */
 int lx_sockets_unread(const pid_t *pids, size_t n, bool *ret, struct lx_err *err);
+/* The names of such sockets of one process, "socket:[4026]", into `names` (no values). Returns how many. */
+int lx_sockets_unread_names(pid_t pid, struct lx_map *names, struct lx_err *err);
 
 /* Established TCP connections in the network namespace of `pid`: those a live move carries. */
 int lx_sockets_count(pid_t pid, unsigned *ret_established, struct lx_err *err);

@@ -25,8 +25,10 @@ $(BUILD)/tests/memfd-restore: $(BUILD)/obj/tests/system/migration/memfd_restore.
 	$(call link,)
 
 # These go into guests as well.
-$(BUILD)/tests/sharer $(BUILD)/tests/hoarder $(BUILD)/tests/watched: LDFLAGS := -static -no-pie
+$(BUILD)/tests/sharer $(BUILD)/tests/hoarder $(BUILD)/tests/flooder $(BUILD)/tests/watched: LDFLAGS := -static -no-pie
 $(BUILD)/tests/sharer: $(BUILD)/obj/tests/system/migration/sharer.o
+	$(call link,)
+$(BUILD)/tests/flooder: $(BUILD)/obj/tests/system/migration/flooder.o
 	$(call link,)
 $(BUILD)/tests/hoarder: $(BUILD)/obj/tests/system/migration/hoarder.o
 	$(call link,)

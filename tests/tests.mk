@@ -31,7 +31,7 @@ $(BUILD)/tests/move_load: $(BUILD)/obj/tests/bench/move_load.o
 	@$(CC) -static -o $@ $^ $(filter-out -pie,$(LDFLAGS))
 
 # Programs that tests/system runs beside those of the product.
-CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver $(BUILD)/tests/passenger $(BUILD)/tests/teller $(BUILD)/tests/memfd-restore $(BUILD)/tests/sharer $(BUILD)/tests/hoarder $(BUILD)/tests/watched \
+CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver $(BUILD)/tests/passenger $(BUILD)/tests/teller $(BUILD)/tests/memfd-restore $(BUILD)/tests/sharer $(BUILD)/tests/hoarder $(BUILD)/tests/flooder $(BUILD)/tests/watched \
              $(BUILD)/tests/confined $(BUILD)/tests/frames $(BUILD)/tests/writable $(BUILD)/tests/peer $(BUILD)/tests/caller
 
 .PHONY: unit-bins check-bins

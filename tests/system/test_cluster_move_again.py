@@ -17,6 +17,7 @@ from testbed import wait_for  # noqa: E402
 
 CLUSTER = "move"  # of two nodes: conftest.py
 STATUS, WORD = "/run/hoarder", "/run/take-it"
+FLOOD = "/run/flooder"
 LARGE = 48  # MiB: more than is copied while a guest stands still
 SAYS = {"netlink": "The socket has data to read", "log": "Control messages in queue"}
 
@@ -99,6 +100,41 @@ def test_what_does_not_pass_ends_the_move(two):
     echo.check()
     echo.close()
     guest.check_passenger()
+
+
+def test_a_log_that_is_never_empty(two):
+    """Who writes to it is held for a moment, until it has been read: nothing stands still for nothing."""
+    guest = Guest(two, "m1")
+    guest.bring("flooder", FLOOD)
+    wait_for(lambda: guest.told(FLOOD), 10, why="it is flooded")
+    echo = Echo.from_node(two, 0, guest.address)
+    for target in (1, 0):
+        op = moving.move(two, "m1", target)
+        assert op.status == two.api.pb.OPERATION_STATUS_SUCCESS and op.move.dumps_failed == 0, f"{brief(op)} {op.move}"
+        assert "drain" in {p for p in op.move.phases}, op.move
+        before = guest.told(FLOOD)
+        wait_for(lambda: guest.told(FLOOD)[1] > before[1] + 200, 10, why="it is flooded on")
+        assert (guest.told(FLOOD)[0], guest.told(FLOOD)[2]) == (before[0], "well")
+        echo.check()
+        guest.check_passenger()
+    echo.close()
+
+
+def test_struck_while_a_log_is_read(two):
+    """Whoever was held goes on."""
+    guest = Guest(two, "m1")
+    guest.bring("flooder", FLOOD)
+    wait_for(lambda: guest.told(FLOOD), 10, why="it is flooded")
+    ident = two.api.instances.Move(moving.request(two, "m1", 1)).id
+    assert Moment("phase:drain").watch(two, ident, 0), brief(moving.operation(two, ident))
+    assert strike(two, "source worker", 0)
+    op = moving.ended(two, ident, END_SECONDS)
+    assert op.status == two.api.pb.OPERATION_STATUS_FAILURE and guest.home() == 0, brief(op)
+    before = guest.told(FLOOD)
+    wait_for(lambda: guest.told(FLOOD)[1] > before[1] + 2000, 20, why="it is flooded on")
+    assert guest.told(FLOOD)[2] == "well"
+    guest.check_passenger()
+    moving.wait_clean(two, but=["m1"])
 
 
 @pytest.mark.limit(300)

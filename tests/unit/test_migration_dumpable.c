@@ -40,12 +40,12 @@ static void vforker(int sock)
 	_exit(1);
 }
 
-static bool becomes(pid_t pid, bool wanted)
+static bool becomes(pid_t pid, enum lx_dumpable wanted)
 {
 	pid_t pids[] = { getpid(), 0x3ffffff0, pid };
 
 	for (int i = 0; i < 1000; i++) {
-		bool is = !wanted;
+		enum lx_dumpable is;
 
 		assert_int_equal(lx_dumpable(pids, 3, &is, NULL), 0);
 		if (is == wanted)
@@ -68,12 +68,12 @@ static void finds_who_cannot_be_seized(void **state)
 		vforker(s[1]);
 	}
 	close(s[1]);
-	assert_true(becomes(pid, true));
+	assert_true(becomes(pid, LX_DUMPABLE));
 	assert_int_equal(write(s[0], "v", 1), 1);
-	assert_true(becomes(pid, false));
+	assert_true(becomes(pid, LX_DUMPABLE_NOT_SEIZED));
 	assert_int_equal(write(s[0], "e", 1), 1);
 	assert_int_equal(read(s[0], &byte, 1), 1);
-	assert_true(becomes(pid, true));
+	assert_true(becomes(pid, LX_DUMPABLE));
 	close(s[0]);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }

@@ -31,6 +31,7 @@
 #include "migration/cgroups.h"
 #include "migration/criu.h"
 #include "migration/dump_dir.h"
+#include "migration/drain.h"
 #include "migration/dumpable.h"
 #include "migration/lxcfs_mounts.h"
 #include "migration/net.h"
@@ -43,6 +44,9 @@
 /* How often a guest is let go on for a moment, for 5 ms first and then for longer. */
 #define FREEZES_MAX 20u
 #define GO_ON_MS    5u
+/* From which time on those are held who write to what is read meanwhile, and how long. */
+#define DRAIN_FROM 3u
+#define DRAIN_MS   10000u
 /* How often it is dumped when CRIU meets what passes: each time the guest stands still for nothing. */
 #define DUMPS_MAX 4u
 
@@ -110,30 +114,62 @@ static int look_at_processes(struct lx_send *s, struct lx_err *err)
 
 /* ------------------------------------------------------------------ standing still */
 
-static bool is_dumpable(const struct lx_send *s)
+/* What cannot be found out, CRIU will tell. */
+static enum lx_dumpable dumpable(const pid_t *pids, size_t n)
+{
+	enum lx_dumpable is = LX_DUMPABLE;
+
+	return lx_dumpable(pids, n, &is, NULL) < 0 ? LX_DUMPABLE : is;
+}
+
+/* All go on; but who writes without a pause to what is never read to its end is held until it is. */
+static int go_on(struct lx_send *s, unsigned i, bool unread, struct lx_drain *drain, struct lx_err *err)
 {
 	lx_autofree pid_t *pids = NULL;
-	bool dumpable = true;
+	struct lx_err why = LX_ERR_INIT;
 	size_t n = 0;
+	int held = 0;
 
-	return lx_move_pids(&s->m, &pids, &n, NULL) < 0 || lx_dumpable(pids, n, &dumpable, NULL) < 0 ||
-	       dumpable;
+	lx_drain_end(drain);
+	if (unread && i >= DRAIN_FROM && lx_move_pids(&s->m, &pids, &n, &why) == 0)
+		held = lx_drain_begin(drain, s->run.init, pids, n, &why);
+	if (why.code != LX_OK)
+		lx_warn("cannot hold who writes to a log", "instance=%s error=\"%s\"", s->m.job->name,
+			why.msg);
+	int r = lx_cgroup_freeze(&s->m.cg, s->m.job, false, err);
+
+	if (r < 0)
+		return r;
+	if (held <= 0) {
+		usleep(GO_ON_MS * 1000 << (i < 4 ? i : 4));
+		return 0;
+	}
+	lx_move_progress(&s->m, "drain", 0, 0);
+	lx_drain_wait(pids, n, DRAIN_MS);
+	lx_move_phase(&s->m, "drain");
+	return 0;
 }
 
 /* Who was in the middle of something gets the time to end it. */
-static int freeze_dumpable(struct lx_send *s, struct lx_err *err)
+static int freeze_dumpable(struct lx_send *s, struct lx_drain *drain, struct lx_err *err)
 {
 	for (unsigned i = 0;; i++) {
+		lx_autofree pid_t *pids = NULL;
+		size_t n = 0;
+
 		s->frozen_ns = lx_now_monotonic_ns();
 		s->m.mark_ns = s->frozen_ns;
 		int r = lx_cgroup_freeze(&s->m.cg, s->m.job, true, err);
 
-		if (r < 0 || i == FREEZES_MAX || is_dumpable(s))
+		if (r < 0 || i == FREEZES_MAX || lx_move_pids(&s->m, &pids, &n, NULL) < 0)
 			return r;
-		r = lx_cgroup_freeze(&s->m.cg, s->m.job, false, err);
+		enum lx_dumpable is = dumpable(pids, n);
+
+		if (is == LX_DUMPABLE)
+			return 0;
+		r = go_on(s, i, is == LX_DUMPABLE_UNREAD, drain, err);
 		if (r < 0)
 			return r;
-		usleep(GO_ON_MS * 1000 << (i < 4 ? i : 4));
 	}
 }
 
@@ -141,8 +177,10 @@ static int freeze(struct lx_send *s, struct lx_err *err)
 {
 	s->frozen = true;
 	lx_move_progress(&s->m, "freeze", 0, 0);
-	int r = freeze_dumpable(s, err);
+	struct lx_drain drain = { .child = 0 };
+	int r = freeze_dumpable(s, &drain, err);
 
+	lx_drain_end(&drain);
 	(void)lx_traffic_hold(&s->traffic, s->spec->n_nics, s->spec->nics, NULL);
 	if (r == 0)
 		r = lx_net_unplug(s->spec->n_nics, s->spec->nics, err);
