@@ -337,8 +337,14 @@ void cli_daemon_blame(const struct cli_dev *d, const struct cli_daemon *daemon, 
 	if (n <= 0)
 		return;
 	tail[n] = '\0';
+	/* After an option that it does not take comes "Try 'lxmgrd --help'.": here that is no cure. */
+	char *try = strstr(tail, "\nTry '");
+
+	if (try)
+		n = try - tail;
 	while (n > 0 && tail[n - 1] == '\n')
-		tail[--n] = '\0';
+		n--;
+	tail[n] = '\0';
 	const char *line = strrchr(tail, '\n');
 	lx_err_hint(err, "The end of %s: %s", path, line ? line + 1 : tail);
 }

@@ -22,6 +22,7 @@
 #include "lib/log.h"
 #include "lib/notify.h"
 #include "lib/str.h"
+#include "lxmgr/api/networks.h"
 #include "lxmgr/auth/audit.h"
 #include "lxmgr/auth/auth.h"
 #include "lxmgr/confine.h"
@@ -125,6 +126,7 @@ static int usage_error(const char *what)
 static int parse(int argc, char **argv, struct lx_manager_options *o)
 {
 	enum lx_log_level level = LX_LOG_INFO;
+	struct lx_err err = LX_ERR_INIT;
 	enum lx_role role;
 	uint64_t v;
 	int c;
@@ -153,6 +155,8 @@ static int parse(int argc, char **argv, struct lx_manager_options *o)
 			o->advertise = optarg;
 			break;
 		case OPT_NETWORK:
+			if (lx_api_check_network_name(optarg, &err) < 0)
+				return 1 + usage_error(err.msg);
 			o->network = optarg;
 			break;
 		case OPT_SUBNET:

@@ -217,22 +217,30 @@ static int check_key(const char *network, const char *key, const char *value, st
 		     : 0;
 }
 
-int lx_api_check_network(struct lx_manager *m, const Lxmgr__V1__Network *n, struct lx_err *err)
+int lx_api_check_network_name(const char *name, struct lx_err *err)
 {
-	int r = lx_name_check("network", n->name, err);
+	int r = lx_name_check("network", name, err);
+
 	if (r < 0)
 		return r;
-	if (lx_starts_with(n->name, LX_BRIDGE_PREFIX) &&
-	    strspn(n->name + strlen(LX_BRIDGE_PREFIX), "0123456789") ==
-		    strlen(n->name + strlen(LX_BRIDGE_PREFIX)))
+	if (lx_starts_with(name, LX_BRIDGE_PREFIX) &&
+	    strspn(name + strlen(LX_BRIDGE_PREFIX), "0123456789") == strlen(name + strlen(LX_BRIDGE_PREFIX)))
 		return lx_err_set(err, LX_INVALID_ARGUMENT,
-				  "network name %s is one that bridges of projects have", n->name);
-	if (strlen(n->name) > IFNAME_LEN_MAX) {
-		r = lx_err_set(err, LX_INVALID_ARGUMENT, "network name %s is longer than %u bytes", n->name,
+				  "network name %s is one that bridges of projects have", name);
+	if (strlen(name) > IFNAME_LEN_MAX) {
+		r = lx_err_set(err, LX_INVALID_ARGUMENT, "network name %s is longer than %u bytes", name,
 			       IFNAME_LEN_MAX);
 		lx_err_hint(err, "It names the bridge interface, and the kernel allows no more.");
-		return r;
 	}
+	return r;
+}
+
+int lx_api_check_network(struct lx_manager *m, const Lxmgr__V1__Network *n, struct lx_err *err)
+{
+	int r = lx_api_check_network_name(n->name, err);
+
+	if (r < 0)
+		return r;
 	if (strlen(n->description) > MAX_DESCRIPTION)
 		return lx_err_set(err, LX_INVALID_ARGUMENT, "the description of network %s is too long",
 				  n->name);

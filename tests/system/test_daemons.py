@@ -35,6 +35,13 @@ def test_wrong_usage_is_exit_2(daemon, args):
     assert done.returncode == 2 and done.stdout == "" and daemon in done.stderr, done
 
 
+@pytest.mark.parametrize("name,why", [("lxBr", "only lower-case letters"), ("a-name-of-16-chars", "longer than 15")])
+def test_network_name_is_checked_at_once(name, why):
+    """A bridge is to be called so on every node."""
+    done = run("lxmgrd", "--network", name)
+    assert done.returncode == 2 and why in done.stderr, done
+
+
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_manual_has_every_option_and_no_other(daemon):
     page = os.path.join(testbed.TOP, "docs", "man", f"{daemon}.8")
