@@ -41,16 +41,18 @@
 #define VAULT       (1024 * 1024)
 #define PAGE        4096
 #define HELD        "deleted, but held\n"
-#define SILENT_MS   5000 /* nothing is so long away */
+#define SILENT_MS   5000 /* nothing is so long away, */
+#define SILENT      8    /* or is missed so often: of a watch, what was not read is not carried */
 
 static struct {
 	int pair[2], file, server;
 	struct {
 		int pty, tty;
 	} raw, lines;
-	struct {
+	struct heard {
 		int fd;
-		uint64_t heard_ms;
+		unsigned missed;
+		uint64_t ms;
 	} timers[3], watch;
 	int once;
 	struct pollfd clients[CLIENTS_MAX];
@@ -181,7 +183,7 @@ static void make_timers(void)
 
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		own.timers[i].fd = make_timer(t[i].clock, 0, t[i].ms, t[i].ms);
-		own.timers[i].heard_ms = now_ms();
+		own.timers[i].ms = now_ms();
 	}
 	own.once = make_timer(CLOCK_MONOTONIC, TFD_TIMER_ABSTIME, 1, 0);
 	check(read(own.once, &ticks, sizeof(ticks)), "read a timer");
@@ -198,7 +200,7 @@ static void make_watch(const char *near)
 	own.watch.fd = inotify_init1(IN_NONBLOCK);
 	check(own.watch.fd, "inotify_init1");
 	check(inotify_add_watch(own.watch.fd, *dir ? dir : "/", IN_MOVED_TO), "inotify_add_watch");
-	own.watch.heard_ms = now_ms();
+	own.watch.ms = now_ms();
 }
 
 static void make_pty(int *pty, int *tty)
@@ -362,14 +364,17 @@ static int keeps_cpu(void)
 }
 
 /* Whether there has been something to read of late. */
-static int is_heard(int fd, uint64_t *heard_ms)
+static int is_heard(struct heard *h)
 {
 	char got[4096];
 	uint64_t now = now_ms();
 
-	while (read(fd, got, sizeof(got)) > 0)
-		*heard_ms = now;
-	return now - *heard_ms < SILENT_MS;
+	h->missed++;
+	while (read(h->fd, got, sizeof(got)) > 0) {
+		h->ms = now;
+		h->missed = 0;
+	}
+	return now - h->ms < SILENT_MS || h->missed < SILENT;
 }
 
 static const char *hear(void)
@@ -377,11 +382,11 @@ static const char *hear(void)
 	uint64_t ticks;
 
 	for (size_t i = 0; i < sizeof(own.timers) / sizeof(own.timers[0]); i++)
-		if (!is_heard(own.timers[i].fd, &own.timers[i].heard_ms))
+		if (!is_heard(&own.timers[i]))
 			return "a timer, which does not expire any more";
 	if (read(own.once, &ticks, sizeof(ticks)) >= 0)
 		return "a timer, which expires again";
-	return is_heard(own.watch.fd, &own.watch.heard_ms) ? NULL : "the watch on a directory";
+	return is_heard(&own.watch) ? NULL : "the watch on a directory";
 }
 
 static const char *look(uint64_t count)
