@@ -84,14 +84,16 @@ static bool take_error(const char *line, size_t len, char out[LINE_MAX])
 	return true;
 }
 
-/* Before it has a log CRIU complains in plain words, the reason last. */
+/* Before it has a log CRIU complains in plain words, the reason last. What it says in passing is none. */
 static void last_line(const char *text, char out[LINE_MAX])
 {
 	for (const char *line = text; line && *line;) {
+		char copy[LINE_MAX];
 		size_t n = strcspn(line, "\n");
 
-		if (n > 0)
-			snprintf(out, LINE_MAX, "%.*s", (int)(n < LINE_MAX ? n : LINE_MAX - 1), line);
+		snprintf(copy, sizeof(copy), "%.*s", (int)(n < LINE_MAX ? n : LINE_MAX - 1), line);
+		if (*copy && !is_noise(copy))
+			memcpy(out, copy, sizeof(copy));
 		line += n + (line[n] == '\n');
 	}
 }
@@ -109,8 +111,11 @@ int lx_criu_explain(const char *log, const char *doing, struct lx_err *err)
 	}
 	if (!*first)
 		last_line(log, first);
-	int r = lx_err_set(err, LX_FAILED_PRECONDITION, "CRIU cannot %s: %s", doing,
-			   *first ? first : "it failed without a word");
+	if (!*first)
+		snprintf(first, sizeof(first), "%s",
+			 log && strstr(log, "FAILED") ? "it failed without a word"
+						      : "it ended without a word, as one that is killed");
+	int r = lx_err_set(err, LX_FAILED_PRECONDITION, "CRIU cannot %s: %s", doing, first);
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(known); i++)
 		if (strstr(first, known[i].says)) {

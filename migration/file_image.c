@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 
+#include "lib/cleanup.h"
 #include "lib/str.h"
 #include "lxmgr/v1/criu_image.pb-c.h"
 #include "migration/criu_messages.h"
@@ -40,30 +42,6 @@ static bool can_be_read(const uint8_t *message, size_t len)
 	return f != NULL;
 }
 
-/* 1: it was written without its size; 0: as it came. */
-static int put_file(struct lx_buf *out, const uint8_t *message, size_t len)
-{
-	Lxmgr__V1__CriuFile *f = lxmgr__v1__criu_file__unpack(NULL, len, message);
-	int r = f ? 0 : -EBADMSG;
-	bool change = f && f->regular && f->regular->name && is_of_lxcfs(f->regular->name);
-
-	if (change) {
-		size_t n = 0;
-
-		f->regular->has_size = false;
-		uint8_t *packed = lx_pb_pack(&f->base, &n);
-
-		r = !packed                  ? -ENOMEM
-		    : can_be_read(packed, n) ? lx_criu_messages_put(out, packed, n)
-					     : -EBADMSG;
-		free(packed);
-	} else if (r == 0) {
-		r = lx_criu_messages_put(out, message, len);
-	}
-	lx_pb_free(f);
-	return r < 0 ? r : change;
-}
-
 /* ------------------------------------------------------------------ the messages */
 
 static int damaged(struct lx_err *err)
@@ -91,37 +69,88 @@ static int each(const void *data, size_t len, int (*fn)(void *arg, const uint8_t
 	return r;
 }
 
-/* ------------------------------------------------------------------ sizes */
+/* ------------------------------------------------------------------ changes */
 
-struct unsize {
+struct change {
+	bool (*one)(Lxmgr__V1__CriuFile *f); /* whether it was changed */
 	struct lx_buf made;
 	bool changed;
 };
 
-static int unsize_one(void *arg, const uint8_t *message, size_t n)
+static int put_one(void *arg, const uint8_t *message, size_t n)
 {
-	struct unsize *u = arg;
-	int r = put_file(&u->made, message, n);
+	struct change *c = arg;
+	Lxmgr__V1__CriuFile *f = lxmgr__v1__criu_file__unpack(NULL, n, message);
+	int r = f ? 0 : -EBADMSG;
 
-	u->changed |= r > 0;
+	if (f && c->one(f)) {
+		size_t len = 0;
+		lx_autofree uint8_t *packed = lx_pb_pack(&f->base, &len);
+
+		c->changed = true;
+		r = !packed                    ? -ENOMEM
+		    : can_be_read(packed, len) ? lx_criu_messages_put(&c->made, packed, len)
+					       : -EBADMSG;
+	} else if (r == 0) {
+		r = lx_criu_messages_put(&c->made, message, n);
+	}
+	lx_pb_free(f);
 	return r;
+}
+
+/* `out` stays empty when nothing was changed. */
+static int change(const void *data, size_t len, bool (*one)(Lxmgr__V1__CriuFile *f), struct lx_buf *out,
+		  struct lx_err *err)
+{
+	struct change c = { .one = one };
+	int r = lx_criu_messages_begin(&c.made, KIND);
+
+	if (r >= 0)
+		r = each(data, len, put_one, &c);
+	if (r >= 0 && c.changed) {
+		*out = c.made;
+		return 0;
+	}
+	lx_buf_release(&c.made);
+	if (r == -EBADMSG)
+		return damaged(err);
+	return r < 0 ? lx_err_oom(err) : 0;
+}
+
+static bool unsize(Lxmgr__V1__CriuFile *f)
+{
+	if (!f->regular || !f->regular->name || !is_of_lxcfs(f->regular->name))
+		return false;
+	f->regular->has_size = false;
+	return true;
 }
 
 int lx_file_image_unsize(const void *data, size_t len, struct lx_buf *out, struct lx_err *err)
 {
-	struct unsize u = { .changed = false };
-	int r = lx_criu_messages_begin(&u.made, KIND);
+	return change(data, len, unsize, out, err);
+}
 
-	if (r >= 0)
-		r = each(data, len, unsize_one, &u);
-	if (r >= 0 && u.changed) {
-		*out = u.made;
-		return 0;
+static bool arm(Lxmgr__V1__CriuFile *f)
+{
+	Lxmgr__V1__CriuTimer *t = f->timer;
+
+	if (!t || t->value_s || t->value_ns)
+		return false;
+	/* Setting it takes the ticks away: with some it has expired since, and is armed by the next read. */
+	if (t->ticks && (t->interval_s || t->interval_ns)) {
+		t->value_s = t->interval_s;
+		t->value_ns = t->interval_ns;
+	} else if (!(t->settime_flags & TFD_TIMER_ABSTIME)) {
+		return false;
 	}
-	lx_buf_release(&u.made);
-	if (r == -EBADMSG)
-		return damaged(err);
-	return r < 0 ? lx_err_oom(err) : 0;
+	/* CRIU adds the time of day, or of the clock, to what is left. */
+	t->settime_flags &= ~(uint32_t)(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET);
+	return true;
+}
+
+int lx_file_image_arm(const void *data, size_t len, struct lx_buf *out, struct lx_err *err)
+{
+	return change(data, len, arm, out, err);
 }
 
 /* ------------------------------------------------------------------ those that only name a file */

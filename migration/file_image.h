@@ -5,6 +5,10 @@
  * anew each time they are opened, and another one on another node; so their size is taken out, and then
  * nothing is compared.
  *
+ * Of a timerfd that has expired, and was not read, the kernel says that nothing is left until it expires, and
+ * so CRIU restores one that is periodic as one that is not armed: it never expires again. And one that was
+ * set to a point in time it arms again although it has expired long ago, or was switched off.
+ *
  * A process's program is an entry too (program_image.h). When somebody has a descriptor of that file, CRIU
  * takes the descriptor's entry for both, also if that was opened by O_PATH and only names the file: a restore
  * then cannot have the program from it (criu/file-ids.c). Debian 13's systemd has one such of what its
@@ -29,6 +33,9 @@
  * no such image, or a damaged one.
  */
 int lx_file_image_unsize(const void *data, size_t len, struct lx_buf *out, struct lx_err *err);
+
+/* The same for timers: those that are periodic go on, those that are not armed stay so. */
+int lx_file_image_arm(const void *data, size_t len, struct lx_buf *out, struct lx_err *err);
 
 /* Entries that only name a file, and a number that no entry has. */
 struct lx_file_names {

@@ -14,8 +14,8 @@
 #include <sys/types.h>
 
 /*
- * Of these processes, which run again, those that are systemd and have pidfds are told to reload; none where
- * the kernel has no pidfs. Returns how many.
+ * Of these processes those that are systemd and have pidfds are told to reload; none where the kernel has no
+ * pidfs. Best while they are still frozen: it is the first that they hear. Returns how many.
  */
 unsigned lx_managers_reload(const pid_t *pids, size_t n);
 

@@ -33,11 +33,22 @@ static void add_all(const uint8_t *data, size_t size)
 	free(names.ids);
 }
 
+static void arm(const uint8_t *data, size_t size)
+{
+	lx_autobuf struct lx_buf out = { 0 }, again = { 0 };
+
+	if (lx_file_image_arm(data, size, &out, NULL) < 0 || out.len == 0)
+		return;
+	assert(lx_file_image_arm(out.data, out.len, &again, NULL) == 0);
+	assert(again.len == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	lx_autobuf struct lx_buf out = { 0 }, again = { 0 };
 
 	add_all(data, size);
+	arm(data, size);
 	if (lx_file_image_unsize(data, size, &out, NULL) < 0 || out.len == 0)
 		return 0;
 	assert(lx_file_image_unsize(out.data, out.len, &again, NULL) == 0);

@@ -144,6 +144,8 @@ def test_databases_and_sessions_go_along(two, tmp_path):
             before = load_report(two)[-1]
             assert sh(two, "systemctl is-system-running") == state
             assert services(two) == known
+            # What the node puts into its units is as old there.
+            assert sh(two, "systemctl show -p NeedDaemonReload --value systemd-networkd systemd-logind").split() == ["no", "no"]
             assert not ours - processes(two)
             alice.ask(b"jobs; echo $x-$((2+3))\n", rb"(?s)Running.*sleep 10000.*kept-5")
             assert "nginx" in page(two, 0, address)

@@ -41,8 +41,8 @@ def two(slow):
     moving.wait_clean(slow)
 
 
-def fill(cluster):
-    script = f"dd if=/dev/urandom of=/root/noise bs=1M count={MEGABYTES} 2>/dev/null; sync; sha256sum /root/noise"
+def fill(cluster, megabytes=MEGABYTES):
+    script = f"dd if=/dev/urandom of=/root/noise bs=1M count={megabytes} 2>/dev/null; sync; sha256sum /root/noise"
     return cluster.exec("m1", "sh", "-c", script).stdout
 
 
@@ -128,3 +128,14 @@ def test_link_is_cut_for_long_after_the_commit(two):
     assert op.status == two.api.pb.OPERATION_STATUS_SUCCESS, op.error
     wait_for(lambda: homes(two) == [1] and not unsettled(two), 20, 0.1, "both have settled")
     check_running(two, noise, "long partition")
+
+
+def test_bytes_are_told_as_they_go(two):
+    """Not only at the end of a step: of one that takes a second it is seen how far it is."""
+    noise = fill(two, 64)
+    ident = two.api.instances.Move(moving.request(two, "m1", 1, live=two.api.pb.LIVE_MODE_OFF)).id
+    seen = {op.progress_done for op in two.api.operations.Watch(two.api.pb.OperationRequest(id=ident), timeout=END_SECONDS)
+            if op.phase == "files"}
+    assert len([n for n in seen if 1 << 20 < n < 64 << 20]) > 1, seen
+    assert moving.ended(two, ident, END_SECONDS).status == two.api.pb.OPERATION_STATUS_SUCCESS
+    check_running(two, noise, "as they go")

@@ -258,7 +258,16 @@ static void a_log_names_the_cause(void **state)
 	assert_non_null(strstr(err.msg, "Try --help"));
 	err = LX_ERR_INIT;
 	lx_criu_explain("", "dump web1", &err);
-	assert_non_null(strstr(err.msg, "without a word"));
+	assert_non_null(strstr(err.msg, "without a word, as one that is killed"));
+	/* What it says in passing was not why. */
+	err = LX_ERR_INIT;
+	lx_criu_explain("(00.065) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self\n",
+			"restore web1", &err);
+	assert_string_equal(err.msg,
+			    "CRIU cannot restore web1: it ended without a word, as one that is killed");
+	err = LX_ERR_INIT;
+	lx_criu_explain("(00.308) Error (criu/cr-restore.c:2536): Restoring FAILED.\n", "restore web1", &err);
+	assert_string_equal(err.msg, "CRIU cannot restore web1: it failed without a word");
 	lx_criu_explain(NULL, "dump web1", NULL);
 }
 

@@ -1,6 +1,6 @@
 /*
  * The dump, all of which is here, made one that CRIU can restore on this node (migration/file_image.h): sizes
- * of lxcfs' files, and programs whose file somebody has open by its name alone.
+ * of lxcfs' files, timers that have expired, and programs whose file somebody has open by its name alone.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -122,13 +122,17 @@ static int separate_programs(const struct lx_receive *rx, const struct lx_buf *f
 
 int lx_dump_adapt(const struct lx_receive *rx, struct lx_err *err)
 {
-	lx_autobuf struct lx_buf data = { 0 }, unsized = { 0 }, separate = { 0 };
+	lx_autobuf struct lx_buf data = { 0 }, unsized = { 0 }, armed = { 0 }, separate = { 0 };
 	int r = read_image(rx, LX_FILE_IMAGE, LX_FILE_IMAGE_MAX, &data, err);
 
 	if (r == 0)
 		r = lx_file_image_unsize(data.data, data.len, &unsized, err);
 	const struct lx_buf *now = unsized.len > 0 ? &unsized : &data;
 
+	if (r == 0)
+		r = lx_file_image_arm(now->data, now->len, &armed, err);
+	if (r == 0 && armed.len > 0)
+		now = &armed;
 	if (r == 0)
 		r = separate_programs(rx, now, &separate, err);
 	if (r == 0 && separate.len > 0)

@@ -195,7 +195,7 @@ static void let_go(struct lx_lazy *lazy)
 		close(lazy->fds[--lazy->n]);
 }
 
-int lx_lazy_wait(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err)
+int lx_lazy_wait(struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err)
 {
 	int status = -1;
 

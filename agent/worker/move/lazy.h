@@ -83,7 +83,7 @@ bool lx_lazy_possible(void);
 int lx_lazy_start(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
 void lx_lazy_go(const struct lx_move *m, struct lx_lazy *lazy);
 int lx_lazy_restored(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
-int lx_lazy_wait(const struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
+int lx_lazy_wait(struct lx_move *m, struct lx_lazy *lazy, struct lx_err *err);
 /* True while it is on and the keeper has failed, with `err` set. */
 bool lx_lazy_failed(const struct lx_move *m, const struct lx_lazy *lazy, struct lx_err *err);
 /* Post-copy. The keeper may be gone: lx_lazy_failed() says so. */

@@ -16,6 +16,8 @@
 
 #define PIDS_MAX    1000000u
 #define CGROUPS_MAX 65536u
+/* How often it is told how much has been sent. */
+#define TELL_NS (200 * LX_NSEC_PER_MSEC)
 
 /* This program's directory: the others are beside it. */
 static char *own_directory(void)
@@ -131,9 +133,25 @@ void lx_move_phase(struct lx_move *m, const char *ended)
 	m->mark_ns = now;
 }
 
-void lx_move_progress(const struct lx_move *m, const char *phase, uint64_t done, uint64_t total)
+void lx_move_progress(struct lx_move *m, const char *phase, uint64_t done, uint64_t total)
 {
+	m->phase = phase;
+	m->told_ns = lx_now_monotonic_ns();
 	(void)lx_worker_send_progress(m->job->report, phase, done, total, "bytes", NULL);
+}
+
+static void on_sent(void *arg)
+{
+	struct lx_move *m = arg;
+
+	if (m->phase && lx_now_monotonic_ns() - m->told_ns > TELL_NS)
+		lx_move_progress(m, m->phase, m->talk.sent, 0);
+}
+
+void lx_move_tell_sent(struct lx_move *m)
+{
+	m->talk.on_sent = on_sent;
+	m->talk.arg = m;
 }
 
 /* ------------------------------------------------------------------ processes */

@@ -34,7 +34,9 @@ struct lx_move {
 	char cgroup[LX_JOB_PATH_MAX];     /* the same, below the mount points */
 	char *libexec;                    /* directory of our programs */
 	Lxmgr__V1__MoveReport *report;
-	uint64_t mark_ns; /* when the present phase began */
+	uint64_t mark_ns;  /* when the present phase began */
+	const char *phase; /* that was told last, and when; NULL: none yet */
+	uint64_t told_ns;
 };
 
 /* Finds paths and the record. Takes the socket out of the job. */
@@ -43,8 +45,10 @@ void lx_move_release(struct lx_move *m);
 
 /* A phase ends here: its time goes into the report, to what it had there, and a new one begins. */
 void lx_move_phase(struct lx_move *m, const char *ended);
-/* Tells the agent, who tells the manager. */
-void lx_move_progress(const struct lx_move *m, const char *phase, uint64_t done, uint64_t total);
+/* Tells the agent, who tells the manager. `phase` is kept. */
+void lx_move_progress(struct lx_move *m, const char *phase, uint64_t done, uint64_t total);
+/* And from here on also, every now and then, how much has been sent. */
+void lx_move_tell_sent(struct lx_move *m);
 int lx_move_report_phase(Lxmgr__V1__MoveReport *r, const char *name, int64_t ns);
 
 /* All processes of the guest, as numbers on this node. malloc'ed. */

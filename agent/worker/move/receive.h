@@ -76,6 +76,8 @@ int lx_receive_is_ready(struct lx_receive *rx, struct lx_err *err);
 void lx_restore_let_go(struct lx_receive *rx);
 /* It runs: network, thaw, monitor. */
 int lx_restore_finish(struct lx_receive *rx, struct lx_err *err);
+/* Before it runs: what its services tell a manager that does not know them any more is lost. */
+void lx_restore_reload_managers(const struct lx_receive *rx);
 /* It has just begun to run: sets up anew what a restore loses, and tells the agent, which need not
  * wait for the last of the memory to know. */
 void lx_restore_settle(const struct lx_receive *rx);

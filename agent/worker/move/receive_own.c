@@ -109,6 +109,7 @@ static int go_on(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
 
+	lx_restore_reload_managers(rx);
 	if (r == 0)
 		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
 	lx_move_progress(&rx->m, "thawed", 0, 0);

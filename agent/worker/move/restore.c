@@ -129,6 +129,15 @@ static void deliver(struct lx_receive *rx)
 	lx_pb_free(here);
 }
 
+void lx_restore_reload_managers(const struct lx_receive *rx)
+{
+	lx_autofree pid_t *pids = NULL;
+	size_t n = 0;
+
+	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0)
+		(void)lx_managers_reload(pids, n);
+}
+
 static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 {
 	/*
@@ -138,6 +147,7 @@ static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 	int r = lx_net_plug(rx->spec->n_nics, rx->spec->nics, err);
 
 	deliver(rx);
+	lx_restore_reload_managers(rx);
 	if (r == 0)
 		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
 	lx_receive_thawed(rx);
@@ -410,10 +420,8 @@ void lx_restore_settle(const struct lx_receive *rx)
 	struct lx_run run;
 	size_t n = 0;
 
-	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0) {
+	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0)
 		(void)lx_pressure_rearm(pids, n, NULL, NULL);
-		(void)lx_managers_reload(pids, n);
-	}
 	if (lx_run_load(rx->m.job, &run, NULL) == 1)
 		(void)lx_worker_send_started(rx->m.job->report, run.monitor, -1, NULL);
 }

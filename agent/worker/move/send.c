@@ -304,6 +304,7 @@ int lx_job_send(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_e
 		lx_move_release(&s.m);
 		return r;
 	}
+	lx_move_tell_sent(&s.m);
 	r = go(&s, err);
 	if (r < 0 && !s.committed) {
 		give_up(&s, err);

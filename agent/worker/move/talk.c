@@ -53,9 +53,12 @@ int lx_talk_send(struct lx_talk *t, const Lxmgr__V1__MoveFrame *frame, struct lx
 
 	if (r == -EPIPE || r == -ECONNRESET)
 		return find_reason(t, err);
-	if (r == 0)
-		t->sent += LX_FRAME_HEADER + protobuf_c_message_get_packed_size(&frame->base);
-	return r;
+	if (r < 0)
+		return r;
+	t->sent += LX_FRAME_HEADER + protobuf_c_message_get_packed_size(&frame->base);
+	if (t->on_sent)
+		t->on_sent(t->arg);
+	return 0;
 }
 
 int lx_talk_recv(struct lx_talk *t, Lxmgr__V1__MoveFrame **ret, struct lx_err *err)

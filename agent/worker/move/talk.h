@@ -11,7 +11,9 @@
 
 struct lx_talk {
 	int fd;
-	uint64_t sent; /* bytes, frames' own included */
+	uint64_t sent;              /* bytes, frames' own included */
+	void (*on_sent)(void *arg); /* after each frame; may be NULL */
+	void *arg;
 };
 
 /*

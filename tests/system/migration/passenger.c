@@ -5,8 +5,9 @@
  *
  * It becomes an orphan (so a child of the guest's init) and holds what a move has to carry: a
  * number in memory, as many megabytes without a pattern that it goes on changing, a file that is deleted, a
- * processor of its choice, a pair of unix sockets, two terminals in which something lies unread, and a TCP
- * server that echoes. Again and again it looks at all of it and writes into FILE:
+ * processor of its choice, a pair of unix sockets, two terminals in which something lies unread, timers, a
+ * watch on a directory, and a TCP server that echoes. Again and again it looks at all of it and writes into
+ * FILE:
  *
  *   <pid> <count> <what is wrong, or "well">
  *
@@ -24,11 +25,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TICK_MS     20
@@ -37,12 +41,20 @@
 #define VAULT       (1024 * 1024)
 #define PAGE        4096
 #define HELD        "deleted, but held\n"
+#define SILENT_MS   5000 /* nothing is so long away, */
+#define SILENT      8    /* or is missed so often: of a watch, what was not read is not carried */
 
 static struct {
 	int pair[2], file, server;
 	struct {
 		int pty, tty;
 	} raw, lines;
+	struct heard {
+		int fd;
+		unsigned missed;
+		uint64_t ms;
+	} timers[3], watch;
+	int once;
 	struct pollfd clients[CLIENTS_MAX];
 	cpu_set_t cpu;
 	uint8_t *memory;
@@ -139,6 +151,56 @@ static void make_file(const char *near)
 	check(own.file, path);
 	check(write(own.file, HELD, strlen(HELD)), "write");
 	check(unlink(path), "unlink");
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static int make_timer(clockid_t clock, int flags, long first_ms, long every_ms)
+{
+	struct itimerspec t = { .it_interval = { .tv_nsec = every_ms * 1000000 },
+				.it_value = { .tv_nsec = first_ms * 1000000 } };
+	int fd = timerfd_create(clock, TFD_NONBLOCK);
+
+	check(fd, "timerfd_create");
+	check(timerfd_settime(fd, flags, &t, NULL), "timerfd_settime");
+	return fd;
+}
+
+/* Periodic ones, of which some expire while it stands still; and one that was over long before. */
+static void make_timers(void)
+{
+	static const struct {
+		clockid_t clock;
+		long ms;
+	} t[] = { { CLOCK_MONOTONIC, 20 }, { CLOCK_REALTIME, 20 }, { CLOCK_MONOTONIC, 900 } };
+	uint64_t ticks;
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		own.timers[i].fd = make_timer(t[i].clock, 0, t[i].ms, t[i].ms);
+		own.timers[i].ms = now_ms();
+	}
+	own.once = make_timer(CLOCK_MONOTONIC, TFD_TIMER_ABSTIME, 1, 0);
+	check(read(own.once, &ticks, sizeof(ticks)), "read a timer");
+}
+
+/* It sees what it tells itself. */
+static void make_watch(const char *near)
+{
+	char dir[4096];
+
+	snprintf(dir, sizeof(dir), "%s", near);
+	check(strrchr(dir, '/') ? 0 : -1, near);
+	*strrchr(dir, '/') = '\0';
+	own.watch.fd = inotify_init1(IN_NONBLOCK);
+	check(own.watch.fd, "inotify_init1");
+	check(inotify_add_watch(own.watch.fd, *dir ? dir : "/", IN_MOVED_TO), "inotify_add_watch");
+	own.watch.ms = now_ms();
 }
 
 static void make_pty(int *pty, int *tty)
@@ -301,13 +363,39 @@ static int keeps_cpu(void)
 	return sched_getaffinity(0, sizeof(now), &now) == 0 && CPU_EQUAL(&now, &own.cpu);
 }
 
+/* Whether there has been something to read of late. */
+static int is_heard(struct heard *h)
+{
+	char got[4096];
+	uint64_t now = now_ms();
+
+	h->missed++;
+	while (read(h->fd, got, sizeof(got)) > 0) {
+		h->ms = now;
+		h->missed = 0;
+	}
+	return now - h->ms < SILENT_MS || h->missed < SILENT;
+}
+
+static const char *hear(void)
+{
+	uint64_t ticks;
+
+	for (size_t i = 0; i < sizeof(own.timers) / sizeof(own.timers[0]); i++)
+		if (!is_heard(&own.timers[i]))
+			return "a timer, which does not expire any more";
+	if (read(own.once, &ticks, sizeof(ticks)) >= 0)
+		return "a timer, which expires again";
+	return is_heard(&own.watch) ? NULL : "the watch on a directory";
+}
+
 static const char *look(uint64_t count)
 {
 	char text[sizeof(HELD)] = "";
-	const char *vault = open_vault(count);
+	const char *vault = open_vault(count), *silent = hear();
 
-	if (vault)
-		return vault;
+	if (vault || silent)
+		return vault ? vault : silent;
 	if (!keeps_cpu())
 		return "the processor";
 	if (!passes(own.pair[0], own.pair[1], count))
@@ -349,6 +437,8 @@ int main(int argc, char **argv)
 	make_file(argv[1]);
 	make_terminals();
 	choose_cpu();
+	make_timers();
+	make_watch(argv[1]);
 	make_server((uint16_t)strtoul(argv[2], NULL, 10));
 	if (fork() != 0)
 		return 0;
