@@ -30,7 +30,7 @@ PKGS_IMAGES := libarchive zlib openssl yaml-0.1
 PKGS_CLI    := smartcols jansson yaml-0.1
 PKGS_AGENT  := libnl-3.0 libnl-route-3.0 libseccomp
 PKGS_LXC    := lxc libseccomp libapparmor libprotobuf-c
-PKGS_MOVE   := libnl-3.0 libnl-route-3.0 libprotobuf-c
+PKGS_MOVE   := libnl-3.0 libnl-route-3.0 libprotobuf-c libzstd
 
 # A machine that has not run scripts/install-deps yet has none of these: stay quiet, `deps` comes first.
 # Other people's headers are theirs to lint: -isystem.

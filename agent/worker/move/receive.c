@@ -232,6 +232,7 @@ static int receive(struct lx_receive *rx, struct lx_err *err)
 	welcome.files_ahead = true;
 	welcome.policy = true;
 	welcome.dump_again = true;
+	welcome.packed = true;
 	welcome.memory_after = lx_lazy_possible();
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_WELCOME;
 	frame.welcome = &welcome;

@@ -240,6 +240,7 @@ static int wait_welcome(struct lx_send *s, struct lx_err *err)
 		s->other.files_ahead = frame->welcome->files_ahead;
 		s->other.policy = frame->welcome->policy;
 		s->other.dump_again = frame->welcome->dump_again;
+		s->m.talk.pack.able = frame->welcome->packed;
 	}
 	lx_pb_free(frame);
 	lx_move_phase(&s->m, "welcome");

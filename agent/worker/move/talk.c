@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 
+#include "lib/clock.h"
 #include "proto/frame.h"
 #include "proto/pb.h"
 
@@ -47,18 +49,62 @@ static int find_reason(struct lx_talk *t, struct lx_err *err)
 	return r < 0 ? r : broken(err);
 }
 
+/* Compressed where that is faster: `ret` is what to send, which `packed` and `wrap` may hold. */
+static int pack(struct lx_talk *t, const Lxmgr__V1__MoveFrame *frame, Lxmgr__V1__MovePacked *packed,
+		Lxmgr__V1__MoveFrame *wrap, const Lxmgr__V1__MoveFrame **ret, struct lx_err *err)
+{
+	int r = lx_pack(&t->pack, frame, packed);
+
+	*ret = frame;
+	if (r < 0)
+		return lx_err_oom(err);
+	if (r == 0)
+		return 0;
+	lxmgr__v1__move_frame__init(wrap);
+	wrap->what_case = LXMGR__V1__MOVE_FRAME__WHAT_PACKED;
+	wrap->packed = packed;
+	*ret = wrap;
+	return 0;
+}
+
 int lx_talk_send(struct lx_talk *t, const Lxmgr__V1__MoveFrame *frame, struct lx_err *err)
 {
-	int r = lx_frame_write(t->fd, &frame->base, err);
+	Lxmgr__V1__MovePacked packed = LXMGR__V1__MOVE_PACKED__INIT;
+	Lxmgr__V1__MoveFrame wrap;
+	const Lxmgr__V1__MoveFrame *what;
+	int r = pack(t, frame, &packed, &wrap, &what, err);
 
+	if (r < 0)
+		return r;
+	uint64_t began = lx_now_monotonic_ns();
+	size_t size = protobuf_c_message_get_packed_size(&what->base);
+
+	r = lx_frame_write(t->fd, &what->base, err);
+	lx_pack_note(&t->pack, protobuf_c_message_get_packed_size(&frame->base), began,
+		     lx_now_monotonic_ns());
+	free(packed.data.data);
 	if (r == -EPIPE || r == -ECONNRESET)
 		return find_reason(t, err);
 	if (r < 0)
 		return r;
-	t->sent += LX_FRAME_HEADER + protobuf_c_message_get_packed_size(&frame->base);
+	t->sent += LX_FRAME_HEADER + size;
 	if (t->on_sent)
 		t->on_sent(t->arg);
 	return 0;
+}
+
+static int unpack(ProtobufCMessage *m, Lxmgr__V1__MoveFrame **ret, struct lx_err *err)
+{
+	Lxmgr__V1__MoveFrame *frame = (void *)m;
+
+	if (frame->what_case != LXMGR__V1__MOVE_FRAME__WHAT_PACKED) {
+		*ret = frame;
+		return 0;
+	}
+	int r = lx_unpack(frame->packed, ret, err);
+
+	lx_pb_free(m);
+	return r;
 }
 
 int lx_talk_recv(struct lx_talk *t, Lxmgr__V1__MoveFrame **ret, struct lx_err *err)
@@ -70,14 +116,17 @@ int lx_talk_recv(struct lx_talk *t, Lxmgr__V1__MoveFrame **ret, struct lx_err *e
 		return broken(err);
 	if (r < 0)
 		return r;
-	Lxmgr__V1__MoveFrame *frame = (void *)m;
+	Lxmgr__V1__MoveFrame *frame = NULL;
 
+	r = unpack(m, &frame, err);
+	if (r < 0)
+		return r;
 	if (frame->what_case != LXMGR__V1__MOVE_FRAME__WHAT_FAILED) {
 		*ret = frame;
 		return 0;
 	}
 	r = refused(frame->failed, err);
-	lx_pb_free(m);
+	lx_pb_free(frame);
 	return r;
 }
 

@@ -7,10 +7,12 @@
 
 #include <stdint.h>
 
+#include "agent/worker/move/pack.h"
 #include "migration/migration.h"
 
 struct lx_talk {
 	int fd;
+	struct lx_pack pack;        /* of what is sent */
 	uint64_t sent;              /* bytes, frames' own included */
 	void (*on_sent)(void *arg); /* after each frame; may be NULL */
 	void *arg;
