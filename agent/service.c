@@ -9,6 +9,7 @@
 #include "agent/identity.h"
 #include "agent/image/images.h"
 #include "agent/instance/disk.h"
+#include "agent/instance/limits_check.h"
 #include "agent/instance/streams.h"
 #include "agent/instance/task.h"
 #include "agent/move/move.h"
@@ -74,6 +75,7 @@ static const struct lx_method methods[] = {
 	  .open = lx_move_transfer_open },
 	{ .name = "AskOutcome", .unary = lx_move_outcome_call },
 	{ .name = "CheckDiskSize", .unary = lx_disk_check_call },
+	{ .name = "CheckLimits", .unary = lx_limits_check_call },
 	{ .name = "CheckPolicy", .unary = lx_policy_check_call },
 };
 

@@ -386,6 +386,28 @@ int lx_check_value(const struct lx_config_key *key, const char *name, const char
 	return key->check(key, name, value, err);
 }
 
+/* What other systems have as keys of an instance, and stands at a device here. NULL: nothing. */
+static const char *option_of_device(const char *name)
+{
+	static const struct {
+		const char *key, *option;
+	} moved[] = {
+		{ "limits.network.ingress", "eth0 limits.ingress" },
+		{ "limits.network.egress", "eth0 limits.egress" },
+		{ "limits.network.max", "eth0 limits.max" },
+		{ "limits.disk.read", "root limits.read" },
+		{ "limits.disk.write", "root limits.write" },
+		{ "limits.disk.max", "root limits.max" },
+		{ "limits.disk.size", "root size" },
+		{ "limits.disk", "root size" },
+	};
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(moved); i++)
+		if (strcmp(moved[i].key, name) == 0)
+			return moved[i].option;
+	return NULL;
+}
+
 static int unknown_key(enum lx_key_subject subject, const char *name, struct lx_err *err)
 {
 	struct lx_shown s;
@@ -398,9 +420,15 @@ static int unknown_key(enum lx_key_subject subject, const char *name, struct lx_
 	for (size_t i = 0; i < n && m < LX_ARRAY_SIZE(names); i++)
 		if (keys[i].subject == subject)
 			names[m++] = keys[i].name;
-	const char *nearest = lx_nearest(name, names, m);
+	const char *nearest = lx_nearest(name, names, m),
+		   *option = subject == LX_KEY_INSTANCE ? option_of_device(name) : NULL;
 
-	if (nearest)
+	if (option)
+		lx_err_hint(err,
+			    "It is an option of a device: lxmgr config device set INSTANCE %s=VALUE, or "
+			    "override instead of set when a profile brings the device.",
+			    option);
+	else if (nearest)
 		lx_err_hint(err, "Did you mean %s?", nearest);
 	else
 		lx_err_hint(err, "lxmgr config keys lists those there are; your own start with \"user.\".");

@@ -148,34 +148,131 @@ int lx_check_apparmor(const struct lx_config_key *key, const char *name, const c
 	return r;
 }
 
-/* Whether it compiles is asked where there is a compiler; here only what could break out of the profile. */
-int lx_check_apparmor_rules(const struct lx_config_key *key, const char *name, const char *value,
-			    struct lx_err *err)
-{
-	bool quoted = false, comment = false;
+/*
+ * Rules. Whether they compile, and make one profile, is asked where there is a compiler. Here what could
+ * break out of the profile is found, and what would have the compiler, which is root of a node, read
+ * files of an operator's choosing: a device that is opened does something, a pipe never ends. How the
+ * compiler reads quotes is not relied on for that.
+ */
 
-	for (const char *p = value; *p; p++) {
-		if (*p == '\n')
-			comment = quoted = false;
-		else if (iscntrl((unsigned char)*p) && *p != '\t')
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static bool begins_word(const char *line, const char *p)
+{
+	return p == line || is_blank(p[-1]) || strchr(",\"'()<>{}#", p[-1]);
+}
+
+static bool is_word(const char *line, const char *p, const char *word)
+{
+	size_t n = strlen(word);
+
+	return strncmp(p, word, n) == 0 && begins_word(line, p) && (is_blank(p[n]) || strchr("<\"\n", p[n]));
+}
+
+/* The length of what it stands for when it is "<NAME>" below the compiler's own directory, else 0. */
+static size_t included_by_name(const char *p)
+{
+	size_t n = strspn(p + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+./");
+
+	if (p[0] != '<' || n == 0 || p[1] == '/' || p[n + 1] != '>')
+		return 0;
+	for (const char *q = p + 1; q < p + n; q++)
+		if (q[0] == '.' && q[1] == '.')
+			return 0;
+	return n + 2;
+}
+
+/* A line that is an include and nothing else; *ret_len is how long it is without a remark behind. */
+static bool is_plain_include(const char *line, size_t *ret_len)
+{
+	const char *p = line + strspn(line, " \t");
+
+	p += *p == '#';
+	if (strncmp(p, "include", strlen("include")) != 0)
+		return false;
+	p += strlen("include");
+	p += strspn(p, " \t");
+	if (strncmp(p, "if exists", strlen("if exists")) == 0) {
+		p += strlen("if exists");
+		p += strspn(p, " \t");
+	}
+	size_t n = included_by_name(p);
+
+	if (n == 0)
+		return false;
+	p += n;
+	p += strspn(p, " \t");
+	*ret_len = (size_t)(p - line);
+	return *p == '\0' || *p == '\n' || (*p == '#' && strncmp(p, "#include", strlen("#include")) != 0);
+}
+
+static int refuse_rules(struct lx_err *err, const char *name, const char *fault, const char *cure)
+{
+	int r = lx_err_set(err, LX_INVALID_ARGUMENT, "%s: %s", name, fault);
+
+	lx_err_hint(err, "%s", cure);
+	return r;
+}
+
+static int refuse_block(struct lx_err *err, const char *name)
+{
+	return refuse_rules(err, name, "it opens or closes a profile of its own",
+			    "Give rules alone, one a line: they are put into the instance's profile.");
+}
+
+static int check_rule(const char *name, const char *line, size_t len, struct lx_err *err)
+{
+	bool quoted = false, quotes = false;
+	unsigned depth = 0;
+	size_t skip;
+
+	if (is_plain_include(line, &skip))
+		return 0;
+	for (const char *p = line; p < line + len; p++) {
+		if (iscntrl((unsigned char)*p) && *p != '\t')
 			return lx_err_set(err, LX_INVALID_ARGUMENT, "%s: there is a control character in it",
 					  name);
-		else if (*p == '"' && !comment)
+		if (is_word(line, p, "include") || is_word(line, p, "abi"))
+			return refuse_rules(
+				err, name, "it includes a file of the node's",
+				"Write the rules themselves; or, alone on a line, include <NAME> of "
+				"what is in the node's /etc/apparmor.d.");
+		if (*p == '#' && !quotes && strncmp(p, "#include", strlen("#include")) != 0)
+			return 0; /* a remark */
+		if (*p == '"') {
+			quotes = true;
 			quoted = !quoted;
-		else if (*p == '#' && !quoted)
-			comment = true;
-		if (!comment && !quoted && (*p == '{' || *p == '}') &&
-		    (p == value || isspace((unsigned char)p[-1]))) {
-			int r = lx_err_set(err, LX_INVALID_ARGUMENT,
-					   "%s: it opens or closes a profile of its own", name);
-
-			lx_err_hint(
-				err,
-				"Give rules alone, one a line: they are put into the instance's profile.");
-			return r;
+		} else if (quoted) {
+			continue;
+		} else if (is_blank(*p)) {
+			depth = 0;
+		} else if (*p == '{') {
+			/* Those of alternatives and variables are within a word. */
+			if (depth == 0 && (begins_word(line, p)))
+				return refuse_block(err, name);
+			depth++;
+		} else if (*p == '}' && depth-- == 0) {
+			return refuse_block(err, name);
 		}
 	}
 	return 0;
+}
+
+int lx_check_apparmor_rules(const struct lx_config_key *key, const char *name, const char *value,
+			    struct lx_err *err)
+{
+	int r = 0;
+
+	for (const char *line = value; r == 0 && *line;) {
+		size_t len = strcspn(line, "\n");
+
+		r = check_rule(name, line, len, err);
+		line += len + (line[len] == '\n');
+	}
+	return r;
 }
 
 int lx_check_selinux(const struct lx_config_key *key, const char *name, const char *value, struct lx_err *err)

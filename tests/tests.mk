@@ -32,7 +32,7 @@ $(BUILD)/tests/move_load: $(BUILD)/obj/tests/bench/move_load.o
 
 # Programs that tests/system runs beside those of the product.
 CHECK_BIN := $(RPC_PROGRAMS) $(ECHO_DESC) $(BUILD)/tests/network-driver $(BUILD)/tests/preflight-driver $(BUILD)/tests/preflight-culprit $(BUILD)/tests/move-net-driver $(BUILD)/tests/passenger $(BUILD)/tests/teller $(BUILD)/tests/memfd-restore $(BUILD)/tests/sharer $(BUILD)/tests/hoarder $(BUILD)/tests/flooder $(BUILD)/tests/watched \
-             $(BUILD)/tests/confined $(BUILD)/tests/frames $(BUILD)/tests/writable $(BUILD)/tests/peer $(BUILD)/tests/caller
+             $(BUILD)/tests/confined $(BUILD)/tests/frames $(BUILD)/tests/writable $(BUILD)/tests/prowl $(BUILD)/tests/peer $(BUILD)/tests/caller
 
 .PHONY: unit-bins check-bins
 unit-bins: $(UNIT_BIN)
@@ -44,7 +44,7 @@ $(BUILD)/tests/peer: $(BUILD)/obj/tests/system/proxy/peer.o
 	$(call link,)
 
 # Go into guests that attack.
-$(BUILD)/tests/frames $(BUILD)/tests/writable: LDFLAGS := -static -no-pie
+$(BUILD)/tests/frames $(BUILD)/tests/writable $(BUILD)/tests/prowl: LDFLAGS := -static -no-pie
 $(BUILD)/tests/%: $(BUILD)/obj/tests/system/attack/%.o
 	$(call link,)
 

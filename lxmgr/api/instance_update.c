@@ -8,6 +8,7 @@
 #include "lxmgr/api/commit.h"
 #include "lxmgr/api/device_role.h"
 #include "lxmgr/api/disk_size.h"
+#include "lxmgr/api/limits_check.h"
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/audit.h"
@@ -136,19 +137,47 @@ fail:
 
 LX_TURN_METHOD(update_in_turn, true, update)
 
+/* What the instance would become. NULL: it cannot, or what is to be asked about it is known to the turn. */
+static Lxmgr__V1__Instance *with_change(struct lx_manager *m, const struct lx_inst *inst, const char *project,
+					const Lxmgr__V1__UpdateInstanceRequest *req)
+{
+	Lxmgr__V1__Instance *changed = inst && !inst->op ? LX_PB_DUP(Lxmgr__V1__Instance, inst->pb) : NULL;
+
+	if (changed && lx_api_check_config(req->n_set_config, req->set_config, NULL) == 0 &&
+	    lx_api_check_devices(m, project, req->n_set_devices, req->set_devices, NULL) == 0 &&
+	    change(changed, req, NULL) == 0 && lx_inst_expand(m, changed, NULL) == 0 &&
+	    lx_api_check_expanded(changed, NULL) == 0)
+		return changed;
+	lx_pb_free(changed);
+	return NULL;
+}
+
 /* Before the turn, which waits for no node. Whatever else is wrong the turn says. */
+static void check_limits(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__UpdateInstanceRequest *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	const char *project = lx_call_project(call);
+	const struct lx_inst *inst = lx_inst_find(m, project, req->name, NULL);
+	const struct lx_limits_change c = { inst, with_change(m, inst, project, req) };
+
+	if (c.changed)
+		lx_api_check_limits(m, call, msg, &c, 1, update_in_turn);
+	else
+		update_in_turn(call, msg, m);
+	lx_pb_free(c.changed);
+}
+
 static void check_size(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	const Lxmgr__V1__UpdateInstanceRequest *req = (const void *)msg;
 	struct lx_manager *m = arg;
 	const char *project = lx_call_project(call);
 	const struct lx_inst *inst = lx_inst_find(m, project, req->name, NULL);
-	Lxmgr__V1__Instance *changed = inst && !inst->op ? LX_PB_DUP(Lxmgr__V1__Instance, inst->pb) : NULL;
+	Lxmgr__V1__Instance *changed = with_change(m, inst, project, req);
 
-	if (changed && lx_api_check_devices(m, project, req->n_set_devices, req->set_devices, NULL) == 0 &&
-	    change(changed, req, NULL) == 0 && lx_inst_expand(m, changed, NULL) == 0 &&
-	    lx_api_check_expanded(changed, NULL) == 0)
-		lx_api_check_disk_size(m, call, msg, inst, changed, update_in_turn);
+	if (changed)
+		lx_api_check_disk_size(m, call, msg, inst, changed, check_limits);
 	else
 		update_in_turn(call, msg, m);
 	lx_pb_free(changed);

@@ -13,6 +13,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "lxmgr/api/device_role.h"
+#include "lxmgr/api/limits_check.h"
 #include "lxmgr/api/rules.h"
 #include "lxmgr/api/update.h"
 #include "lxmgr/auth/auth.h"
@@ -342,6 +343,29 @@ static int check_users(struct lx_manager *m, Lxmgr__V1__Profile *p, struct lx_er
 	return r;
 }
 
+/* Those that use it, as they would be with it in its place (it is consumed). How many. */
+static size_t limits_with(struct lx_manager *m, Lxmgr__V1__Profile *p, struct lx_limits_change *ret)
+{
+	Lxmgr__V1__Profile *old = lx_profile_take(m, p->project, p->name);
+	size_t n = 0;
+
+	if (lx_profile_put(m, p) == 0) {
+		for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+			const struct lx_inst *inst = lx_map_value(e);
+
+			if (!uses(inst, p) || inst->op)
+				continue;
+			ret[n] = (struct lx_limits_change){ inst, with_change(m, inst, p, NULL) };
+			n += ret[n].changed != NULL;
+		}
+		lx_profile_take(m, p->project, p->name);
+	}
+	lx_pb_free(p);
+	if (lx_profile_put(m, old) < 0)
+		lx_pb_free(old);
+	return n;
+}
+
 static void update(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	const Lxmgr__V1__Profile *req = (const void *)msg;
@@ -529,6 +553,33 @@ static void api_keys(struct lx_call *call, const ProtobufCMessage *msg, void *ar
 
 LX_TURN_METHOD(create_in_turn, true, create)
 LX_TURN_METHOD(update_in_turn, true, update)
+/* Before the turn, which waits for no node. Whatever else is wrong the turn says. */
+static void check_limits(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
+{
+	const Lxmgr__V1__Profile *req = (const void *)msg;
+	struct lx_manager *m = arg;
+	const char *project = lx_call_project(call);
+	const Lxmgr__V1__Profile *old = lx_profile_find(m, project, req->name, NULL);
+	Lxmgr__V1__Profile *p = old && !old->builtin && check(m, project, req, NULL) == 0
+					? accept_profile(req, project, old->revision)
+					: NULL;
+	struct lx_limits_change *changes =
+		p ? calloc(lx_map_count(&m->instances) + 1, sizeof(*changes)) : NULL;
+	size_t n = 0;
+
+	if (changes)
+		n = limits_with(m, p, changes);
+	else
+		lx_pb_free(p);
+	if (n)
+		lx_api_check_limits(m, call, msg, changes, n, update_in_turn);
+	else
+		update_in_turn(call, msg, m);
+	while (n)
+		lx_pb_free(changes[--n].changed);
+	free(changes);
+}
+
 LX_TURN_METHOD(api_delete, true, delete)
 LX_TURN_METHOD(api_rename, true, rename_profile)
 
@@ -543,7 +594,7 @@ static void api_update(struct lx_call *call, const ProtobufCMessage *msg, void *
 {
 	const Lxmgr__V1__Profile *req = (const void *)msg;
 
-	lx_api_check_rules(arg, call, msg, req->n_config, req->config, update_in_turn);
+	lx_api_check_rules(arg, call, msg, req->n_config, req->config, check_limits);
 }
 
 static const struct lx_method methods[] = {

@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import os
+import time
 import re
 import stat
 import subprocess
@@ -303,6 +304,15 @@ def intruder(cluster, tmp_path):
 
 def test_join_token_works_once(cluster, intruder):
     daemon = intruder(cluster.join_token)
+    assert daemon.process.wait(15) == 1
+    assert "the join token is not valid" in daemon.said(), daemon.said()
+    assert "intruder" not in cluster.ok("node", "list")
+
+
+def test_join_token_that_is_late(cluster, intruder):
+    token = cluster.ok("node", "token", "--ttl", "1s").strip()
+    time.sleep(2)
+    daemon = intruder(token)
     assert daemon.process.wait(15) == 1
     assert "the join token is not valid" in daemon.said(), daemon.said()
     assert "intruder" not in cluster.ok("node", "list")

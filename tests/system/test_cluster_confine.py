@@ -227,7 +227,10 @@ def test_start_is_refused_where_confinement_is_missing(cluster):
 def test_rules_are_compiled_before_they_are_stored(cluster):
     launch(cluster, "c1")
     for rules, why in (("deny /etc/shadow w,\ndeny /x w", "raw.apparmor does not compile: line"),
-                       ("}\nprofile mine {", "opens or closes a profile")):
+                       ("}\nprofile mine {", "opens or closes a profile"),
+                       ("deny /x w,}\nprofile lxmgr-c2 flags=(complain){\nfile,", "opens or closes a profile"),
+                       ("^hat flags=(complain){file,}", "opens or closes a profile"),
+                       ('#include "/dev/zero"', "includes a file of the node's")):
         for command in (["config", "set", "c1", f"raw.apparmor={rules}"], ["profile", "set", "default", f"raw.apparmor={rules}"],
                         ["profile", "create", "mine", f"raw.apparmor={rules}"],
                         ["launch", "busybox", "c2", "-c", f"raw.apparmor={rules}"]):

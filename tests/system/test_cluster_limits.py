@@ -1,6 +1,7 @@
 """Limits act on what runs, from the first moment or from the moment they are changed."""
 
 import os
+import subprocess
 import time
 
 import pytest
@@ -118,17 +119,38 @@ def test_profile_changes_act_on_all_that_use_it(cluster):
 
 
 def test_limit_below_what_is_used(cluster):
-    """It acts or is refused; the instance stays up and what is shown is what is."""
-    cluster.ok("launch", "busybox", "c1")
-    cluster.exec("c1", "sh", "-c", "dd if=/dev/zero of=/dev/shm/fill bs=1M count=64 2>/dev/null || true")
-    done = cluster.cli("config", "set", "c1", "limits.memory=16MiB")
-    time.sleep(0.2)
-    assert cluster.status("c1") == "RUNNING"
-    if done.returncode == 0:
-        assert memory_limit(cluster, "c1") == str(16 * MIB)
-    else:
-        assert "limits.memory" in done.stderr, done.stderr
-        assert cluster.ok("config", "get", "c1", "limits.memory").strip() == ""
+    """Refused, before anything has changed: by the instance's own configuration, by a profile, for any way to get it."""
+    cluster.ok("profile", "create", "small", "limits.memory=16MiB")
+    cluster.ok("profile", "create", "mine", "user.x=1")
+    try:
+        cluster.ok("launch", "busybox", "c1", "-c", "limits.processes=50", "-p", "default", "-p", "mine")
+        filled = cluster.exec("c1", "sh", "-c", "mount -t tmpfs none /mnt && dd if=/dev/zero of=/mnt/fill bs=1M count=64")
+        assert filled.returncode == 0, filled
+        with cluster.popen("exec", "c1", "--", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 60 & done; echo on; wait",
+                           stdout=subprocess.PIPE) as many:
+            assert many.stdout.readline() == "on\n"
+            before = cluster.ok("config", "show", "c1") + cluster.ok("profile", "show", "mine"), memory_limit(cluster, "c1")
+            for what, why in ((["config", "set", "c1", "limits.memory=16MiB", "user.y=1"], "64"),
+                              (["config", "set", "c1", "limits.processes=5"], "more than 5"),
+                              (["config", "set", "c1", "limits.cpu=8190-8191"], "names CPU 8191"),
+                              (["profile", "add", "c1", "small"], "cannot give back"),
+                              (["profile", "set", "mine", "limits.memory=16MiB"], "cannot give back")):
+                done = cluster.cli(*what)
+                assert done.returncode == 1 and why in done.stderr and "stored" not in done.stderr, (what, done.stderr)
+                assert before == (cluster.ok("config", "show", "c1") + cluster.ok("profile", "show", "mine"),
+                                  memory_limit(cluster, "c1")), what
+            many.kill()
+        assert cluster.status("c1") == "RUNNING"
+        cluster.ok("config", "set", "c1", "limits.memory=200MiB", "limits.processes=40")
+        assert memory_limit(cluster, "c1") == str(200 * MIB)
+        cluster.exec("c1", "rm", "/mnt/fill")
+        cluster.ok("profile", "set", "mine", "limits.memory=32MiB")
+        cluster.ok("config", "unset", "c1", "limits.memory")
+        assert memory_limit(cluster, "c1") == str(32 * MIB)
+    finally:
+        cluster.remove_instances()
+        for name in ("small", "mine"):
+            cluster.ok("profile", "delete", name)
 
 
 def test_forbidden_system_calls(cluster):

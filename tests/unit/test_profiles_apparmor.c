@@ -173,10 +173,52 @@ static void makes_room_for_a_namespace(void **state)
 
 static void refuses_rules_that_break_out(void **state)
 {
-	static const char *const bad[] = { "}\nprofile other {\n  file,", "deny /x w,\n}", "  {",
-					   "a \x1b[0m" };
+	static const char *const bad[] = { "}\nprofile other {\n  file,",
+					   "deny /x w,\n}",
+					   "  {",
+					   "a \x1b[0m",
+					   "deny /x w,}\nprofile other flags=(complain) {\n file,",
+					   "deny /x w,}profile other flags=(complain){",
+					   "profile other flags=(complain){file,}",
+					   "/a{b,c} r,}",
+					   "#include <abstractions/consoles> } profile other {" };
 	static const char *const good[] = { "deny /etc/{shadow,gshadow} w,", "# } all\nnetwork,",
-					    "deny \"/a } b\" w," };
+					    "deny \"/a } b\" w,", "/{,usr/}lib{,32,64}/** mr,",
+					    "@{PROC}/@{pid}/{fd,ns}/ r,  # { fds }" };
+
+	for (size_t i = 0; i < LX_ARRAY_SIZE(bad); i++)
+		if (lx_config_check("raw.apparmor", bad[i], NULL) != -EINVAL)
+			fail_msg("\"%s\" was accepted", bad[i]);
+	for (size_t i = 0; i < LX_ARRAY_SIZE(good); i++)
+		if (lx_config_check("raw.apparmor", good[i], NULL) != 0)
+			fail_msg("\"%s\" was refused", good[i]);
+}
+
+/* The compiler is root of a node: what it opens is not an operator's to choose. */
+static void refuses_files_of_the_node(void **state)
+{
+	static const char *const bad[] = {
+		"#include \"/etc/shadow\"",
+		"include \"/dev/watchdog\"",
+		"include /tmp/pipe",
+		"deny /x w, include \"/tmp/pipe\"",
+		"deny \"/x#\" w, include \"/tmp/pipe\"",
+		"deny \"/a\\\"#\" w, include \"/tmp/pipe\"",
+		"deny /x w, #include \"/tmp/pipe\"",
+		"include if exists \"/root\"",
+		"include <../shadow>",
+		"include <abstractions/../../shadow>",
+		"include </dev/zero>",
+		"include <abstractions/consoles> #include \"/tmp/pipe\"",
+		"include <abstractions/consoles> include \"/tmp/pipe\"",
+		"include\n\"/tmp/pipe\"",
+		"abi \"/etc/shadow\",",
+		"abi <abi/3.0>,",
+	};
+	static const char *const good[] = { "include <abstractions/consoles>",
+					    "  #include <abstractions/consoles>  # terminals\ndeny /x w,",
+					    "include if exists <local/mine>",
+					    "/usr/include/** r,\n# to include more\n/lib/abi r," };
 
 	for (size_t i = 0; i < LX_ARRAY_SIZE(bad); i++)
 		if (lx_config_check("raw.apparmor", bad[i], NULL) != -EINVAL)
@@ -252,6 +294,7 @@ int main(void)
 		cmocka_unit_test(bounds_what_is_bound),
 		cmocka_unit_test(makes_room_for_a_namespace),
 		cmocka_unit_test(refuses_rules_that_break_out),
+		cmocka_unit_test(refuses_files_of_the_node),
 		cmocka_unit_test(compiles),
 	};
 

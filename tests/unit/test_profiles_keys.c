@@ -281,6 +281,9 @@ static void suggests_keys(void **state)
 		{ "limits.kernel.nofiles", "Did you mean limits.kernel.nofile?" },
 		{ "security.priviledged", "Did you mean security.privileged?" },
 		{ "raw.lxc", NO_IDEA },
+		{ "limits.network.egress", "It is an option of a device: lxmgr config device set INSTANCE "
+					   "eth0 limits.egress=VALUE, or "
+					   "override instead of set when a profile brings the device." },
 		{ "user.", "Did you mean user.*?" },
 		{ "", NO_IDEA },
 	};

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +25,10 @@
 #define FEATURES      "/etc/apparmor.d/abi/3.0"
 #define KERNEL_KNOWN  "/sys/kernel/security/apparmor/features"
 #define COMPLAIN_LINE "at line "
+/* Few rules can make a compiler busy for hours, and fill the memory of a node: ours take seconds, and 50 MiB.
+ */
+#define CPU_SECONDS 120
+#define MEMORY_MAX  (1024UL << 20)
 
 bool lx_apparmor_can_compile(void)
 {
@@ -46,6 +51,14 @@ static unsigned long lines_before_raw(const struct lx_buf *text)
 /* What follows "at line N: ", without the newline. */
 static int refuse(const struct lx_buf *text, char *said, struct lx_err *err)
 {
+	if (lx_str_empty(said)) {
+		int r = lx_err_set(err, LX_INVALID_ARGUMENT,
+				   "raw.apparmor takes more than %d seconds or %lu MiB to compile",
+				   CPU_SECONDS, MEMORY_MAX >> 20);
+
+		lx_err_hint(err, "Write fewer rules, and fewer with ** or {,} in the middle of a path.");
+		return r;
+	}
 	char *at = strstr(said, COMPLAIN_LINE), *what = at;
 	unsigned long line = at ? strtoul(at + strlen(COMPLAIN_LINE), &what, 10) : 0,
 		      before = lines_before_raw(text);
@@ -76,8 +89,11 @@ static int run(char *const *argv, char said[SAID_MAX])
 	pid_t child = fork();
 
 	if (child == 0) {
+		const struct rlimit cpu = { CPU_SECONDS, CPU_SECONDS }, memory = { MEMORY_MAX, MEMORY_MAX };
 		int null = open("/dev/null", O_RDWR);
 
+		(void)setrlimit(RLIMIT_CPU, &cpu);
+		(void)setrlimit(RLIMIT_AS, &memory);
 		dup2(null, STDIN_FILENO);
 		dup2(p[1], STDOUT_FILENO);
 		dup2(p[1], STDERR_FILENO);
@@ -98,7 +114,34 @@ static int run(char *const *argv, char said[SAID_MAX])
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int lx_apparmor_compile(const struct lx_buf *text, const char *dir, const char *binary, struct lx_err *err)
+/*
+ * What is loaded is whatever stands in the text: with a profile more in it, rules could put themselves in
+ * the place of another instance's, or of one of the node's own.
+ */
+static int check_alone(const char *from, const char *name, struct lx_err *err)
+{
+	char program[] = PARSER, quiet[] = "--quiet", names[] = "--names", kernel[] = "--kernel-features",
+	     features[] = FEATURES, said[SAID_MAX];
+	lx_autofree char *file = strdup(from);
+	char *const argv[] = { program, quiet, names, kernel, features, file, NULL };
+
+	if (!file)
+		return lx_err_oom(err);
+	int r = run(argv, said);
+
+	if (r < 0)
+		return lx_err_errno(err, r, "cannot run " PARSER);
+	size_t n = strlen(name);
+
+	if (r == 0 && strncmp(said, name, n) == 0 && strcmp(said + n, "\n") == 0)
+		return 0;
+	r = lx_err_set(err, LX_INVALID_ARGUMENT, "raw.apparmor: it opens or closes a profile of its own");
+	lx_err_hint(err, "Give rules alone, one a line: they are put into the instance's profile.");
+	return r;
+}
+
+int lx_apparmor_compile(const struct lx_buf *text, const char *name, const char *dir, const char *binary,
+			struct lx_err *err)
 {
 	/* Simplifying expressions takes minutes for rules like ours, and makes little smaller. */
 	char program[] = PARSER, quiet[] = "--quiet", skip_load[] = "--skip-kernel-load",
@@ -125,10 +168,16 @@ int lx_apparmor_compile(const struct lx_buf *text, const char *dir, const char *
 	if (r < 0)
 		return r;
 	r = run(argv, said);
-	(void)unlink(from);
 	if (r < 0)
-		return lx_err_errno(err, r, "cannot run " PARSER);
-	return r == 0 ? 0 : refuse(text, said, err);
+		lx_err_errno(err, r, "cannot run " PARSER);
+	else if (r > 0)
+		r = refuse(text, said, err);
+	else if (lines_before_raw(text))
+		r = check_alone(from, name, err);
+	(void)unlink(from);
+	if (r < 0 && binary)
+		(void)unlink(binary);
+	return r;
 }
 
 /* ------------------------------------------------------------------ as a job */
@@ -146,5 +195,5 @@ int lx_job_check_policy(struct lx_job *job, Lxmgr__V1__WorkerResult *result, str
 	r = lx_map_set(&config, "raw.apparmor", job->msg->check_policy->apparmor);
 	r = r < 0 ? lx_err_oom(err) : lx_apparmor_policy(&in, &text, err);
 	lx_map_release(&config);
-	return r < 0 ? r : lx_apparmor_compile(&text, job->run_dir, NULL, err);
+	return r < 0 ? r : lx_apparmor_compile(&text, in.name, job->run_dir, NULL, err);
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -113,6 +114,16 @@ static int attach(const struct lx_job *job, struct lx_attached *attached, pid_t 
 	(void)c->set_config_item(c, "lxc.log.level", "error");
 	options.env_policy = LXC_ATTACH_CLEAR_ENV;
 	options.initial_cwd = root;
+	/*
+	 * Those that enter are processes of the guest's before they are its root's: still user 0 of the node,
+	 * with our memory and descriptors. Whoever may trace one of them is user 0. Entering a user namespace
+	 * does not take that from its root, who would be let in: this does, for us and our children until
+	 * they execute a program of the guest's.
+	 */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0) {
+		lxc_container_put(c);
+		return lx_err_errno(err, errno, "cannot hide from %s what enters it", job->name);
+	}
 	lx_filter_cache_open(job, false);
 	r = c->attach(c, lx_attached_main, attached, &options, ret_pid);
 	lx_filter_cache_close(job, true);

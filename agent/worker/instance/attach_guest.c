@@ -1,8 +1,8 @@
 /*
  * Starting a program in a guest, the guest's half: this runs with the guest's root, ids and
- * confinement, in a child of the worker. It has our memory until it executes the program,
- * which is why the kernel does not let the guest look at it: changing namespaces made it
- * undumpable. No descriptor of ours but the three of the program outlives the exec.
+ * confinement, in a child of the worker. It has our memory until it executes the program, so
+ * the worker has made itself undumpable before, and the kernel does not let the guest look at it.
+ * No descriptor of ours but the three of the program outlives the exec.
  */
 #include <errno.h>
 #include <fcntl.h>

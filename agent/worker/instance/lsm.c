@@ -28,6 +28,7 @@
 #define POLICY_MAX  (1u << 20)
 #define KEY         "security.apparmor"
 #define KEY_SELINUX "security.selinux.context"
+#define KEY_RAW     "raw.apparmor"
 
 static bool kernel_has_apparmor(void)
 {
@@ -90,7 +91,7 @@ static char *features_id(void)
 	return id;
 }
 
-static int compile(const struct lx_job *job, const struct lx_buf *text, const char *binary,
+static int compile(const struct lx_job *job, const char *name, const struct lx_buf *text, const char *binary,
 		   struct lx_err *err)
 {
 	char source[LX_JOB_PATH_MAX], features[LX_JOB_PATH_MAX];
@@ -110,7 +111,7 @@ static int compile(const struct lx_job *job, const struct lx_buf *text, const ch
 
 	if (r == 0)
 		r = lx_write_file_atomic(features, id, strlen(id), 0600, err);
-	return r == 0 ? lx_apparmor_compile(text, job->dir, binary, err) : r;
+	return r == 0 ? lx_apparmor_compile(text, name, job->dir, binary, err) : r;
 }
 
 static int load(const char *binary, struct lx_err *err)
@@ -140,10 +141,13 @@ static int own_profile(const struct lx_job *job, const struct lx_map *config, en
 
 	lx_job_path(job, binary, "apparmor.bin");
 	lx_apparmor_name(job->cgroup_root, job->name, name);
-	int r = lx_apparmor_policy(&in, &text, err);
+	/* Stored before this was checked, by an older version. */
+	int r = lx_config_check(KEY_RAW, lx_config_get(config, KEY_RAW), err);
 
 	if (r == 0)
-		r = compile(job, &text, binary, err);
+		r = lx_apparmor_policy(&in, &text, err);
+	if (r == 0)
+		r = compile(job, name, &text, binary, err);
 	return r == 0 ? load(binary, err) : r;
 }
 

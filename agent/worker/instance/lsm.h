@@ -27,8 +27,12 @@ int lx_lsm_prepare(const struct lx_job *job, const struct lx_map *config, struct
 /* Nothing of it runs any more: its profile and its namespace leave the kernel. */
 void lx_lsm_forget(const struct lx_job *job);
 
-/* apparmor_compile.c: compiles `text` to the file `binary`, or only checks it when that is NULL. */
-int lx_apparmor_compile(const struct lx_buf *text, const char *dir, const char *binary, struct lx_err *err);
+/*
+ * apparmor_compile.c: compiles `text`, which has to be the profile `name` and nothing else, to the file
+ * `binary`, or only checks it when that is NULL.
+ */
+int lx_apparmor_compile(const struct lx_buf *text, const char *name, const char *dir, const char *binary,
+			struct lx_err *err);
 bool lx_apparmor_can_compile(void);
 
 #endif

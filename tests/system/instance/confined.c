@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/timex.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,9 +59,18 @@ static long do_init_module(void)
 	return syscall(SYS_init_module, NULL, 0, "");
 }
 
+/* A file of the file system that the root directory is on, by its number and without a path. */
 static long do_open_by_handle_at(void)
 {
-	return syscall(SYS_open_by_handle_at, AT_FDCWD, NULL, 0);
+	union {
+		struct file_handle handle;
+		char space[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+	} at = { .handle.handle_bytes = MAX_HANDLE_SZ };
+	int id, fd = open("/", O_RDONLY);
+
+	if (fd < 0 || (name_to_handle_at(AT_FDCWD, "/", &at.handle, &id, 0) < 0 && errno != EOPNOTSUPP))
+		return -1;
+	return syscall(SYS_open_by_handle_at, fd, &at.handle, O_RDONLY);
 }
 
 static long do_umount_forced(void)
@@ -90,6 +101,49 @@ static long do_perf_event_open(void)
 static long do_add_key(void)
 {
 	return syscall(SYS_add_key, KEY_TYPE, "lxmgr-test", "x", 1, KEY_SPEC_PROCESS_KEYRING);
+}
+
+/* A key of the user's, and whether it is found again: another user's is not. */
+static long do_leave_key(void)
+{
+	return syscall(SYS_add_key, KEY_TYPE, "lxmgr-left", "x", 1, KEY_SPEC_USER_KEYRING);
+}
+
+static long do_find_key(void)
+{
+	return syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_USER_KEYRING, KEY_TYPE, "lxmgr-left", 0);
+}
+
+static long abstract_socket(int (*use)(int fd, const struct sockaddr *addr, socklen_t len))
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX, .sun_path = "\0lxmgr-test" };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	return fd < 0 ||
+			       use(fd, (const struct sockaddr *)&addr,
+				   offsetof(struct sockaddr_un, sun_path) + sizeof("\0lxmgr-test") - 1) < 0 ||
+			       (use == bind && listen(fd, 1) < 0)
+		       ? -1
+		       : fd;
+}
+
+/* In the background, for as long as the guest lives. */
+static long do_abstract_listen(void)
+{
+	if (abstract_socket(bind) < 0)
+		return -1;
+	if (fork() == 0) {
+		for (int fd = 0; fd < 3; fd++)
+			close(fd);
+		for (;;)
+			pause();
+	}
+	return 0;
+}
+
+static long do_abstract_connect(void)
+{
+	return abstract_socket(connect);
 }
 
 /* The number of the session keyring and who owns it, on a line of their own. */
@@ -399,6 +453,10 @@ static const struct {
 	CALL(perf_event_open),
 	CALL(add_key),
 	CALL(keyring),
+	CALL(leave_key),
+	CALL(find_key),
+	CALL(abstract_listen),
+	CALL(abstract_connect),
 	CALL(clock_settime),
 	CALL(mknod_disk),
 	CALL(raw_socket),
