@@ -171,6 +171,8 @@ const struct cli_verb cli_move_verbs[] = {
 		  "keeps pidfds (Debian 13) is told to reload its configuration (SIGHUP): it knows its "
 		  "processes "
 		  "by numbers that a restore changes.\n\n"
+		  "What goes over a link of a gigabit or less is compressed while "
+		  "the link is waited for (\"on the wire\" in the report).\n\n"
 		  "Without --target it goes to the node with the most room. lxmgr info shows the last move "
 		  "of an instance. Should the source be away when a move ends, what only it knows of it "
 		  "(\"Still to come\"), or how it ended, follows when it is back: lxmgr operation show ID.",

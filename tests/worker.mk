@@ -14,6 +14,9 @@ $(BUILD)/tests/test_snapshot: $(BUILD)/obj/tests/unit/test_snapshot.o $(BUILD)/o
 			      $(call ar,moveworker) $(IWORKER_ARCH) $(call ar,migration)
 	$(call link,cmocka $(PKGS_MOVE) $(PKGS_LXC))
 
+$(BUILD)/tests/test_move_pack: $(BUILD)/obj/tests/unit/test_move_pack.o $(call ar,moveworker) $(IWORKER_ARCH)
+	$(call link,cmocka $(PKGS_MOVE))
+
 # Makes calls that stop.
 $(BUILD)/tests/caller: LDFLAGS := -static -no-pie -pthread
 $(BUILD)/tests/caller: $(BUILD)/obj/tests/system/intercept/caller.o

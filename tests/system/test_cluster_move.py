@@ -17,10 +17,12 @@ import machine  # noqa: E402
 import moving  # noqa: E402
 import testbed  # noqa: E402
 from moving import Echo, Guest  # noqa: E402
+from striking import slow_down  # noqa: E402
 from testbed import wait_for  # noqa: E402
 
 
 CLUSTER = "move"  # of two nodes: conftest.py
+TEXT, NOISE = 48, 16  # MiB, of what can be compressed and what cannot
 
 
 @pytest.fixture
@@ -90,6 +92,28 @@ def test_live_three_times_round(two, closing):
             for echo in echoes:
                 echo.check()
             assert limits(two, target, "m1") == before
+
+
+@pytest.fixture
+def slow(two):
+    slow_down(two)
+    yield two
+    for i in range(2):
+        two.ns_exec(i, "nft", "delete", "table", "ip", "slow", check=True)
+
+
+def test_a_slow_link_has_it_compressed(slow):
+    """What can be; the rest arrives as well as before."""
+    guest = Guest(slow, "m1", megabytes=8)
+    slow.exec("m1", "sh", "-c", f"yes 'a line of a log, which is like others' | head -c {TEXT << 20} >/root/text;"
+              f"dd if=/dev/urandom of=/root/noise bs=1M count={NOISE} 2>/dev/null; sync", check=True)
+    before = slow.exec("m1", "md5sum", "/root/text", "/root/noise", check=True).stdout
+    for target in (1, 0):
+        report = succeeded(slow, moving.move(slow, "m1", target)).move
+        assert report.bytes_raw > (TEXT + NOISE) << 20
+        assert report.bytes_sent < (TEXT // 3 + NOISE + 16) << 20, report
+        assert slow.exec("m1", "md5sum", "/root/text", "/root/noise", check=True).stdout == before
+        guest.check_passenger()
 
 
 @pytest.mark.parametrize("how", ["auto", "content"])

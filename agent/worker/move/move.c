@@ -66,6 +66,7 @@ int lx_move_init(struct lx_move *m, struct lx_job *job, const char *operation, s
 
 void lx_move_release(struct lx_move *m)
 {
+	lx_pack_release(&m->talk.pack);
 	if (m->talk.fd >= 0)
 		close(m->talk.fd);
 	lx_move_record_free(m->rec);

@@ -15,9 +15,9 @@
 /* ------------------------------------------------------------------ when */
 
 /* Most of the time nothing is done but waiting for the link. */
-static bool is_slow_link(const struct lx_pack *p, uint64_t took_ns, uint64_t rate)
+static bool waits(const struct lx_pack *p, uint64_t took_ns)
 {
-	return p->waited_ns > took_ns / 2 && rate < LX_PACK_RATE_MAX;
+	return p->waited_ns > took_ns / 2;
 }
 
 static void leave_be(struct lx_pack *p)
@@ -34,7 +34,8 @@ static void judge(struct lx_pack *p, uint64_t took_ns)
 	if (p->next_pause == 0)
 		p->next_pause = 8;
 	if (p->on) {
-		if (rate < p->plain_rate + p->plain_rate / 10)
+		/* What does not shrink costs little while the link is waited for all the same. */
+		if (!waits(p, took_ns) && rate < p->plain_rate + p->plain_rate / 10)
 			leave_be(p);
 		return;
 	}
@@ -42,7 +43,7 @@ static void judge(struct lx_pack *p, uint64_t took_ns)
 	if (p->pause > 0)
 		p->pause--;
 	else
-		p->on = is_slow_link(p, took_ns, rate);
+		p->on = waits(p, took_ns) && rate < LX_PACK_RATE_MAX;
 }
 
 void lx_pack_note(struct lx_pack *p, size_t raw, uint64_t began, uint64_t now)

@@ -2,9 +2,9 @@
  * Compressing what is sent, where that makes a move faster: when the sender waits most of the time for what
  * it has written to be taken, and that is no faster than a gigabit link, the link is the bottleneck.
  *
- * It is judged anew after every LX_PACK_WINDOW bytes, and tried out: where it does not get at least a tenth
- * more through than without, as with what is compressed already or with processors that are busy, it is
- * left be for a while, each time twice as long.
+ * It is judged anew after every LX_PACK_WINDOW bytes, and tried out: where the processor is what is waited
+ * for then, and not at least a tenth more gets through than without, it is left be for a while, each time
+ * twice as long.
  */
 #ifndef LX_WORKER_MOVE_PACK_H
 #define LX_WORKER_MOVE_PACK_H
