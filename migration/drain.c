@@ -31,7 +31,8 @@
 #include "migration/sock_diag.h"
 #include "migration/sockets.h"
 
-#define LOOK_MS 10u
+#define LOOK_MS     20u
+#define PATIENCE_MS 500u
 
 /* ------------------------------------------------------------------ who writes */
 
@@ -187,13 +188,21 @@ int lx_drain_begin(struct lx_drain *d, pid_t init, const pid_t *pids, size_t n, 
 	return r > 0 ? start_tracer(d, writers, r, err) : r;
 }
 
-void lx_drain_wait(const pid_t *pids, size_t n, unsigned max_ms)
+bool lx_drain_wait(const pid_t *pids, size_t n, unsigned max_ms)
 {
-	uint64_t end = lx_now_monotonic_ns() + max_ms * (uint64_t)LX_NSEC_PER_MSEC;
-	bool unread = true;
+	uint64_t now = lx_now_monotonic_ns(), end = now + max_ms * (uint64_t)LX_NSEC_PER_MSEC, changed = now;
+	uint64_t before = 0, bytes = 0;
 
-	while (lx_sockets_unread(pids, n, &unread, NULL) == 0 && unread && lx_now_monotonic_ns() < end)
+	while (lx_sockets_unread_bytes(pids, n, &bytes, NULL) == 0 && bytes > 0 && now < end) {
+		if (bytes != before)
+			changed = now;
+		else if (now - changed > PATIENCE_MS * (uint64_t)LX_NSEC_PER_MSEC)
+			return false;
+		before = bytes;
 		usleep(LOOK_MS * 1000);
+		now = lx_now_monotonic_ns();
+	}
+	return true;
 }
 
 void lx_drain_end(struct lx_drain *d)

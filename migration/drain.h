@@ -12,6 +12,7 @@
 #ifndef LX_MIGRATION_DRAIN_H
 #define LX_MIGRATION_DRAIN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -26,8 +27,11 @@ struct lx_drain {
  * namespace they are in. Returns how many are held now; of what an earlier call holds all are let go.
  */
 int lx_drain_begin(struct lx_drain *d, pid_t init, const pid_t *pids, size_t n, struct lx_err *err);
-/* Until they have nothing unread any more, at most so long. They may run. */
-void lx_drain_wait(const pid_t *pids, size_t n, unsigned max_ms);
+/*
+ * Until they have nothing unread any more, at most so long. They may run. False: for half a second nothing
+ * was read of it.
+ */
+bool lx_drain_wait(const pid_t *pids, size_t n, unsigned max_ms);
 /* All may run again, as far as nothing else holds them. */
 void lx_drain_end(struct lx_drain *d);
 

@@ -42,9 +42,11 @@ static void read_igmp(pid_t pid, struct lx_groups *g)
 	while (f && fgets(line, sizeof(line), f)) {
 		if (line[0] != '\t') {
 			interface = 0;
+			/* NOLINTNEXTLINE(cert-err34-c): the kernel's digits */
 			(void)sscanf(line, "%u", &interface);
 			continue;
 		}
+		/* NOLINTNEXTLINE(cert-err34-c): the kernel's digits */
 		if (!interface || sscanf(line, " %8x", &address) != 1)
 			continue;
 		struct lx_group *one = add_group(g, interface);
@@ -58,6 +60,7 @@ static void read_igmp(pid_t pid, struct lx_groups *g)
 static bool parse_in6(const char *hex, struct in6_addr *ret)
 {
 	for (size_t i = 0; i < sizeof(ret->s6_addr); i++)
+		/* NOLINTNEXTLINE(cert-err34-c): the kernel's digits */
 		if (sscanf(hex + 2 * i, "%2hhx", &ret->s6_addr[i]) != 1)
 			return false;
 	return true;
@@ -73,6 +76,7 @@ static void read_igmp6(pid_t pid, struct lx_groups *g)
 	while (f && fgets(line, sizeof(line), f)) {
 		struct sockaddr_in6 in = { .sin6_family = AF_INET6 };
 
+		/* NOLINTNEXTLINE(cert-err34-c): the kernel's digits */
 		if (sscanf(line, "%u %*s %32[0-9a-f]", &interface, hex) != 2 ||
 		    !parse_in6(hex, &in.sin6_addr))
 			continue;

@@ -115,11 +115,11 @@ static bool is_told_more(int fd)
 }
 
 /* Not by MSG_PEEK: that moves on where a reader is that peeks itself (SO_PEEK_OFF). */
-static bool has_bytes(int fd)
+static unsigned bytes_in(int fd)
 {
 	int bytes = 0;
 
-	return ioctl(fd, SIOCINQ, &bytes) == 0 && bytes > 0;
+	return ioctl(fd, SIOCINQ, &bytes) == 0 && bytes > 0 ? (unsigned)bytes : 0;
 }
 
 static bool has_message(int fd)
@@ -129,22 +129,26 @@ static bool has_message(int fd)
 	return recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) >= 0;
 }
 
-static bool is_unread(int fd)
+/* 0: nothing that matters. */
+static unsigned unread(int fd)
 {
 	int domain = 0;
 	socklen_t n = sizeof(domain);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0)
-		return false;
-	return domain == AF_NETLINK ? has_message(fd)
-				    : domain == AF_UNIX && has_bytes(fd) && is_told_more(fd);
+		return 0;
+	if (domain == AF_NETLINK)
+		return has_message(fd);
+	unsigned bytes = domain == AF_UNIX ? bytes_in(fd) : 0;
+
+	return bytes > 0 && is_told_more(fd) ? bytes : 0;
 }
 
 static int look_for_unread(int fd, int number, const char *name, void *arg, struct lx_err *err)
 {
 	bool *found = arg;
 
-	*found = *found || is_unread(fd);
+	*found = *found || unread(fd);
 	return 0;
 }
 
@@ -159,6 +163,23 @@ int lx_sockets_unread(const pid_t *pids, size_t n, bool *ret, struct lx_err *err
 	return r;
 }
 
+static int add_unread(int fd, int number, const char *name, void *arg, struct lx_err *err)
+{
+	*(uint64_t *)arg += unread(fd);
+	return 0;
+}
+
+int lx_sockets_unread_bytes(const pid_t *pids, size_t n, uint64_t *ret, struct lx_err *err)
+{
+	const struct lx_descriptors d = { .wanted = is_socket, .each = add_unread, .arg = ret };
+	int r = 0;
+
+	*ret = 0;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = lx_descriptors_each(pids[i], &d, err);
+	return r;
+}
+
 struct naming {
 	struct lx_map *names;
 	int n;
@@ -168,7 +189,7 @@ static int name_unread(int fd, int number, const char *name, void *arg, struct l
 {
 	struct naming *to = arg;
 
-	if (!is_unread(fd))
+	if (!unread(fd))
 		return 0;
 	to->n++;
 	return lx_map_set(to->names, name, NULL) < 0 ? lx_err_oom(err) : 0;

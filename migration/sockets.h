@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "lib/err.h"
@@ -33,6 +34,8 @@ int lx_net_unlock(pid_t pid, struct lx_err *err);
  * its like, unix(7)) or the time. It is read as soon as they run for a moment.
  */
 int lx_sockets_unread(const pid_t *pids, size_t n, bool *ret, struct lx_err *err);
+/* How much that is, of several processes: bytes, and one for each netlink socket. */
+int lx_sockets_unread_bytes(const pid_t *pids, size_t n, uint64_t *ret, struct lx_err *err);
 /* The names of such sockets of one process, "socket:[4026]", into `names` (no values). Returns how many. */
 int lx_sockets_unread_names(pid_t pid, struct lx_map *names, struct lx_err *err);
 

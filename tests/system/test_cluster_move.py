@@ -424,6 +424,11 @@ def test_debian_there_and_back(able):
             assert cluster.exec("d1", "systemctl", "is-active", "user@1000").stdout == "active\n"
         assert [cluster.exec("d1", "cat", path).stdout for path in KEPT] == ["kept\n"] * len(KEPT)
         check_busy(cluster, keeper, before)
+        # None of its signs of life came while systemd did not know it.
+        log = cluster.exec("d1", "journalctl", "-b", "--no-pager").stdout.splitlines()
+        assert any("keeper" in line for line in log)
+        refused = [line for line in log if "reception only permitted" in line]
+        assert not refused, refused
         time.sleep(WATCHDOG_SECONDS + 1)
         assert cluster.exec("d1", *keeper).stdout == before, "systemd does not hear its service any more"
         if not tar:

@@ -33,6 +33,7 @@
 #include "migration/criu.h"
 #include "migration/criu_kill.h"
 #include "migration/lxcfs_mounts.h"
+#include "migration/keepalives.h"
 #include "migration/managers.h"
 #include "migration/net.h"
 #include "migration/pressure.h"
@@ -134,8 +135,8 @@ void lx_restore_reload_managers(const struct lx_receive *rx)
 	lx_autofree pid_t *pids = NULL;
 	size_t n = 0;
 
-	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0)
-		(void)lx_managers_reload(pids, n);
+	if (lx_move_pids(&rx->m, &pids, &n, NULL) == 0 && lx_managers_reload(pids, n) > 0)
+		(void)lx_keepalives_put_off(pids, n);
 }
 
 static int on_resumed(struct lx_receive *rx, struct lx_err *err)

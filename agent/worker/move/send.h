@@ -33,6 +33,7 @@ struct lx_send {
 	bool dir;                  /* the directory in memory is there */
 	bool frozen;               /* by us: frozen, or cut off, or about to be */
 	bool held;                 /* lx_move_hold() */
+	bool unread_stays;         /* nobody reads what CRIU cannot dump */
 	bool committed;
 	uint64_t dump_bytes;
 	uint32_t dump_files;

@@ -96,6 +96,7 @@ int lx_send_live_again(struct lx_send *s, struct lx_err *err)
 	lx_info("a guest goes on and is dumped once more", "instance=%s why=\"%s\"", s->m.job->name, why.msg);
 	s->frozen = false;
 	s->frozen_ns = 0;
+	s->unread_stays = false;
 	lx_dump_release(&s->dump);
 	lx_traffic_release(&s->traffic);
 	lx_map_release(&s->dump_sent);

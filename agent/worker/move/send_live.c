@@ -122,30 +122,37 @@ static enum lx_dumpable dumpable(const pid_t *pids, size_t n)
 	return lx_dumpable(pids, n, &is, NULL) < 0 ? LX_DUMPABLE : is;
 }
 
-/* All go on; but who writes without a pause to what is never read to its end is held until it is. */
-static int go_on(struct lx_send *s, unsigned i, bool unread, struct lx_drain *drain, struct lx_err *err)
+static void hold_writers(struct lx_send *s, const pid_t *pids, size_t n, struct lx_drain *drain)
 {
-	lx_autofree pid_t *pids = NULL;
 	struct lx_err why = LX_ERR_INIT;
-	size_t n = 0;
-	int held = 0;
 
-	lx_drain_end(drain);
-	if (unread && i >= DRAIN_FROM && lx_move_pids(&s->m, &pids, &n, &why) == 0)
-		held = lx_drain_begin(drain, s->run.init, pids, n, &why);
-	if (why.code != LX_OK)
+	if (lx_drain_begin(drain, s->run.init, pids, n, &why) < 0)
 		lx_warn("cannot hold who writes to a log", "instance=%s error=\"%s\"", s->m.job->name,
 			why.msg);
+}
+
+/* All go on; but who writes without a pause to what is never read to its end is held until it is. */
+static int go_on(struct lx_send *s, unsigned i, enum lx_dumpable is, struct lx_drain *drain,
+		 struct lx_err *err)
+{
+	lx_autofree pid_t *pids = NULL;
+	size_t n = 0;
+	bool wait = is == LX_DUMPABLE_UNREAD && i >= DRAIN_FROM && !s->unread_stays &&
+		    lx_move_pids(&s->m, &pids, &n, NULL) == 0;
+
+	lx_drain_end(drain);
+	if (wait)
+		hold_writers(s, pids, n, drain);
 	int r = lx_cgroup_freeze(&s->m.cg, s->m.job, false, err);
 
 	if (r < 0)
 		return r;
-	if (held <= 0) {
+	if (!wait) {
 		usleep(GO_ON_MS * 1000 << (i < 4 ? i : 4));
 		return 0;
 	}
 	lx_move_progress(&s->m, "drain", 0, 0);
-	lx_drain_wait(pids, n, DRAIN_MS);
+	s->unread_stays = !lx_drain_wait(pids, n, DRAIN_MS);
 	lx_move_phase(&s->m, "drain");
 	return 0;
 }
@@ -167,7 +174,7 @@ static int freeze_dumpable(struct lx_send *s, struct lx_drain *drain, struct lx_
 
 		if (is == LX_DUMPABLE)
 			return 0;
-		r = go_on(s, i, is == LX_DUMPABLE_UNREAD, drain, err);
+		r = go_on(s, i, is, drain, err);
 		if (r < 0)
 			return r;
 	}
