@@ -94,6 +94,35 @@ def test_live_three_times_round(two, closing):
             assert limits(two, target, "m1") == before
 
 
+def dump_mounts(cluster, ident):
+    """Where a dump of that move lies: (file system, options, mode of what is mounted), as the agents see it."""
+    found = []
+    for agent in cluster.agents:
+        where = f"{agent.run_dir}/moves/{ident}"
+        with open(f"/proc/{agent.pid}/mountinfo", encoding="ascii") as f:
+            lines = [line.split() for line in f]
+        try:
+            found += [(m[m.index("-") + 1], m[m.index("-") + 3], os.stat(f"/proc/{agent.pid}/root{where}").st_mode & 0o7777)
+                      for m in lines if m[4] == where]
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def test_the_dump_is_in_memory_alone(two):
+    """Of both nodes, where root alone comes to it, in memory that is not swapped out; then it is gone."""
+    Guest(two, "m1", megabytes=64)
+    ident = two.api.instances.Move(moving.request(two, "m1", 1)).id
+    found = wait_for(lambda: (lambda mounts: mounts if len(mounts) == 2 else None)(dump_mounts(two, ident)), 20, 0.002, "both are there")
+    succeeded(two, moving.ended(two, ident))
+    assert {(kind, mode) for kind, _, mode in found} == {("tmpfs", 0o700)}, found
+    if tuple(int(n) for n in os.uname().release.split(".")[:2]) >= (6, 4):
+        assert all("noswap" in options for _, options, _ in found), found
+    wait_for(lambda: not dump_mounts(two, ident), 10, why="both are gone")
+    for agent in two.agents:
+        assert not glob.glob(f"{agent.run_dir}/moves/*")
+
+
 @pytest.fixture
 def slow(two):
     slow_down(two)
