@@ -102,6 +102,19 @@ def test_what_does_not_pass_ends_the_move(two):
     guest.check_passenger()
 
 
+def test_what_does_not_pass_is_moved_near_live_where_that_will_do(two):
+    """The rung below, which nobody has forbidden; the report says why, in the operation and in info."""
+    guest = Hoarding(two, "m1", "netlink")
+    op = moving.ended(two, two.api.instances.Move(moving.request(two, "m1", 1, live=two.api.pb.LIVE_MODE_PREFERRED)).id, END_SECONDS)
+    assert op.status == two.api.pb.OPERATION_STATUS_SUCCESS, brief(op)
+    assert op.move.mode == two.api.pb.MOVE_MODE_NEAR_LIVE and SAYS["netlink"] in op.move.reason and "4 times" in op.move.reason, op.move
+    assert guest.home() == 1
+    wait_for(lambda: two.status("m1") == "RUNNING", 10, why="it runs there")
+    guest.check_files()
+    assert SAYS["netlink"] in two.ok("info", "m1")
+    moving.wait_clean(two, but=["m1"])
+
+
 def test_a_log_that_is_never_empty(two):
     """Who writes to it is held for a moment, until it has been read: nothing stands still for nothing."""
     guest = Guest(two, "m1")
