@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lib/cleanup.h"
 #include "lxmgr/manager.h"
 #include "proto/pb.h"
 
@@ -116,6 +117,58 @@ void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMes
 	TAILQ_INSERT_TAIL(&t->waiting, w, link);
 	t->n_waiting++;
 	lx_call_set_events(call, &waiting_events, w);
+}
+
+struct own_txn {
+	struct lx_manager *m;
+	int (*fill)(struct lx_txn *txn, void *arg);
+	void (*done)(const struct lx_err *err, void *arg);
+	void *arg;
+};
+
+static void on_own_stored(const struct lx_store_result *res, const struct lx_err *err, void *arg)
+{
+	struct own_txn *own = arg;
+	struct lx_manager *m = own->m;
+
+	own->done(err, own->arg);
+	free(own);
+	lx_turn_release(m);
+}
+
+static void submit_own(void *arg)
+{
+	struct own_txn *own = arg;
+	struct lx_txn *txn = lx_txn_new(NULL);
+	struct lx_err err = LX_ERR_INIT;
+	int r = txn ? own->fill(txn, own->arg) : -ENOMEM;
+
+	if (r == 0)
+		r = lx_store_submit(own->m->store, lx_move_ptr(txn), on_own_stored, own, &err);
+	if (r == 0) {
+		lx_turn_hold(own->m);
+		return;
+	}
+	lx_txn_free(txn);
+	if (err.code == LX_OK)
+		lx_err_oom(&err);
+	own->done(&err, own->arg);
+	free(own);
+}
+
+int lx_turn_own_txn(struct lx_manager *m, int (*fill)(struct lx_txn *txn, void *arg),
+		    void (*done)(const struct lx_err *err, void *arg), void *arg)
+{
+	struct own_txn *own = malloc(sizeof(*own));
+	int r = -ENOMEM;
+
+	if (own) {
+		*own = (struct own_txn){ m, fill, done, arg };
+		r = lx_turn_take_own(m, true, submit_own, own);
+	}
+	if (r < 0)
+		free(own);
+	return r;
 }
 
 void lx_turn_hold(struct lx_manager *m)

@@ -40,6 +40,13 @@ void lx_turn_take(struct lx_manager *m, struct lx_call *call, const ProtobufCMes
 		  lx_turn_handler handler);
 /* The same for one of our own, which nobody waits for. */
 int lx_turn_take_own(struct lx_manager *m, bool alone, void (*run)(void *arg), void *arg);
+/*
+ * A transaction of our own, in a turn alone: `fill` says what is in it (0, or -ENOMEM), and `done` runs once,
+ * later: when it is on disk, or with why it is not. Negative: there is no memory, and neither runs.
+ */
+struct lx_txn;
+int lx_turn_own_txn(struct lx_manager *m, int (*fill)(struct lx_txn *txn, void *arg),
+		    void (*done)(const struct lx_err *err, void *arg), void *arg);
 /* `name` becomes a unary method that runs `handler` in its turn. */
 #define LX_TURN_METHOD(name, alone, handler)                                                                 \
 	static void name(struct lx_call *call, const ProtobufCMessage *msg, void *manager)                   \

@@ -53,6 +53,8 @@ struct lx_move_late {
 	void *arg;
 };
 int lx_move_late_put(const struct lx_move_late *late, struct lx_err *err);
+/* What is kept of an instance with another last move, unless it has another home by now. -ENOMEM or 0. */
+int lx_move_last_txn(struct lx_txn *txn, const Lxmgr__V1__Instance *inst);
 
 /* move_outcome.c */
 

@@ -89,7 +89,7 @@ static struct lx_inst *inst_of(const struct lx_move_late *late)
 	return lx_map_get(&late->m->instances_by_uuid, late->instance);
 }
 
-static void on_put(const struct lx_store_result *res, const struct lx_err *err, void *arg)
+static void on_put(const struct lx_err *err, void *arg)
 {
 	struct putting *p = arg;
 	struct lx_manager *m = p->late.m;
@@ -109,7 +109,6 @@ static void on_put(const struct lx_store_result *res, const struct lx_err *err, 
 	}
 	p->late.cb(err, p->late.arg);
 	putting_free(p);
-	lx_turn_release(m);
 }
 
 static int op_txn(struct lx_txn *txn, struct putting *p)
@@ -146,43 +145,35 @@ static int inst_txn(struct lx_txn *txn, struct putting *p)
 	if (!inst || !is_awaited(inst->pb->last_move, p->late.id))
 		return 0;
 	Lxmgr__V1__Instance copy = *inst->pb;
-	size_t len = 0;
 
 	p->of_inst = copy.last_move = completed(inst->pb->last_move, p->late.told, p->late.why);
-	lx_autofree uint8_t *spec = copy.last_move ? lx_inst_pack(&copy, &len) : NULL;
+	return p->of_inst ? lx_move_last_txn(txn, &copy) : -ENOMEM;
+}
+
+int lx_move_last_txn(struct lx_txn *txn, const Lxmgr__V1__Instance *inst)
+{
+	size_t len = 0;
+	lx_autofree uint8_t *spec = lx_inst_pack(inst, &len);
 
 	if (!spec)
 		return -ENOMEM;
 	lx_txn_exec(txn, "UPDATE instances SET spec = ?1 WHERE uuid = ?2 AND generation = ?3");
 	lx_txn_blob(txn, spec, len);
-	lx_txn_text(txn, inst->pb->uuid);
-	lx_txn_int(txn, (int64_t)inst->pb->generation);
+	lx_txn_text(txn, inst->uuid);
+	lx_txn_int(txn, (int64_t)inst->generation);
 	return 0;
 }
 
-static void put(void *arg)
+static int fill(struct lx_txn *txn, void *arg)
 {
 	struct putting *p = arg;
-	struct lx_txn *txn = lx_txn_new(NULL);
-	struct lx_err err = LX_ERR_INIT;
-	int r = txn ? op_txn(txn, p) : -ENOMEM;
+	int r = op_txn(txn, p);
 
 	if (r == 0)
 		r = inst_txn(txn, p);
-	if (r == 0) {
-		lx_txn_exec(txn, "UPDATE move_forgets SET awaited = 0 WHERE operation = ?1");
-		lx_txn_text(txn, p->late.operation);
-		r = lx_store_submit(p->late.m->store, lx_move_ptr(txn), on_put, p, &err);
-	}
-	if (r == 0) {
-		lx_turn_hold(p->late.m);
-		return;
-	}
-	lx_txn_free(txn);
-	if (err.code == LX_OK)
-		lx_err_oom(&err);
-	p->late.cb(&err, p->late.arg);
-	putting_free(p);
+	lx_txn_exec(txn, "UPDATE move_forgets SET awaited = 0 WHERE operation = ?1");
+	lx_txn_text(txn, p->late.operation);
+	return r;
 }
 
 int lx_move_late_put(const struct lx_move_late *late, struct lx_err *err)
@@ -193,7 +184,7 @@ int lx_move_late_put(const struct lx_move_late *late, struct lx_err *err)
 		p->late = *late;
 		/* Alone: a change of the instance or of the project's name must not build on what this
 		 * replaces. */
-		if (lx_turn_take_own(late->m, true, put, p) == 0)
+		if (lx_turn_own_txn(late->m, fill, on_put, p) == 0)
 			return 0;
 	}
 	free(p);

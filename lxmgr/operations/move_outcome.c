@@ -54,7 +54,7 @@ static void take_report(Lxmgr__V1__MoveReport **to, Lxmgr__V1__MoveReport **from
 	*to = lx_move_ptr(*from);
 }
 
-static void on_put(const struct lx_store_result *res, const struct lx_err *err, void *arg)
+static void on_put(const struct lx_err *err, void *arg)
 {
 	struct putting *p = arg;
 	struct lx_manager *m = p->outcome.m;
@@ -72,7 +72,6 @@ static void on_put(const struct lx_store_result *res, const struct lx_err *err, 
 	}
 	p->outcome.cb(err, p->outcome.arg);
 	putting_free(p);
-	lx_turn_release(m);
 }
 
 static int op_txn(struct lx_txn *txn, struct putting *p)
@@ -116,22 +115,13 @@ static int op_txn(struct lx_txn *txn, struct putting *p)
 static int inst_txn(struct lx_txn *txn, struct putting *p)
 {
 	const struct lx_inst *inst = inst_of(&p->outcome, op_of(&p->outcome));
-	size_t len = 0;
 
 	if (!inst)
 		return 0;
 	Lxmgr__V1__Instance copy = *inst->pb;
 
 	p->of_inst = copy.last_move = begin_report(&p->outcome);
-	lx_autofree uint8_t *spec = p->of_inst ? lx_inst_pack(&copy, &len) : NULL;
-
-	if (!spec)
-		return -ENOMEM;
-	lx_txn_exec(txn, "UPDATE instances SET spec = ?1 WHERE uuid = ?2 AND generation = ?3");
-	lx_txn_blob(txn, spec, len);
-	lx_txn_text(txn, inst->pb->uuid);
-	lx_txn_int(txn, (int64_t)inst->pb->generation);
-	return 0;
+	return p->of_inst ? lx_move_last_txn(txn, &copy) : -ENOMEM;
 }
 
 /* Who is told first that nobody asks any more: the one that may wait for the other's word. */
@@ -145,29 +135,15 @@ static void row_txn(struct lx_txn *txn, const struct lx_move_outcome *o)
 	lx_txn_text(txn, o->moved ? o->target : o->source);
 }
 
-static void put(void *arg)
+static int fill(struct lx_txn *txn, void *arg)
 {
 	struct putting *p = arg;
-	struct lx_manager *m = p->outcome.m;
-	struct lx_txn *txn = lx_txn_new(NULL);
-	struct lx_err err = LX_ERR_INIT;
-	int r = txn ? op_txn(txn, p) : -ENOMEM;
+	int r = op_txn(txn, p);
 
 	if (r == 0)
 		r = inst_txn(txn, p);
-	if (r == 0) {
-		row_txn(txn, &p->outcome);
-		r = lx_store_submit(m->store, lx_move_ptr(txn), on_put, p, &err);
-	}
-	if (r == 0) {
-		lx_turn_hold(m);
-		return;
-	}
-	lx_txn_free(txn);
-	if (err.code == LX_OK)
-		lx_err_oom(&err);
-	p->outcome.cb(&err, p->outcome.arg);
-	putting_free(p);
+	row_txn(txn, &p->outcome);
+	return r;
 }
 
 int lx_move_outcome_put(const struct lx_move_outcome *outcome, struct lx_err *err)
@@ -178,7 +154,7 @@ int lx_move_outcome_put(const struct lx_move_outcome *outcome, struct lx_err *er
 		p->outcome = *outcome;
 		p->told_at_ns = (int64_t)lx_now_realtime_ns();
 		/* Alone: a change of the instance must not build on what this replaces. */
-		if (lx_turn_take_own(outcome->m, true, put, p) == 0)
+		if (lx_turn_own_txn(outcome->m, fill, on_put, p) == 0)
 			return 0;
 	}
 	free(p);
