@@ -162,6 +162,18 @@ def test_near_live_says_why(lab):
     assert not any(word in line for line in lines for word in ("peer", "Rounds", "Memory", "Connections", "Processes"))
 
 
+def test_a_manager_that_is_too_old(lab):
+    import grpc
+    from fake_manager import Refusal
+
+    def move(request, context):
+        raise Refusal(grpc.StatusCode.UNIMPLEMENTED, "there is no service for /lxmgr.v1.InstanceService/Move")
+
+    lab.manager.answers["InstanceService/Move"] = move
+    lab.run("move", "web1", code=1)
+    assert lab.said.startswith("Error: there is no service for") and "\nHint: The manager, or the node, runs a version" in lab.said
+
+
 def test_cold_without_a_report(lab):
     lab.manager.answers["InstanceService/Move"] = lab.manager.operation(result={"from": "node1", "to": "node2"})
     assert lab.run("move", "web1") == "Moved web1 from node1 to node2\n"
