@@ -104,12 +104,12 @@ def processes(cluster, name, i):
 
 
 class Guest:
-    """Launched and filled; `check` after each move."""
+    """Launched and filled; `check` after each move. `tests`: where the passenger is."""
 
-    def __init__(self, cluster, name, node=0, megabytes=0, config=()):
+    def __init__(self, cluster, name, node=0, megabytes=0, config=(), tests=os.path.join(BUILD, "tests")):
         self.cluster, self.name = cluster, name
         cluster.ok("launch", "busybox", name, "--target", cluster.node_names[node], *config)
-        cluster.ok("file", "push", os.path.join(BUILD, "tests", "passenger"), f"{name}/root/passenger", "--mode", "0755")
+        cluster.ok("file", "push", os.path.join(tests, "passenger"), f"{name}/root/passenger", "--mode", "0755")
         self.board(megabytes)
         self.address = cluster.list()[name]["ipv4"]
         # Whoever had that address before it may still be known to the nodes.
