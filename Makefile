@@ -225,6 +225,7 @@ help:
 	@echo 'make all            programs into $(BUILD)/bin (CC=clang, SAN=-fsanitize=address,undefined)'
 	@echo 'make check-unit check-system check-fuzz check-lint check-layers check-asan'
 	@echo 'make check-vm       virtual machines with Debian'"'"'s kernels: moves, limits, restarts (20 minutes; 77: not here)'
+	@echo 'make check-versions clusters of this version and another one (VERSIONS_REVISION=...)'
 	@echo 'make bench          measure; prints the table of docs/performance.md'
 	@echo 'make fuzz           fuzz for longer (FUZZ_SECONDS=60 each)'
 	@echo 'make fmt lint       clang-format in place; clang-tidy'

@@ -173,6 +173,12 @@ const struct cli_verb cli_move_verbs[] = {
 		  "by numbers that a restore changes.\n\n"
 		  "What goes over a link of a gigabit or less is compressed while "
 		  "the link is waited for (\"on the wire\" in the report).\n\n"
+		  "The report has the downtime, from the freeze to the thaw, and of a live move also "
+		  "\"Downtime for a peer\": until something that a process in it says is at its card there, "
+		  "which "
+		  "is what others on the network wait for. Where nothing is said before the move is "
+		  "reported, "
+		  "the line is missing, and peer_downtime_ns is 0.\n\n"
 		  "Without --target it goes to the node with the most room. lxmgr info shows the last move "
 		  "of an instance. Should the source be away when a move ends, what only it knows of it "
 		  "(\"Still to come\"), or how it ended, follows when it is back: lxmgr operation show ID.",

@@ -153,6 +153,7 @@ void cli_move_print(const report *r, int indent, bool phases)
 	print_text(indent, "Memory so because", r->memory_reason);
 	print_text(indent, "Booted there, what ran is lost", r->booted);
 	print_duration(indent, "Downtime", r->downtime_ns);
+	print_duration(indent, "Downtime for a peer", r->peer_downtime_ns);
 	print_again(indent, r);
 	print_duration(indent, "Total", r->total_ns);
 	print_exposed(indent, r);
@@ -223,6 +224,7 @@ void cli_move_doc(struct cli_doc *d, json_t *to, const char *key, const report *
 	cli_doc_time(d, o, "finished_at", r->finished_at_ns);
 	cli_doc_int(d, o, "total_ns", positive(r->total_ns));
 	cli_doc_int(d, o, "downtime_ns", positive(r->downtime_ns));
+	cli_doc_int(d, o, "peer_downtime_ns", positive(r->peer_downtime_ns));
 	cli_doc_int(d, o, "dumps_failed", r->dumps_failed);
 	cli_doc_int(d, o, "stood_ns", positive(r->stood_ns));
 	cli_doc_str(d, o, "dump_reason", r->dump_reason);

@@ -34,6 +34,10 @@ void cli_report(const struct lx_err *err)
 	say("Error: ", *err->msg ? err->msg : lx_code_name(err->code));
 	if (*err->hint)
 		say("Hint: ", err->hint);
+	else if (err->code == LX_UNIMPLEMENTED)
+		say("Hint: ",
+		    "The manager, or the node, runs a version of lxmgr that cannot do this: see lxmgr "
+		    "version and lxmgr node show.");
 }
 
 static void vsay(const char *prefix, const char *fmt, va_list ap)

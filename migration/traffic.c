@@ -8,7 +8,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
@@ -21,6 +20,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/str.h"
+#include "migration/packet_filter.h"
 #include "proto/pb.h"
 
 #define QUEUE_BYTES (4 << 20) /* the kernel counts its own overhead */
@@ -28,20 +28,6 @@
 #define FRAME_MAX (65536 + ETH_HLEN + (int)sizeof(struct virtio_net_hdr))
 
 /* ------------------------------------------------------------------ sockets */
-
-static int set_filter(int fd, struct sock_filter *code, unsigned short n)
-{
-	const struct sock_fprog prog = { .len = n, .filter = code };
-
-	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0 ? -errno : 0;
-}
-
-static int take_nothing(int fd)
-{
-	struct sock_filter none[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
-
-	return set_filter(fd, none, LX_ARRAY_SIZE(none));
-}
 
 static int take_those_to(int fd, const uint8_t mac[ETH_ALEN])
 {
@@ -56,7 +42,7 @@ static int take_those_to(int fd, const uint8_t mac[ETH_ALEN])
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
 
-	return set_filter(fd, code, LX_ARRAY_SIZE(code));
+	return lx_packet_filter(fd, code, LX_ARRAY_SIZE(code));
 }
 
 /* On `ifname`, with the header. Protocol 0: it receives nothing before it is bound to one. */
@@ -82,7 +68,7 @@ static int open_listener(const char *bridge)
 
 	if (fd < 0)
 		return fd;
-	int r = take_nothing(fd);
+	int r = lx_packet_take_nothing(fd);
 
 	if (r < 0)
 		return r;
@@ -183,7 +169,7 @@ Lxmgr__V1__MoveCommit *lx_traffic_end(const struct lx_traffic *t)
 	/* First: taking out what is there is not done at once. */
 	for (unsigned i = 0; i < t->n; i++)
 		if (t->fds[i] >= 0)
-			(void)take_nothing(t->fds[i]);
+			(void)lx_packet_take_nothing(t->fds[i]);
 	(void)lx_traffic_take(t, held, NULL);
 	return held;
 }

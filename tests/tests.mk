@@ -78,6 +78,12 @@ check-vm: deps
 	@$(MAKE) all check-bins $(addprefix $(BUILD)/tests/,test_migration_soft_dirty test_worker_quota)
 	@BUILD=$(BUILD) $(PYTHON) tests/vm/check.py $(VM_CHECKS)
 
+# Not part of check: builds another revision and runs clusters of both. VERSIONS_REVISION: which; else the newest
+# tag before this commit, or the parent of the last change of proto/.
+.PHONY: check-versions
+check-versions: all check-bins
+	@BUILD=$(BUILD) $(PYTHON) tests/versions.py $(VERSIONS_REVISION)
+
 .PHONY: fmt lint bench compile_commands.json
 C_FILES = $(shell find $(wildcard $(LIBS) store agent lxmgr cli migration tests) -name '*.[ch]')
 fmt:

@@ -47,6 +47,8 @@ static void take_times(Lxmgr__V1__MoveReport *r, const struct lx_agent_move *m,
 		r->total_ns = 0;
 		say_incomplete(r, m, "how long it took");
 	}
+	if (done && done->ready_heard_ns)
+		r->peer_downtime_ns = r->downtime_ns + done->ready_heard_ns;
 	if (done && done->ready_thawed_ns) {
 		r->downtime_ns += done->ready_thawed_ns;
 	} else {

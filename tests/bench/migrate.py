@@ -62,7 +62,7 @@ CASES = {
 HEAPS = {"heap": ("heap", 512, REWRITTEN), "postcopy": ("heap", 512, 50), "idle": ("heap", 2048, 0),
          "shared": ("shared", 512, REWRITTEN), "tmpfs": ("tmpfs", 256, 0)}  # kind, MiB, percent
 OPTIONS = {"postcopy": ("--postcopy",)}
-SAMPLES = ("downtime", "stall", "total", "dump", "restore", "floor", "frozen_bytes")
+SAMPLES = ("downtime", "peer_downtime", "stall", "total", "dump", "restore", "floor", "frozen_bytes")
 FAILURES = (RuntimeError, TimeoutError, subprocess.SubprocessError)
 
 
@@ -250,6 +250,7 @@ def move(cluster, name, *options):
 def note_report(out, report, took):
     phases = report["phases_ns"]
     out["downtime"].append(ms(report["downtime_ns"]))
+    out["peer_downtime"].append(ms(report["peer_downtime_ns"]))
     out["total"].append(ms(took))
     out["restore"].append(ms(sum(phases.get(p, 0) for p in RESTORE_PHASES)))
     out["frozen_bytes"].append(report["memory_frozen_bytes"] + report["file_frozen_bytes"])

@@ -26,6 +26,7 @@ def report(pb, **more):
         memory=pb.enum("MoveMemory", "MOVE_MEMORY_PRE_COPY"),
         total_ns=2314 * MS,
         downtime_ns=182_400_000,
+        peer_downtime_ns=184_600_000,
         rounds=3,
         bytes_raw=120 << 20,
         bytes_sent=34 << 20,
@@ -72,6 +73,7 @@ def test_move_reports(moves):
         "Moved web1 from node1 to node2",
         "  Mode: live (pre-copy)",
         "  Downtime: 182.4 ms",
+        "  Downtime for a peer: 184.6 ms",
         "  Total: 2.31 s",
         "  Rounds: 3",
         "  Carried: 120MiB, 34MiB on the wire",
@@ -145,6 +147,7 @@ def test_near_live_says_why(lab):
         sockets=0,
         processes=0,
         downtime_ns=1_204 * MS,
+        peer_downtime_ns=0,
         notes=[obstacle(pb, blocks=False, cause="the clock of node2 is 3 s ahead")],
     )
     lab.manager.answers["InstanceService/Move"] = lab.manager.operation(move=moved)
@@ -156,7 +159,19 @@ def test_near_live_says_why(lab):
         "  Downtime: 1.20 s",
     ]
     assert "  Files: 20MiB in 312 files, 120KiB while stopped" in lines and lines[-1] == "  Note: the clock of node2 is 3 s ahead"
-    assert not any(word in line for line in lines for word in ("Rounds", "Memory", "Connections", "Processes"))
+    assert not any(word in line for line in lines for word in ("peer", "Rounds", "Memory", "Connections", "Processes"))
+
+
+def test_a_manager_that_is_too_old(lab):
+    import grpc
+    from fake_manager import Refusal
+
+    def move(request, context):
+        raise Refusal(grpc.StatusCode.UNIMPLEMENTED, "there is no service for /lxmgr.v1.InstanceService/Move")
+
+    lab.manager.answers["InstanceService/Move"] = move
+    lab.run("move", "web1", code=1)
+    assert lab.said.startswith("Error: there is no service for") and "\nHint: The manager, or the node, runs a version" in lab.said
 
 
 def test_cold_without_a_report(lab):
@@ -254,7 +269,8 @@ def test_check_of_what_is_not_there(lab):
 
 def expected(doc):
     assert (doc["mode"], doc["memory"], doc["source"], doc["target"]) == ("live", "pre-copy", "node1", "node2")
-    assert doc["downtime_ns"] == 182_400_000 and doc["total_ns"] == 2314 * MS and doc["exposed_ns"] == 0
+    assert doc["downtime_ns"] == 182_400_000 and doc["peer_downtime_ns"] == 184_600_000
+    assert doc["total_ns"] == 2314 * MS and doc["exposed_ns"] == 0
     assert doc["finished_at"] == T0_TEXT and doc["rounds"] == 3 and doc["files"] == 312
     assert doc["bytes_raw"] == 120 << 20 and doc["bytes_sent"] == 34 << 20
     assert doc["memory_bytes"] == 100 << 20 and doc["memory_frozen_bytes"] == 3 << 20
@@ -278,13 +294,13 @@ def test_figures_that_are_missing(lab, awaited, heading):
     lab.manager.answers["InstanceService/Get"] = lab.pb.Instance(name="web1", node="node2", status=4, last_move=part)
     assert f"  {heading}: node1 is ?away" in lab.run("info", "web1").splitlines()
     doc = json.loads(lab.run("info", "web1", "--format", "json"))["last_move"]
-    assert (doc["awaited"], doc["operation"], doc["downtime_ns"]) == (awaited, "3fa4", 0)
+    assert (doc["awaited"], doc["operation"], doc["downtime_ns"], doc["peer_downtime_ns"]) == (awaited, "3fa4", 0, 0)
 
 
 def test_info_shows_the_last_move(lab):
     lab.manager.answers["InstanceService/Get"] = lab.pb.Instance(name="web1", node="node2", status=4, last_move=report(lab.pb))
     out = lab.run("info", "web1")
-    assert f"Last move:\n  From: node1\n  To: node2\n  At: {T0_TEXT}\n  Mode: live (pre-copy)\n  Downtime: 182.4 ms\n" in out
+    assert f"Last move:\n  From: node1\n  To: node2\n  At: {T0_TEXT}\n  Mode: live (pre-copy)\n  Downtime: 182.4 ms\n  Downtime for a peer: 184.6 ms\n" in out
     expected(json.loads(lab.run("info", "web1", "--format", "json"))["last_move"])
     lab.manager.answers["InstanceService/Get"] = lab.pb.Instance(name="web1", node="node2", status=4)
     assert "Last move" not in lab.run("info", "web1")

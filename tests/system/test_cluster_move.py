@@ -192,6 +192,7 @@ def test_memory_goes_all_at_once(two):
 def test_memory_follows(two, closing, how):
     """Post-copy: it runs there before its memory is there, all of it or what rounds have left."""
     guest = Guest(two, "m1", megabytes=128, config=("-c", f"migration.memory={how}"))
+    moving.talk(two, "m1")
     echo = closing(Echo.from_node(two, 0, guest.address))
     for target in (1, 0, 1):
         count = guest.status()[1]
@@ -199,6 +200,7 @@ def test_memory_follows(two, closing, how):
         assert op.move.memory == two.api.pb.MOVE_MEMORY_POST_COPY and not op.move.booted
         assert op.move.memory_reason.startswith("asked for")
         assert op.move.exposed_ns > 0
+        assert 0 < op.move.downtime_ns <= op.move.peer_downtime_ns <= op.move.total_ns
         assert op.move.memory_bytes > 128 << 20
         if how == "stop-and-copy":
             assert op.move.rounds == 1 and op.move.memory_after_bytes > 120 << 20

@@ -39,6 +39,7 @@ def several(able):
 def three(several):
     several.ok("launch", "busybox", "m1", "--target", several.node_names[0])
     several.exec("m1", "sh", "-c", f"dd if=/dev/urandom of=/root/noise bs=1M count={MEGABYTES} 2>/dev/null; sync", check=True)
+    moving.talk(several, "m1")
     yield several
     for i, agent in enumerate(several.agents):
         several.mend_manager(i)
@@ -99,6 +100,10 @@ def check_told(cluster, said, ident, mode):
     assert said["incomplete"] == "" and not said["awaited"] and said["operation"] == ident
     assert (said["source"], said["target"], said["mode"]) == (*cluster.node_names[:2], mode)
     assert 0 < said["downtime_ns"] <= said["total_ns"] < END_SECONDS * 10**9
+    if mode == "live":
+        assert said["downtime_ns"] <= said["peer_downtime_ns"] <= said["total_ns"]
+    else:  # it is stopped, and says nothing when it has been started
+        assert said["peer_downtime_ns"] == 0
     assert said["files"] >= 1 and said["file_bytes"] >= MEGABYTES << 20 and said["bytes_sent"] >= MEGABYTES << 20
     assert said["finished_at"] and said["phases_ns"]
 
@@ -147,19 +152,21 @@ def test_link_to_the_source_is_cut_and_mended(three):
     check_forgotten(three)
 
 
-def test_worker_of_the_source_is_killed(three):
+@pytest.mark.parametrize("how", MODES)
+def test_worker_of_the_source_is_killed(three, how):
     """The agent has its journal, and asks the target for the rest before it says that it is done."""
+    mode = getattr(three.api.pb, MODES[how])
     for _ in range(TRIES):
-        ident = three.api.instances.Move(moving.request(three, "m1", 1, live=three.api.pb.LIVE_MODE_OFF)).id
+        ident = three.api.instances.Move(moving.request(three, "m1", 1, live=mode)).id
         assert Moment("source:COMMITTED").watch(three, ident, 0)
         if strike_worker(three, 0):
             break
         moving.ended(three, ident)
-        moving.move(three, "m1", 0, live=three.api.pb.LIVE_MODE_OFF)
+        moving.move(three, "m1", 0, live=mode)
     op = moving.ended(three, ident, END_SECONDS)
     assert op.status == three.api.pb.OPERATION_STATUS_SUCCESS, op.error
     said = of_operation(three, ident)
-    check_told(three, said, ident, "near-live")
+    check_told(three, said, ident, how)
     assert of_instance(three) == said
     check_forgotten(three)
 

@@ -108,6 +108,7 @@ class Site:
         assert op.status == self.cluster.api.pb.OPERATION_STATUS_SUCCESS, f"{op.error} {op.hint}"
         before = heard()
         wait_for(lambda: all(n > before[who][1] for who, (_, n, _) in heard().items()), 20, why="it goes on")
+        return op
 
     def close(self):
         for p in self.processes:
@@ -121,6 +122,29 @@ def test_what_it_says(site):
     for target in (1, 0, 2, 0):
         site.move(target, site.heard)
         assert {who: lost for who, (_, _, lost) in site.heard().items()} == dict.fromkeys(site.heard(), 0)
+
+
+def told_downtime(op):
+    """Of a move with someone who listens: what a peer waits is there, and of the right order."""
+    assert 0 < op.move.downtime_ns <= op.move.peer_downtime_ns <= op.move.total_ns, str(op.move)
+
+
+def test_how_long_a_peer_waits(site):
+    """Is in the report, wherever that is shown; of a guest that says nothing there is nothing to tell."""
+    cluster = site.cluster
+    op = moving.move(cluster, "guest", 1)
+    assert op.status == cluster.api.pb.OPERATION_STATUS_SUCCESS and op.move.downtime_ns > 0, f"{op.error} {op.hint}"
+    assert op.move.peer_downtime_ns == 0
+    assert "for a peer" not in cluster.ok("info", "guest")
+    site.guest_tells()
+    told_downtime(site.move(0, site.heard))
+    assert "  Downtime for a peer: " in cluster.ok("move", "guest", "--target", cluster.node_names[2])
+    told = json.loads(cluster.ok("info", "guest", "--format", "json"))["last_move"]
+    assert told == json.loads(cluster.ok("operation", "show", told["operation"], "--format", "json"))["move"]
+    assert 0 < told["downtime_ns"] <= told["peer_downtime_ns"] <= told["total_ns"]
+    # It is stopped then, and nobody speaks after its start.
+    op = moving.move(cluster, "guest", 1, live=cluster.api.pb.LIVE_MODE_OFF)
+    assert op.move.downtime_ns > 0 and op.move.peer_downtime_ns == 0
 
 
 def test_it_hears_the_groups_it_has_joined(site):

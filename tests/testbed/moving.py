@@ -81,6 +81,14 @@ class Echo:
                 pass
 
 
+def talk(cluster, name):
+    """From now on it sends something every fraction of a millisecond, to a port where nobody listens."""
+    cluster.ok("file", "push", os.path.join(BUILD, "tests", "teller"), f"{name}/root/teller", "--mode", "0755")
+    to = cluster.exec(name, "sh", "-c", "ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'", check=True).stdout.strip()
+    # A child of init's: a move takes nothing else along.
+    cluster.ok("exec", name, "--", "sh", "-c", f"setsid /root/teller tell {to} 9 </dev/null >/dev/null 2>&1 &")
+
+
 def processes(cluster, name, i):
     """An instance's processes on node i, as the machine sees them: all of its payload."""
     root = cluster.agents[i].cgroup_root
@@ -96,12 +104,12 @@ def processes(cluster, name, i):
 
 
 class Guest:
-    """Launched and filled; `check` after each move."""
+    """Launched and filled; `check` after each move. `tests`: where the passenger is."""
 
-    def __init__(self, cluster, name, node=0, megabytes=0, config=()):
+    def __init__(self, cluster, name, node=0, megabytes=0, config=(), tests=os.path.join(BUILD, "tests")):
         self.cluster, self.name = cluster, name
         cluster.ok("launch", "busybox", name, "--target", cluster.node_names[node], *config)
-        cluster.ok("file", "push", os.path.join(BUILD, "tests", "passenger"), f"{name}/root/passenger", "--mode", "0755")
+        cluster.ok("file", "push", os.path.join(tests, "passenger"), f"{name}/root/passenger", "--mode", "0755")
         self.board(megabytes)
         self.address = cluster.list()[name]["ipv4"]
         # Whoever had that address before it may still be known to the nodes.

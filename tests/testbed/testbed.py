@@ -106,14 +106,14 @@ class Daemon:
 class Agent(Daemon):
     """A node: its agent, and where that keeps what."""
 
-    def __init__(self, cluster, ending, underlay=None, i=0, args=()):
+    def __init__(self, cluster, ending, underlay=None, i=0, args=(), programs=BIN):
         self.node = f"node-{cluster.id}{ending}"
         self.dir = os.path.join(cluster.dir, f"agent{ending}")
         self.run_dir = os.path.join(cluster.dir, f"run{ending}")
         self.cgroup_root = cluster.prefix + ending
         self.netns = underlay.namespace(i) if underlay else None
         self.inside = underlay.inside(i) if underlay else []  # what to put before a command to run it there
-        self.base = [*(underlay.enter(i) if underlay else []), os.path.join(BIN, "lxagentd"), "--state-dir", self.dir,
+        self.base = [*(underlay.enter(i) if underlay else []), os.path.join(programs, "lxagentd"), "--state-dir", self.dir,
                      "--run-dir", self.run_dir, "--cgroup-root", self.cgroup_root]
         self.base += ["--lxcfs", ""]  # the machine's is none of a test's business (lxcfs.py)
         address = underlay.address(i) if underlay else "127.0.0.1"
@@ -132,8 +132,10 @@ class Agent(Daemon):
 
 
 class Cluster:
-    def __init__(self, name="test", manager_args=(), agent_args=(), log_level="info", nodes=1, disks=()):
-        """`disks`: for each node the kind of disk (filedisk.py) its agent's state is on; None: this machine's."""
+    def __init__(self, name="test", manager_args=(), agent_args=(), log_level="info", nodes=1, disks=(), manager_bin=BIN,
+                 agent_bins=()):
+        """`disks`: for each node the kind of disk (filedisk.py) its agent's state is on; None: this machine's.
+        `manager_bin`, and `agent_bins` for each node: where the programs are, when not all are of one version."""
         self.dir = tempfile.mkdtemp(prefix=f"{MARK}{name}-", dir=WHERE)
         os.chmod(self.dir, 0o755)
         self.slot = Slot()
@@ -154,13 +156,13 @@ class Cluster:
 
         self.underlay = Underlay(self.dir, self.prefix, self.slot.underlay, nodes) if nodes > 1 else None
         self.manager = Daemon("lxmgrd", [
-            os.path.join(BIN, "lxmgrd"), "--state-dir", self.manager_dir, "--socket", self.socket,
+            os.path.join(manager_bin, "lxmgrd"), "--state-dir", self.manager_dir, "--socket", self.socket,
             "--listen", f"{self.underlay.manager_address if self.underlay else '127.0.0.1'}:{self.manager_port}",
             "--network", self.network, "--network-subnet", str(self.slot.network),
             "--idmap-base", str(self.slot.idmap_base), "--idmap-count", "512", "--log-level", log_level, *manager_args,
         ], os.path.join(self.dir, "lxmgrd.log"))
-        self.agents = [Agent(self, f"-{i + 1}" if nodes > 1 else "", self.underlay, i, ["--log-level", log_level, *agent_args])
-                       for i in range(nodes)]
+        self.agents = [Agent(self, f"-{i + 1}" if nodes > 1 else "", self.underlay, i, ["--log-level", log_level, *agent_args],
+                             (agent_bins or [BIN] * nodes)[i]) for i in range(nodes)]
         self.node_names = [a.node for a in self.agents]
         self.disk_kinds, self.disks = disks or [DISK] * nodes, []
         # Of the one, or the first.

@@ -263,6 +263,7 @@ static void release(struct lx_receive *rx)
 	lx_lazy_end(&rx->m, &rx->lazy);
 	lx_warm_stop(&rx->cgroups);
 	lx_traffic_release(&rx->traffic);
+	lx_voice_release(&rx->voice);
 	lx_pb_free(rx->guest);
 	lx_pb_free(rx->word);
 	lx_move_release(&rx->m);
@@ -328,6 +329,7 @@ int lx_job_receive(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct l
 				 .dump_file = -1,
 				 .lazy = LX_LAZY_NONE,
 				 .traffic = LX_TRAFFIC_NONE,
+				 .voice = LX_VOICE_NONE,
 				 .hooks = -1,
 				 .held = { .fd = -1 },
 				 .restore = LX_INSTANCE_JOB_NONE };

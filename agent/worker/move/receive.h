@@ -9,6 +9,7 @@
 #include "migration/hooks.h"
 #include "migration/traffic.h"
 #include "migration/tree.h"
+#include "migration/voice.h"
 #include "migration/warm_locks.h"
 
 /* A snapshot that comes now (snapshots.c). */
@@ -36,6 +37,7 @@ struct lx_receive {
 	bool late;                   /* post-copy: memory may be missing, and the source sends it */
 	Lxmgr__V1__MoveCommit *word; /* the source's, with what it has held; NULL: it came another way */
 	struct lx_traffic traffic;   /* what comes for it here before its cards are plugged in */
+	struct lx_voice voice;       /* when it is heard again */
 
 	/* restore.c */
 	int hooks;

@@ -217,6 +217,15 @@ static int64_t since_ready(const struct lx_receive *rx, int64_t at_ns)
 	return ready && at_ns > ready ? at_ns - ready : 0;
 }
 
+/* On this machine, by the clock that has also seen the thaw; 0: not yet, or it was booted. */
+static int64_t heard_at(const struct lx_receive *rx)
+{
+	int64_t at = rx->thawed_at_ns && !*rx->booted ? lx_voice_heard_at_ns(&rx->voice) : 0;
+
+	/* The thaw is noted when all run: some may have been quicker. */
+	return at && at < rx->thawed_at_ns ? rx->thawed_at_ns : at;
+}
+
 /* Kept as well, for a source that does not hear it. */
 static int keep_done(struct lx_receive *rx, struct lx_err *err)
 {
@@ -224,6 +233,8 @@ static int keep_done(struct lx_receive *rx, struct lx_err *err)
 
 	if (rx->m.rec->done)
 		return 0;
+	int64_t heard = heard_at(rx);
+
 	done.n_phases = rx->m.report->n_phases;
 	done.phases = (Lxmgr__V1__MoveDone__PhasesEntry **)(void *)rx->m.report->phases;
 	done.thawed_ns = rx->thawed_ns;
@@ -231,6 +242,8 @@ static int keep_done(struct lx_receive *rx, struct lx_err *err)
 	done.booted = rx->booted;
 	done.finished_at_ns = (int64_t)lx_now_realtime_ns();
 	done.ready_thawed_ns = since_ready(rx, rx->thawed_at_ns);
+	done.heard_ns = heard ? rx->thawed_ns + heard - rx->thawed_at_ns : 0;
+	done.ready_heard_ns = since_ready(rx, heard);
 	done.ready_done_ns = since_ready(rx, done.finished_at_ns);
 	rx->m.rec->done = LX_PB_DUP(Lxmgr__V1__MoveDone, &done);
 	return rx->m.rec->done ? 0 : lx_err_oom(err);

@@ -96,7 +96,11 @@ static int load_network(struct lx_receive *rx, struct lx_err *err)
 {
 	/* Without the sample all is set, which takes longer. */
 	(void)lx_net_load_prune(rx->guest->network, &rx->fresh, NULL);
-	return lx_net_load(rx->init, rx->guest->network, rx->spec->n_nics, rx->spec->nics, err);
+	int r = lx_net_load(rx->init, rx->guest->network, rx->spec->n_nics, rx->spec->nics, err);
+
+	if (r == 0)
+		lx_voice_bind(&rx->voice, rx->spec->n_nics, rx->spec->nics);
+	return r;
 }
 
 static int load_knobs(struct lx_receive *rx, struct lx_err *err)
@@ -149,6 +153,7 @@ static int on_resumed(struct lx_receive *rx, struct lx_err *err)
 
 	deliver(rx);
 	lx_restore_reload_managers(rx);
+	lx_voice_listen(&rx->voice);
 	if (r == 0)
 		r = lx_cgroup_freeze(&rx->m.cg, rx->m.job, false, err);
 	lx_receive_thawed(rx);
@@ -360,6 +365,8 @@ int lx_restore_prepare(struct lx_receive *rx, struct lx_err *err)
 	(void)lx_net_load_ahead(&rx->fresh, NULL);
 	lx_traffic_release(&rx->traffic); /* of a restore before this one */
 	(void)lx_traffic_open(rx->spec->n_nics, rx->spec->nics, &rx->traffic, NULL);
+	lx_voice_release(&rx->voice);
+	lx_voice_open(rx->spec->n_nics, &rx->voice);
 	if (r == 0)
 		r = steps_until(rx, "stand-in", err);
 	lx_move_phase(&rx->m, "prepare-restore");

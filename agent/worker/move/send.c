@@ -192,6 +192,8 @@ static int wait_done(struct lx_send *s, struct lx_err *err)
 		uint64_t committed = s->committed_ns - s->frozen_ns;
 
 		s->m.report->downtime_ns = (int64_t)committed + frame->done->thawed_ns;
+		if (frame->done->heard_ns)
+			s->m.report->peer_downtime_ns = (int64_t)committed + frame->done->heard_ns;
 	}
 	lx_pb_free(frame);
 	return r;
