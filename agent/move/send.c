@@ -286,6 +286,7 @@ static int open_stream(struct lx_agent_move *m, struct lx_worker_fds *fds, struc
 	open.instance = m->rec->instance;
 	open.generation = m->rec->new_generation;
 	open.version = LX_MOVE_VERSION;
+	open.started_at_ns = m->rec->mode == LIVE ? m->task->inst->started_at_ns : 0;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_OPEN;
 	frame.open = &open;
 	return lx_call_send(call, &frame.base) < 0 ? lx_err_oom(err) : 0;

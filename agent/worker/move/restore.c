@@ -340,6 +340,7 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 	restore.hook_socket = socket;
 	restore.options = (char *)(uintptr_t)lx_buf_str(&options);
 	restore.job_file = job_file;
+	restore.started_at_ns = rx->m.rec->started_at_ns;
 	msg.spec = (lx_spec *)(uintptr_t)rx->spec;
 	msg.job_case = LXMGR__V1__WORKER_JOB__JOB_RESTORE;
 	msg.restore = &restore;
