@@ -10,7 +10,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/fs.h"
-#include "lib/str.h"
+#include "migration/proc_text.h"
 
 #define STATUS_MAX 16384u
 #define EXITING    0x4u /* PF_EXITING, of field 9 of /proc/PID/stat: the kernel is ending it */
@@ -55,7 +55,7 @@ static int read_stat(pid_t pid, struct lx_roll_entry *e)
 		return -ESRCH;
 	e->pid = pid;
 	e->start = start;
-	snprintf(e->name, sizeof(e->name), "%.*s", (int)(close - open - 1), open + 1);
+	lx_proc_printable(open + 1, (size_t)(close - open - 1), e->name, sizeof(e->name));
 	return 0;
 }
 

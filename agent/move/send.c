@@ -491,7 +491,7 @@ void lx_move_send_call(struct lx_call *call, const ProtobufCMessage *msg, void *
 		r = lx_err_set(&err, LX_NOT_FOUND, "there is no such move on this node");
 	if (r == 0 && !m)
 		r = start_move(a, req, &m, &err);
-	if (r == 0) {
+	if (r == 0 && m) {
 		m->peer_removed |= req->peer_removed;
 		r = lx_move_watch(m, call, &err);
 	}
