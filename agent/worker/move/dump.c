@@ -26,6 +26,7 @@
 #include "agent/worker/move/policy.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/oom.h"
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/criu_kill.h"
@@ -80,6 +81,7 @@ static void become_criu(const struct lx_move *m, const struct lx_criu_args *args
 		_exit(127);
 	syscall(SYS_close_range, pages >= 0 ? LX_CRIU_PAGES_FD + 1 : STDERR_FILENO + 1, ~0u, 0);
 	allow_files();
+	lx_oom_spare();
 	execve(args->v[0], args->v, env);
 	_exit(127);
 }
