@@ -147,6 +147,14 @@ const char *lx_proc_map_next(const char *text, struct lx_proc_map *ret)
 	return *end ? end + 1 : end;
 }
 
+/* Where a user's systemd is, below its unit: nothing that can be restarted by that name. */
+static bool is_managers(const char *name, size_t len)
+{
+	static const char scope[] = "init.scope";
+
+	return len == strlen(scope) && memcmp(name, scope, len) == 0;
+}
+
 void lx_proc_unit(const char *cgroup, char unit[LX_PROC_UNIT_MAX])
 {
 	static const char *const kinds[] = { ".service", ".scope", ".socket", ".mount", ".swap" };
@@ -159,7 +167,8 @@ void lx_proc_unit(const char *cgroup, char unit[LX_PROC_UNIT_MAX])
 			size_t k = strlen(kinds[i]);
 
 			/* systemd puts "_" before a name that could be one of the kernel's files. */
-			if (len > k && memcmp(p + len - k, kinds[i], k) == 0) {
+			if (len > k && memcmp(p + len - k, kinds[i], k) == 0 &&
+			    !(*unit && is_managers(p, len))) {
 				size_t skip = *p == '_';
 
 				lx_proc_printable(p + skip, len - skip, unit, LX_PROC_UNIT_MAX);

@@ -120,6 +120,12 @@ static void put_signals(struct gen *g)
 	put(g, "lxc.signal.reboot", g->in->systemd ? "SIGRTMIN+5" : "SIGTERM");
 }
 
+/* The monitor's own, which starts init (again, after a reboot inside), may be spared: it is the agent's. */
+static void put_memory(struct gen *g)
+{
+	putf(g, "lxc.proc.oom_score_adj", "%d", g->in->oom_adj);
+}
+
 /* No terminals of the host's in the guest: they could not be moved. */
 static void put_terminals(struct gen *g)
 {
@@ -446,6 +452,7 @@ int lx_lxc_config(const struct lx_lxc_input *in, struct lx_buf *out, struct lx_e
 		g.r = lx_apparmor_namespace_check(in->config, err);
 	put_identity(&g);
 	put_signals(&g);
+	put_memory(&g);
 	put_terminals(&g);
 	put_ids(&g);
 	put_mounts(&g);

@@ -175,6 +175,7 @@ struct lx_lxc_input {
 		*apparmor_label; /* of what is loaded; NULL: unconfined, the user namespace alone bounds it */
 	bool apparmor_namespace; /* part of that is for its root to load profiles into */
 	const char *selinux_context; /* NULL: none */
+	int oom_adj;                 /* of its init (oom_score_adj): how much the kernel spares it */
 	bool systemd;                /* the guest's init is systemd */
 	bool has_run;                /* its /run is a directory, and no link to one */
 };

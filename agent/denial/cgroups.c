@@ -34,7 +34,7 @@ void lx_denials_look(struct lx_instance *inst, uint32_t processes)
 
 	/* A reboot inside leaves them as they are: its group may be the same. */
 	if (!seen->looked)
-		silent = inst->started_at_ns < inst->agent->looking_since_ns;
+		silent = inst->here_since_ns < inst->agent->looking_since_ns;
 	seen->looked = true;
 	(void)lx_cgroup_keyed(cg, LX_CG_MEMORY, inst->name,
 			      cg->at[LX_CG_MEMORY].v2 ? "memory.events" : "memory.oom_control", "oom_kill",

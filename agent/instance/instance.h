@@ -66,7 +66,8 @@ struct lx_instance {
 
 	/* monitor.c; 0 and -1 while it does not run. */
 	pid_t monitor, init;
-	int64_t started_at_ns;
+	int64_t started_at_ns; /* its guest's boot, wherever that was */
+	int64_t here_since_ns; /* its init's start on this machine */
 	int monitor_fd, init_fd;
 	struct lx_fdwatch *on_monitor, *on_init;
 	bool monitor_gone, init_gone;        /* not acted upon yet */

@@ -23,11 +23,15 @@
 #include "agent/instance/intercept.h"
 #include "agent/instance/task.h"
 #include "agent/loop.h"
+#include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/fs.h"
 #include "lib/log.h"
+#include "lxmgr/v1/worker.pb-c.h"
+#include "proto/pb.h"
 
 #define MONITOR_TITLE "[lxc monitor] "
+#define RECORD_MAX    65536u
 
 static int open_pid(pid_t pid)
 {
@@ -56,11 +60,10 @@ static pid_t child_of(pid_t pid)
 	return (pid_t)strtol(line, NULL, 10);
 }
 
-/* When a process started, as nanoseconds since the epoch; 0 when it has gone. */
-static int64_t start_time(pid_t pid)
+/* When a process started, in ticks since the machine's boot; 0 when it has gone. */
+static uint64_t start_ticks(pid_t pid)
 {
 	char path[64], line[1024];
-	struct timespec boot;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	if (lx_read_line(path, line, sizeof(line)) < 0)
@@ -70,13 +73,48 @@ static int64_t start_time(pid_t pid)
 
 	for (int i = 0; p && i < 20; i++)
 		p = strchr(p + 1, ' ');
-	if (!p || clock_gettime(CLOCK_BOOTTIME, &boot) < 0)
+	return p ? strtoull(p, NULL, 10) : 0;
+}
+
+/* The same as nanoseconds since the epoch. */
+static int64_t start_time(uint64_t ticks)
+{
+	struct timespec boot;
+
+	if (ticks == 0 || clock_gettime(CLOCK_BOOTTIME, &boot) < 0)
 		return 0;
-	uint64_t ticks = strtoull(p, NULL, 10);
 	uint64_t since_boot = (uint64_t)boot.tv_sec * LX_NSEC_PER_SEC + (uint64_t)boot.tv_nsec;
 	uint64_t started = ticks * (LX_NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
 
 	return (int64_t)(lx_now_realtime_ns() - (since_boot - started));
+}
+
+/* A guest that was restored is older than its init: the record of the run knows. 0: nothing else is known. */
+static int64_t booted_at(const struct lx_instance *inst, uint64_t ticks)
+{
+	lx_autobuf struct lx_buf data = { 0 };
+	lx_autofree char *path = lx_asprintf("%s/%s.pb", inst->agent->run_dir, inst->name);
+	int64_t at = 0;
+
+	if (!path || lx_read_file(path, RECORD_MAX, &data, NULL) < 0)
+		return 0;
+	Lxmgr__V1__RunRecord *rec = lxmgr__v1__run_record__unpack(NULL, data.len, data.data);
+
+	if (rec && rec->init_pid == inst->init && rec->init_start == ticks)
+		at = rec->started_at_ns;
+	lx_pb_free(rec);
+	return at > 0 && at < inst->here_since_ns ? at : 0;
+}
+
+/* `inst->init` is known, and what it is known of is read once. */
+static void note_start(struct lx_instance *inst)
+{
+	uint64_t ticks = start_ticks(inst->init);
+
+	inst->here_since_ns = start_time(ticks);
+	inst->started_at_ns = booted_at(inst, ticks);
+	if (inst->started_at_ns == 0)
+		inst->started_at_ns = inst->here_since_ns;
 }
 
 static void drop(struct lx_fdwatch **watch, int *fd)
@@ -151,7 +189,7 @@ bool lx_monitor_find_init(struct lx_instance *inst)
 	inst->init_fd = fd;
 	inst->init = init;
 	inst->init_gone = false;
-	inst->started_at_ns = start_time(init);
+	note_start(inst);
 	/* It may be new to us, and after a reboot inside its cards' host ends are new in any case. */
 	lx_cards_adopt(inst);
 	return true;
@@ -180,7 +218,7 @@ void lx_monitor_stop(struct lx_instance *inst)
 	inst->monitor = inst->init = 0;
 	inst->lxcfs_lost = false;
 	inst->monitor_gone = inst->init_gone = inst->wants_restart = false;
-	inst->started_at_ns = 0;
+	inst->started_at_ns = inst->here_since_ns = 0;
 	inst->has_usage = inst->knows_limit = false;
 }
 

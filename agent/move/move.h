@@ -38,6 +38,7 @@ struct lx_agent_move {
 	struct lx_ask *ask;
 	TAILQ_HEAD(, lx_move_watcher) watchers;
 	bool resumed;      /* found under way when the agent started */
+	bool ended;        /* source: its guest has, with a live move that failed, and is started again */
 	bool peer_removed; /* the other node never says anything any more */
 };
 

@@ -359,6 +359,7 @@ static int receive(struct lx_agent *a, struct lx_call *call, const Lxmgr__V1__Mo
 
 	if (!m)
 		return -EPERM;
+	m->rec->started_at_ns = open->started_at_ns;
 	if (lx_map_has(&a->instances, m->rec->instance))
 		return lx_err_set(err, LX_ALREADY_EXISTS, "node %s has an instance %s already", a->node,
 				  m->rec->instance);

@@ -30,6 +30,7 @@
 
 #define STATE(s)  LXMGR__V1__MOVE_STATE__MOVE_STATE_##s
 #define NEAR_LIVE LXMGR__V1__MOVE_MODE__MOVE_MODE_NEAR_LIVE
+#define LIVE      LXMGR__V1__MOVE_MODE__MOVE_MODE_LIVE
 #define COLD      LXMGR__V1__MOVE_MODE__MOVE_MODE_COLD
 
 static void end_with(struct lx_task *t, const struct lx_err *err)
@@ -118,21 +119,50 @@ static void wait_for_done(struct lx_task *t)
 
 /* ------------------------------------------------------------------ it stays */
 
+static void on_swept(struct lx_task *t, const struct lx_job_end *end)
+{
+	if (end->err->code != LX_OK)
+		lx_task_settle(t, end->err);
+	else
+		lx_task_boot(t);
+}
+
+/* A near-live move has stopped it, or it has ended with CRIU; it ran, so it runs again. */
+static void start_again(struct lx_task *t)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	if (t->move->rec->mode != LIVE)
+		lx_task_boot(t);
+	else if (lx_task_job(t, LX_JOB_WORK,
+			     lx_job_message(t->inst->spec, LXMGR__V1__WORKER_JOB__JOB_CLEANUP, NULL),
+			     on_swept, &err) < 0)
+		lx_task_settle(t, &err);
+}
+
 static void on_mended(struct lx_task *t, const struct lx_job_end *end)
 {
+	struct lx_agent_move *m = t->move;
+	/* Its worker has gone too, and could not say: it ran when it began to be dumped. */
+	bool dumped = m->rec->mode == LIVE && lx_dump_dir_exists(m->agent->run_dir, m->rec->operation);
+	bool runs = end->err->code != LX_OK || end->result->running;
+
 	if (end->err->code != LX_OK)
 		lx_error("cannot mend after a move", "instance=%s error=\"%s\"", t->inst->name,
 			 end->err->msg);
-	lx_dump_dir_remove(t->inst->agent->run_dir, t->move->rec->operation);
-	/* A near-live move has stopped it; it ran, so it runs again. */
-	if (end->err->code == LX_OK && !end->result->running && t->move->rec->start) {
+	lx_dump_dir_remove(m->agent->run_dir, m->rec->operation);
+	if (!runs) {
 		lx_monitor_stop(t->inst);
 		if (lx_instance_is_up(t->inst))
 			lx_instance_move(t->inst, LX_STOPPING, NULL);
-		lx_task_boot(t);
-		return;
 	}
-	lx_task_settle(t, &t->why);
+	if (!runs && (m->rec->start || dumped)) {
+		m->rec->start = true;
+		m->ended = m->rec->mode == LIVE;
+		start_again(t);
+	} else {
+		lx_task_settle(t, &t->why);
+	}
 }
 
 static void stays(struct lx_task *t, const struct lx_err *why)
@@ -256,6 +286,7 @@ static int open_stream(struct lx_agent_move *m, struct lx_worker_fds *fds, struc
 	open.instance = m->rec->instance;
 	open.generation = m->rec->new_generation;
 	open.version = LX_MOVE_VERSION;
+	open.started_at_ns = m->rec->mode == LIVE ? m->task->inst->started_at_ns : 0;
 	frame.what_case = LXMGR__V1__MOVE_FRAME__WHAT_OPEN;
 	frame.open = &open;
 	return lx_call_send(call, &frame.base) < 0 ? lx_err_oom(err) : 0;
@@ -321,6 +352,23 @@ static int begin(struct lx_task *t, struct lx_err *err)
 	return 0;
 }
 
+/* Who asked for a move that fails without a loss must hear that this one did not. */
+static void say_ended(struct lx_agent_move *m)
+{
+	const struct lx_instance *inst = m->task->inst;
+	bool runs = lx_instance_is_up(inst);
+	lx_autofree char *msg = lx_asprintf("%s; %s ended with it and %s", m->rec->error, inst->name,
+					    runs ? "was started again" : "could not be started again");
+	lx_autofree char *hint =
+		runs ? lx_asprintf("What ran in %s was lost; its files are as they were.", inst->name)
+		     : lx_asprintf("Its files are as they were: lxmgr start %s", inst->name);
+
+	lx_error("a guest has ended with a move that failed", "instance=%s operation=%s started=%d",
+		 inst->name, m->rec->operation, runs);
+	if (!msg || !hint || lx_pb_set(&m->rec->error, msg) < 0 || lx_pb_set(&m->rec->hint, hint) < 0)
+		lx_error("cannot note how a move ended", "operation=%s", m->rec->operation);
+}
+
 /* It is as before the move, or somebody has to look: not to be started for this move again. */
 static void note_mended(struct lx_agent_move *m)
 {
@@ -328,6 +376,8 @@ static void note_mended(struct lx_agent_move *m)
 
 	if (m->rec->state != STATE(ABORTED) || !m->rec->start)
 		return;
+	if (m->ended)
+		say_ended(m);
 	m->rec->start = false;
 	if (lx_move_record_save(m->agent->state_dir, m->rec, &err) < 0)
 		lx_warn("cannot note how a move ended", "operation=%s error=\"%s\"", m->rec->operation,
@@ -441,7 +491,7 @@ void lx_move_send_call(struct lx_call *call, const ProtobufCMessage *msg, void *
 		r = lx_err_set(&err, LX_NOT_FOUND, "there is no such move on this node");
 	if (r == 0 && !m)
 		r = start_move(a, req, &m, &err);
-	if (r == 0) {
+	if (r == 0 && m) {
 		m->peer_removed |= req->peer_removed;
 		r = lx_move_watch(m, call, &err);
 	}

@@ -5,6 +5,8 @@
  * the answer to give.
  */
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -35,6 +37,23 @@ static pid_t child_that_says(int code)
 	return clone(answer, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, (void *)(intptr_t)code);
 }
 
+/*
+ * At a restore all others are children of the first process, which is there by now and has what CRIU had
+ * (oom_score_adj): only what is another than the usual is restored (criu/cr-restore.c, CRIU 4). From here on
+ * the kernel is not to take CRIU for want of memory, as far as that is allowed.
+ */
+static void spare_me(void)
+{
+	static const char never[] = "-1000";
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, never, sizeof(never) - 1) < 0)
+		errno = 0; /* not allowed: as it is */
+	close(fd);
+}
+
 /* As libc's. */
 __attribute__((visibility("default"))) pid_t fork(void)
 {
@@ -45,6 +64,8 @@ __attribute__((visibility("default"))) pid_t fork(void)
 
 		if (code == 0 && strcmp(action, "pre-restore") == 0)
 			lx_adopt_find();
+		if (code == 0 && strcmp(action, "setup-namespaces") == 0)
+			spare_me();
 		return child_that_says(code);
 	}
 	pid_t (*real)(void) = (pid_t(*)(void))dlsym(RTLD_NEXT, "fork");

@@ -78,8 +78,8 @@ def test_live_three_times_round(two, closing):
     two.ok("launch", "busybox", "peer", "--target", two.node_names[1])
     echoes = [closing(Echo.from_node(two, 0, guest.address)), closing(Echo.from_node(two, 1, guest.address)),
               closing(Echo.from_instance(two, "peer", guest.address))]
-    before = limits(two, 0, "m1")
-    assert before
+    before, booted = limits(two, 0, "m1"), two.instance("m1").started_at_ns
+    assert before and booted
     for round_ in range(3):
         for target in (1, 0):
             count = guest.status()[1]
@@ -92,6 +92,15 @@ def test_live_three_times_round(two, closing):
             for echo in echoes:
                 echo.check()
             assert limits(two, target, "m1") == before
+            assert two.instance("m1").started_at_ns == booted
+    # An agent that begins anew knows it as well; a guest that boots is as old as that.
+    two.agents[0].end()
+    two.agents[0].start()
+    two.wait_online()
+    wait_for(lambda: two.status("m1") == "RUNNING", 10, why="it is found")
+    assert two.instance("m1").started_at_ns == booted
+    two.ok("restart", "m1")
+    assert two.instance("m1").started_at_ns > booted
 
 
 def dump_mounts(cluster, ident):

@@ -89,6 +89,7 @@ static void units_come_from_cgroups(void **state)
 		{ "", "" },
 		{ "/.lxc", "" },
 		{ "/init.scope", "init.scope" },
+		{ "/user.slice/user-1000.slice/user@1000.service/init.scope", "user@1000.service" },
 		{ "/system.slice/redis-server.service", "redis-server.service" },
 		{ "/system.slice/docker.service/payload/x", "docker.service" },
 		{ "/user.slice/user-0.slice/user@0.service/app.slice/a.service", "a.service" },

@@ -72,6 +72,7 @@ static void writes_the_golden_text(void **state)
 		"lxc.log.level = warn\n"
 		"lxc.signal.halt = SIGRTMIN+3\n"
 		"lxc.signal.reboot = SIGRTMIN+5\n"
+		"lxc.proc.oom_score_adj = 0\n"
 		"lxc.console.path = none\n"
 		"lxc.tty.max = 0\n"
 		"lxc.pty.max = 1024\n"

@@ -32,6 +32,7 @@
 #include "agent/worker/instance/shield.h"
 #include "lib/cleanup.h"
 #include "lib/fd_pass.h"
+#include "lib/oom.h"
 
 /* /dev/ptmx */
 #define PTMX_MAJOR 5
@@ -125,7 +126,11 @@ static int attach(const struct lx_job *job, struct lx_attached *attached, pid_t 
 		return lx_err_errno(err, errno, "cannot hide from %s what enters it", job->name);
 	}
 	lx_filter_cache_open(job, false);
+	/* The guest's, and for its root nothing to go back to. */
+	int adj = lx_oom_spare_less(LX_OOM_USUAL);
+
 	r = c->attach(c, lx_attached_main, attached, &options, ret_pid);
+	lx_oom_set(adj);
 	lx_filter_cache_close(job, true);
 	lxc_container_put(c);
 	if (r == 0)

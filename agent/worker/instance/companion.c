@@ -13,13 +13,19 @@
 
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/oom.h"
 #include "lib/str.h"
+
+/* As the agent, by its unit. */
+#define SPARED (-900)
 
 /* In the child; what fails here is heard of by the end of its socket. */
 static void run(const struct lx_companion *c, const char *program, const char *procs, int mounts, int sock)
 {
 	char *envp[] = { NULL };
 
+	/* A worker of a move is spared more: not for as long as the guest runs. */
+	(void)lx_oom_spare_less(SPARED);
 	if (lx_write_knob(procs, "0") < 0 || (mounts >= 0 && setns(mounts, CLONE_NEWNS) < 0) || setsid() < 0)
 		return;
 	if (dup2(sock, LX_WORKER_FD) < 0)

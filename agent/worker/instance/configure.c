@@ -22,6 +22,7 @@
 #include "agent/worker/intercept_message.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/oom.h"
 #include "lib/qname.h"
 #include "lib/str.h"
 #include "profiles/intercept.h"
@@ -174,6 +175,8 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 	lx_job_path(job, rootfs, "rootfs");
 	lx_job_path(job, seccomp, "seccomp");
 	lx_job_path(job, log, "lxc.log");
+	/* Less than what we have ourselves could not be given back. */
+	int adj = lx_oom_get();
 	struct lx_lxc_input in = {
 		.name = job->name,
 		.rootfs = rootfs,
@@ -195,6 +198,7 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 		.apparmor_label = *lsm.label ? lsm.label : NULL,
 		.apparmor_namespace = lsm.own_namespace,
 		.selinux_context = lsm.selinux,
+		.oom_adj = adj < LX_OOM_USUAL ? LX_OOM_USUAL : adj,
 		.systemd = init->systemd,
 		.has_run = init->run,
 	};

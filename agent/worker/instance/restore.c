@@ -165,7 +165,7 @@ static int save_run(const struct lx_job *job, const lx_spec *spec, pid_t init, s
 		return lx_err_oom(err);
 	for (size_t i = 0; i < spec->n_nics; i++)
 		veths[i] = spec->nics[i]->host_name;
-	return lx_run_save(job, init, veths, spec->n_nics, run, err);
+	return lx_run_save(job, init, veths, spec->n_nics, job->msg->restore->started_at_ns, run, err);
 }
 
 int lx_job_restore(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)

@@ -21,7 +21,6 @@
 
 #include "agent/worker/instance/proc.h"
 #include "lib/cleanup.h"
-#include "lib/clock.h"
 #include "lib/fs.h"
 
 #define RECORD_MAX 65536
@@ -123,7 +122,7 @@ int lx_run_find(const struct lx_job *job, struct lx_run *ret, struct lx_err *err
 
 	if (init <= 0)
 		return 0;
-	r = lx_run_save(job, init, NULL, 0, ret, err);
+	r = lx_run_save(job, init, NULL, 0, 0, ret, err);
 	/* It has ended since it was asked. */
 	if (r == -ESRCH)
 		return 0;
@@ -141,8 +140,8 @@ int lx_run_require(const struct lx_job *job, struct lx_run *ret, struct lx_err *
 	return 0;
 }
 
-int lx_run_save(const struct lx_job *job, pid_t init, char **veths, size_t n_veths, struct lx_run *ret,
-		struct lx_err *err)
+int lx_run_save(const struct lx_job *job, pid_t init, char **veths, size_t n_veths, int64_t started_at_ns,
+		struct lx_run *ret, struct lx_err *err)
 {
 	struct lx_run run = { .init = init };
 
@@ -160,7 +159,7 @@ int lx_run_save(const struct lx_job *job, pid_t init, char **veths, size_t n_vet
 	rec.monitor_start = run.monitor_start;
 	rec.init_pid = run.init;
 	rec.init_start = run.init_start;
-	rec.started_at_ns = (int64_t)lx_now_realtime_ns();
+	rec.started_at_ns = started_at_ns;
 	rec.veths = veths;
 	rec.n_veths = n_veths;
 	if (lx_buf_reserve(&data, lxmgr__v1__run_record__get_packed_size(&rec)) < 0)

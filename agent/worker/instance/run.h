@@ -22,9 +22,12 @@ int lx_run_load(const struct lx_job *job, struct lx_run *ret, struct lx_err *err
 /* As lx_run_load(), with "is not running" as an error. */
 int lx_run_require(const struct lx_job *job, struct lx_run *ret, struct lx_err *err);
 
-/* Looks at the monitor and its child and writes the record. `veths` may be NULL. */
-int lx_run_save(const struct lx_job *job, pid_t init, char **veths, size_t n_veths, struct lx_run *ret,
-		struct lx_err *err);
+/*
+ * Looks at the monitor and its child and writes the record. `veths` may be NULL; `started_at_ns`: of a
+ * restored guest, when it was booted, else 0.
+ */
+int lx_run_save(const struct lx_job *job, pid_t init, char **veths, size_t n_veths, int64_t started_at_ns,
+		struct lx_run *ret, struct lx_err *err);
 /* Host ends of the cards it was started with: calls `fn` for each. */
 void lx_run_each_veth(const struct lx_job *job, void (*fn)(const char *name, void *arg), void *arg);
 void lx_run_forget(const struct lx_job *job);

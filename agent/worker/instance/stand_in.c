@@ -33,6 +33,7 @@
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
+#include "lib/oom.h"
 #include "migration/criu.h"
 #include "migration/hidden_pages.h"
 #include "migration/hook_ask.h"
@@ -209,6 +210,9 @@ static int become_criu(const char *criu, int argc, char **argv, char *options, s
 	for (char *o = strtok_r(options, "\n", &save); o && n < ARGS_MAX - 1; o = strtok_r(NULL, "\n", &save))
 		args[n++] = o;
 	args[n] = NULL;
+	/* What it restores is the guest's; once that is born it is spared again
+	 * (migration/preload/scripts.c). */
+	(void)lx_oom_spare_less(LX_OOM_USUAL);
 	execv(criu, args);
 	return lx_err_errno(err, errno, "cannot run %s", criu);
 }

@@ -258,7 +258,7 @@ static int launch(struct lx_job *job, const struct lx_cgroups *cg, const struct 
 	if (r == 0)
 		r = run_lxc(job, guest_init, &init, err);
 	if (r == 0)
-		r = lx_run_save(job, init, veths->names, veths->n, run, err);
+		r = lx_run_save(job, init, veths->names, veths->n, 0, run, err);
 	if (r == -ESRCH)
 		r = explain(job, err);
 	if (r == 0)

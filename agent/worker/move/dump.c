@@ -26,6 +26,7 @@
 #include "agent/worker/move/policy.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/oom.h"
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/criu_kill.h"
@@ -80,6 +81,7 @@ static void become_criu(const struct lx_move *m, const struct lx_criu_args *args
 		_exit(127);
 	syscall(SYS_close_range, pages >= 0 ? LX_CRIU_PAGES_FD + 1 : STDERR_FILENO + 1, ~0u, 0);
 	allow_files();
+	lx_oom_spare();
 	execve(args->v[0], args->v, env);
 	_exit(127);
 }
@@ -114,9 +116,11 @@ static int explain(const struct lx_move *m, struct lx_dump *d, struct lx_err *er
 	siginfo_t how = { 0 };
 
 	/* Its log would tell of something else. */
-	if (waitid(P_PID, (id_t)d->pid, &how, WEXITED | WNOWAIT) == 0 && how.si_code != CLD_EXITED)
+	if (waitid(P_PID, (id_t)d->pid, &how, WEXITED | WNOWAIT) == 0 && how.si_code != CLD_EXITED) {
+		d->killed = true;
 		return lx_err_set(err, LX_ABORTED, "CRIU was killed by signal %d while it dumped %s",
 				  how.si_status, m->job->name);
+	}
 
 	snprintf(doing, sizeof(doing), "dump %s", m->job->name);
 	snprintf(path, sizeof(path), "%s/" LX_CRIU_DUMP_LOG, m->images);
@@ -316,6 +320,11 @@ bool lx_dump_is_held(const struct lx_dump *d)
 	struct pollfd p = { .fd = d->pidfd, .events = POLLIN };
 
 	return d->pid > 0 && poll(&p, 1, 0) == 0;
+}
+
+int lx_dump_check(const struct lx_move *m, struct lx_dump *d, struct lx_err *err)
+{
+	return lx_dump_is_held(d) ? 0 : explain(m, d, err);
 }
 
 void lx_dump_release(struct lx_dump *d)

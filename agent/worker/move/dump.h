@@ -30,6 +30,7 @@ struct lx_dump {
 	int pidfd;
 	int pages;   /* our end of the connection on which a lazy dump offers its pages; -1: none */
 	bool passes; /* CRIU has given up, at what passes by itself (lx_criu_explain()) */
+	bool killed; /* CRIU has not ended by itself: casualties.h */
 };
 
 #define LX_DUMP_NONE                                                                                         \
@@ -48,6 +49,8 @@ void lx_dump_end(struct lx_dump *d);
 void lx_dump_back(struct lx_dump *d);
 /* Is the guest in its hands, as lx_dump_wait() has left it? Not so when CRIU was killed. */
 bool lx_dump_is_held(const struct lx_dump *d);
+/* The same, as an error that says what became of CRIU. */
+int lx_dump_check(const struct lx_move *m, struct lx_dump *d, struct lx_err *err);
 void lx_dump_release(struct lx_dump *d);
 
 #endif

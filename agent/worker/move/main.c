@@ -14,6 +14,7 @@
 #include "agent/worker/snapshot/snapshot.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "lib/oom.h"
 #include "lib/str.h"
 
 static const struct {
@@ -66,6 +67,8 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	if (r > 0)
 		r = 0;
+	/* A guest may be lost with who is in the middle of it. */
+	lx_oom_spare();
 	if (r == 0)
 		r = run(&job, msg, &result, &err);
 	r = r < 0 ? lx_worker_send_error(job.report, &err, NULL)

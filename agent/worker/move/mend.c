@@ -14,6 +14,7 @@
 #include "agent/worker/move/policy.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "migration/casualties.h"
 #include "migration/criu_kill.h"
 #include "migration/dump_dir.h"
 #include "migration/ghosts.h"
@@ -107,6 +108,16 @@ static int end_processes(const struct lx_job *job, const struct lx_cgroups *cg, 
 	return r;
 }
 
+/* A guest that has ended leaves its monitor for a moment, and one that is ending its init. */
+static bool lives(const struct lx_run *run)
+{
+	struct lx_roll roll = { 0 };
+	bool r = run->init > 0 && lx_roll_take(&run->init, 1, &roll, NULL) == 0 && roll.n == 1;
+
+	lx_roll_release(&roll);
+	return r;
+}
+
 /* For an agent that found the move of a worker that has died. */
 int lx_job_mend(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
 {
@@ -121,8 +132,8 @@ int lx_job_mend(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_e
 	if (r < 0 || !rec || rec->role == LXMGR__V1__MOVE_ROLE__MOVE_ROLE_DESTINATION)
 		return r;
 	r = lx_run_find(job, &run, err);
-	if (r <= 0)
-		return r; /* it does not run: nothing to mend */
+	if (r <= 0 || !lives(&run))
+		return r < 0 ? r : 0; /* it does not run, or is about to end: nothing to mend */
 	r = lx_spec_load(job, &spec, err);
 	if (r == 0)
 		r = lx_move_mend(job, &cg, spec, &run, err);

@@ -44,6 +44,8 @@
 
 #define STEP_TIMEOUT_MS 120000
 #define LOOK_MS         500
+/* From when a part of it has gone until liblxc's worker has said so. */
+#define END_TIMEOUT_MS 2000
 /* For CRIU to kill what it has made, and liblxc to hear of it. */
 #define UNDO_TIMEOUT_MS 20000
 #define LOG_MAX         (4u << 20)
@@ -194,7 +196,8 @@ static int do_step(struct lx_receive *rx, struct lx_err *err)
 	return r == 0 && steps[i].meanwhile ? steps[i].meanwhile(rx, err) : r;
 }
 
-static int explain(struct lx_receive *rx, struct lx_err *err)
+/* `waited`: CRIU did no more than that, and had nothing to say. */
+static int explain(struct lx_receive *rx, bool waited, struct lx_err *err)
 {
 	char path[LX_JOB_PATH_MAX + 32], doing[LX_NAME_MAX + 32];
 	lx_autobuf struct lx_buf log = { 0 };
@@ -205,7 +208,7 @@ static int explain(struct lx_receive *rx, struct lx_err *err)
 
 	snprintf(path, sizeof(path), "%s/" LX_CRIU_RESTORE_LOG, rx->m.images);
 	snprintf(doing, sizeof(doing), "restore %s", rx->m.job->name);
-	if (lx_read_file(path, LOG_MAX, &log, NULL) == 0 && log.len > 0)
+	if (lx_read_file(path, LOG_MAX, &log, NULL) == 0 && (log.len > 0 || waited))
 		return lx_criu_explain(lx_buf_str(&log), doing, err);
 	if (r == 0)
 		return lx_err_set(err, LX_INTERNAL, "the restore of %s ended before it was done",
@@ -251,7 +254,7 @@ static int steps_until(struct lx_receive *rx, const char *action, struct lx_err 
 			if (r < 0)
 				return r;
 		} else if (p[1].revents) {
-			return action ? explain(rx, err) : 0;
+			return action ? explain(rx, false, err) : 0;
 		} else {
 			/* Who waits for it may be who CRIU waits for. */
 			int r = p[3].revents ? lx_late_want(rx, err) : 0;
@@ -343,6 +346,7 @@ static int start(struct lx_receive *rx, struct lx_err *err)
 	restore.hook_socket = socket;
 	restore.options = (char *)(uintptr_t)lx_buf_str(&options);
 	restore.job_file = job_file;
+	restore.started_at_ns = rx->m.rec->started_at_ns;
 	msg.spec = (lx_spec *)(uintptr_t)rx->spec;
 	msg.job_case = LXMGR__V1__WORKER_JOB__JOB_RESTORE;
 	msg.restore = &restore;
@@ -395,12 +399,26 @@ static void load_what_criu_has_not(const struct lx_receive *rx)
 	(void)lx_socket_options_load(pids, n, rx->guest);
 }
 
+/* They go when CRIU has been killed while it waited, and that is what is to be told then. */
+static int load_cgroups(struct lx_receive *rx, struct lx_err *err)
+{
+	struct pollfd p = { .fd = rx->restore.sock, .events = POLLIN };
+	struct lx_err why = LX_ERR_INIT;
+	int r = lx_cgroups_load(rx->m.payload, rx->guest, &why);
+
+	if (r < 0 && poll(&p, 1, END_TIMEOUT_MS) > 0)
+		return explain(rx, true, err);
+	if (r < 0 && err)
+		*err = why;
+	return r;
+}
+
 int lx_restore_begin(struct lx_receive *rx, struct lx_err *err)
 {
 	int r = lx_policy_accept(rx->m.job, rx->spec, rx->guest->policy_namespace, rx->m.images, err);
 
 	if (r == 0)
-		r = lx_cgroups_load(rx->m.payload, rx->guest, err);
+		r = load_cgroups(rx, err);
 	if (r == 0)
 		r = lx_dump_adapt(rx, err);
 	lx_copies_ready(&rx->copies, &rx->m, rx->dump_dir);

@@ -279,7 +279,7 @@ static void give_up(struct lx_send *s, struct lx_err *why)
 	if (lx_move_record_abort(s->m.job->state_dir, s->m.rec, why, &err) < 0)
 		lx_err_wrap(why, "%s; then", err.msg);
 	lx_talk_fail(&s->m.talk, why);
-	lx_send_live_back(s);
+	lx_send_live_back(s, why);
 }
 
 static void release(struct lx_send *s)
@@ -290,6 +290,7 @@ static void release(struct lx_send *s)
 	lx_memory_release(&s->memory);
 	lx_traffic_release(&s->traffic);
 	lx_map_release(&s->dump_sent);
+	lx_roll_release(&s->roll);
 	lx_spec_free(s->spec);
 	lx_move_release(&s->m);
 }

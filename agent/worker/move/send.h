@@ -6,6 +6,7 @@
 #include "agent/worker/move/dump.h"
 #include "agent/worker/move/memory.h"
 #include "lib/map.h"
+#include "migration/casualties.h"
 #include "migration/traffic.h"
 #include "migration/tree.h"
 #include "migration/warm_locks.h"
@@ -30,6 +31,7 @@ struct lx_send {
 	struct lx_memory memory;
 	struct lx_traffic traffic; /* for the guest, while it stands */
 	struct lx_warm file_locks; /* those that CRIU reads */
+	struct lx_roll roll;       /* the guest's processes when CRIU began */
 	bool dir;                  /* the directory in memory is there */
 	bool frozen;               /* by us: frozen, or cut off, or about to be */
 	bool held;                 /* lx_move_hold() */
@@ -60,10 +62,11 @@ int lx_send_live_plan(struct lx_send *s, struct lx_err *err);
 /* From the freeze to the destination's "ready". */
 int lx_send_live(struct lx_send *s, struct lx_err *err);
 /*
- * Before COMMIT (send_after.c): the guest runs on, for good; or for a moment, after a dump that failed at
- * what passes (lx_dump.passes), with the cause in `err`, and may be dumped once more.
+ * Before COMMIT (send_after.c): the guest runs on, for good, and `why` is told what it has lost; or for a
+ * moment, after a dump that failed at what passes (lx_dump.passes), with the cause in `err`, and may be
+ * dumped once more.
  */
-void lx_send_live_back(struct lx_send *s);
+void lx_send_live_back(struct lx_send *s, struct lx_err *why);
 int lx_send_live_again(struct lx_send *s, struct lx_err *err);
 /* After it, with post-copy: what is left of its memory. */
 void lx_send_live_after(struct lx_send *s);

@@ -16,6 +16,9 @@
 
 /* Before the next dump, and twice as long before each after that: what was in the way is to pass. */
 #define AGAIN_MS 100u
+/* How long it takes until who was struck by the end of a CRIU that was killed has ended. */
+#define CASUALTIES_MS 200u
+#define LOOK_MS       10u
 
 /* ------------------------------------------------------------------ back */
 
@@ -49,11 +52,61 @@ static int take_back(struct lx_send *s, struct lx_err *err)
 	return r;
 }
 
-void lx_send_live_back(struct lx_send *s)
+/* Who dies of it does so when it runs; and with its init all of the guest. */
+static bool ends(const struct lx_send *s)
+{
+	for (unsigned ms = 0; ms < CASUALTIES_MS; ms += LOOK_MS) {
+		if (!lx_roll_lives(&s->roll, s->run.init))
+			return true;
+		usleep(LOOK_MS * 1000);
+	}
+	return !lx_roll_lives(&s->roll, s->run.init);
+}
+
+/* For the journal: the agent starts it again, and says so. */
+static void note_end(struct lx_send *s)
 {
 	struct lx_err err = LX_ERR_INIT;
 
-	if (take_back(s, &err) < 0)
+	s->m.rec->start = true;
+	if (lx_move_record_save(s->m.job->state_dir, s->m.rec, &err) < 0)
+		lx_error("cannot note that a guest has ended", "instance=%s error=\"%s\"", s->m.job->name,
+			 err.msg);
+}
+
+static void note_missing(struct lx_send *s, struct lx_err *why)
+{
+	struct lx_err err = LX_ERR_INIT;
+	char names[LX_ERR_HINT_MAX / 2];
+
+	if (lx_roll_missing(&s->roll, names, sizeof(names)) == 0)
+		lx_err_hint(
+			why,
+			"All processes of %s go on; what lay unread in a terminal may be lost. Try again.",
+			s->m.job->name);
+	else
+		lx_err_hint(why,
+			    "CRIU was killed while it had its hands on the processes of %s. These were lost "
+			    "with it, or have ended since: %s. See whether what runs there is well.",
+			    s->m.job->name, names);
+	if (lx_pb_set(&s->m.rec->hint, why->hint) < 0 ||
+	    lx_move_record_save(s->m.job->state_dir, s->m.rec, &err) < 0)
+		lx_error("cannot note what a guest has lost", "instance=%s error=\"%s\"", s->m.job->name,
+			 err.msg);
+}
+
+void lx_send_live_back(struct lx_send *s, struct lx_err *why)
+{
+	struct lx_err err = LX_ERR_INIT;
+	int r = take_back(s, &err);
+
+	if (s->dump.killed && s->roll.n > 0 && ends(s)) {
+		note_end(s);
+		r = 0; /* of what has ended nothing can be mended */
+	} else if (s->dump.killed && s->roll.n > 0) {
+		note_missing(s, why);
+	}
+	if (r < 0)
 		lx_error("a source does not come back by itself", "instance=%s error=\"%s\"", s->m.job->name,
 			 err.msg);
 	if (s->dir)

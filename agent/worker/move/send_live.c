@@ -202,7 +202,7 @@ static int hold(struct lx_send *s, struct lx_err *err)
 {
 	lx_move_hold(s->m.payload, true);
 	s->held = true;
-	return lx_dump_is_held(&s->dump) ? 0 : lx_err_set(err, LX_ABORTED, "CRIU's dump has ended too early");
+	return lx_dump_check(&s->m, &s->dump, err);
 }
 
 /* CRIU gives files that have no name any more another one (--link-remap), and says so in an image. */
@@ -241,6 +241,17 @@ static int keep_policy(const struct lx_send *s, const char *namespace, struct lx
 	return r == 0 ? lx_policy_keep(namespace, s->m.dir, pids, n, err) : r;
 }
 
+/* While CRIU stops them: until it has, it has changed none. */
+static int call_the_roll(struct lx_send *s, struct lx_err *err)
+{
+	lx_autofree pid_t *pids = NULL;
+	size_t n = 0;
+	int r = lx_move_pids(&s->m, &pids, &n, err);
+
+	lx_roll_release(&s->roll);
+	return r == 0 ? lx_roll_take(pids, n, &s->roll, err) : r;
+}
+
 static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_err *err)
 {
 	uint64_t ahead = s->memory.bytes, images = s->m.report->memory_bytes,
@@ -253,6 +264,9 @@ static int standing(struct lx_send *s, Lxmgr__V1__GuestState *guest, struct lx_e
 		r = lx_memory_stand(&s->memory, err);
 	if (r == 0) {
 		lx_dump_go(&s->m, &s->dump, lx_send_dump_ahead, s);
+		r = call_the_roll(s, err);
+	}
+	if (r == 0) {
 		r = lx_dump_seized(&s->m, &s->dump, err);
 	}
 	lx_move_phase(&s->m, "seize");

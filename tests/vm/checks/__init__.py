@@ -10,7 +10,7 @@ bottom.
 import importlib
 
 SUBJECTS = {
-    "bookworm": ["cluster", "limits", "disk", "mounts", "moves", "apparmor", "policy", "privileged", "denials", "daemons", "debian",
+    "bookworm": ["cluster", "limits", "disk", "mounts", "moves", "spared", "apparmor", "policy", "privileged", "denials", "daemons", "debian",
                  "policy_debian"],
     "trixie": ["debian13"],
 }
