@@ -53,6 +53,15 @@ static uint64_t rate(const Lxmgr__V1__Device *dev, const char *key)
 	return own == 0 || (both != 0 && both < own) ? both : own;
 }
 
+static uint32_t priority(const Lxmgr__V1__Device *dev)
+{
+	uint64_t value;
+
+	return lx_parse_u64(option(dev, "limits.priority"), &value) == 0 && value <= LX_NIC_PRIORITY_MAX
+		       ? (uint32_t)value
+		       : 0;
+}
+
 static int guard(struct lx_instance *inst, const Lxmgr__V1__Nic *nic, struct lx_err *err)
 {
 	const Lxmgr__V1__Device *dev = device_of(inst->spec, nic);
@@ -69,7 +78,8 @@ static int guard(struct lx_instance *inst, const Lxmgr__V1__Nic *nic, struct lx_
 			     .free_v6 = is(dev, "security.ipv6_filtering", false),
 			     .isolated = is(dev, "security.port_isolation", true),
 			     .ingress = rate(dev, "limits.ingress"),
-			     .egress = rate(dev, "limits.egress") },
+			     .egress = rate(dev, "limits.egress"),
+			     .priority = priority(dev) },
 	};
 
 	return lx_network_guard(inst->agent->network, &port, err);

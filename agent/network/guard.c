@@ -57,7 +57,8 @@ int lx_guard_parse(const struct lx_network_port *port, struct lx_guard *out, str
 
 bool lx_guard_is_plain(const struct lx_guard *g, int family)
 {
-	return g->options.egress == 0 && !(family == AF_INET ? g->options.free_v4 : g->options.free_v6);
+	return g->options.egress == 0 && g->options.priority == 0 &&
+	       !(family == AF_INET ? g->options.free_v4 : g->options.free_v6);
 }
 
 const char *lx_guard_limit_name(const struct lx_guard *g, char out[LX_GUARD_OBJECT_MAX])
@@ -88,7 +89,8 @@ static bool same(const struct lx_guard *a, const struct lx_guard *b)
 	       a->v6[0].family == b->v6[0].family &&
 	       memcmp(a->v6[0].addr, b->v6[0].addr, sizeof(a->v6[0].addr)) == 0 &&
 	       a->options.free_mac == b->options.free_mac && a->options.free_v4 == b->options.free_v4 &&
-	       a->options.free_v6 == b->options.free_v6 && a->options.egress == b->options.egress;
+	       a->options.free_v6 == b->options.free_v6 && a->options.egress == b->options.egress &&
+	       a->options.priority == b->options.priority;
 }
 
 /* In the kernel: instead of what was there, or, when that is not what was thought, all anew. */

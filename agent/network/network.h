@@ -103,6 +103,7 @@ struct lx_network_port_options {
 	bool free_mac, free_v4, free_v6; /* may have other source addresses than its own */
 	bool isolated;                   /* does not reach others that are isolated too */
 	uint64_t ingress, egress;        /* bytes a second to and from the guest; 0: as many as come */
+	uint32_t priority;               /* of what it sends (skb->priority); 0: the kernel's own choice */
 };
 
 /* An instance's card as its network sees it. Texts are borrowed. */

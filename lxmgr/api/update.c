@@ -129,6 +129,8 @@ static int check_together(const Lxmgr__V1__Instance *pb, struct lx_err *err)
 	r = lx_pb_map_to(pb->n_expanded_config, pb->expanded_config, &config);
 	r = r < 0 ? lx_err_oom(err) : lx_privileged_check(&config, err);
 	if (r == 0)
+		r = lx_limits_check(&config, err);
+	if (r == 0)
 		r = lx_mount_check_keys(&config, err);
 	if (r == 0)
 		r = lx_apparmor_namespace_check(&config, err);
