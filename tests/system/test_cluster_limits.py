@@ -84,6 +84,18 @@ def test_processes(cluster):
     assert done.stdout == "all\n" and "fork" not in done.stderr
 
 
+def test_nobody_enters_a_full_one(cluster):
+    """And is told why, and what helps."""
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.processes=20")
+    with cluster.popen("exec", "c1", "--", "sh", "-c", "while sleep 60 & do :; done 2>/dev/null; echo full; sleep 60",
+                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as filler:
+        done = wait_for(lambda: (d := cluster.exec("c1", "true")).returncode != 0 and "cannot enter" in d.stderr and d, 20, 0.1)
+        assert "limits.processes" in done.stderr and "lxmgr config set c1" in done.stderr, done
+        cluster.ok("config", "set", "c1", "limits.processes=100")
+        assert cluster.exec("c1", "true").returncode == 0
+        filler.kill()
+
+
 @pytest.mark.skipif(os.cpu_count() < 2, reason="one CPU cannot be divided into a smaller number")
 def test_cpu_count(cluster):
     """The time of one CPU for two busy processes (that much again is spent to start and end them)."""
