@@ -115,6 +115,9 @@ static int leases_run(struct cli *cli, struct lx_err *err)
 			cli_table_set(&t, c, values[c]);
 			cli_doc_str(&d, object, names[c], values[c]);
 		}
+		if (l->held)
+			cli_table_setf(&t, 1, "%s (until restart)", l->nic);
+		cli_doc_bool(&d, object, "held", l->held);
 	}
 	if (cli_is_document(&f))
 		return cli_doc_print(&d, &f, stdout, err);

@@ -225,6 +225,8 @@ Lxmgr__V1__InstanceSpec *lx_inst_spec(const struct lx_inst *inst, bool started)
 	s.started = started;
 	s.n_nics = pb->n_nics;
 	s.nics = pb->nics;
+	s.n_held_nics = pb->n_held_nics;
+	s.held_nics = pb->held_nics;
 	/* Entries of different map fields have the same shape and the same encoding. */
 	s.n_config = pb->n_expanded_config;
 	s.config = (Lxmgr__V1__InstanceSpec__ConfigEntry **)(void *)pb->expanded_config;

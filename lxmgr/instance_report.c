@@ -199,6 +199,7 @@ void lx_inst_report(struct lx_manager *m, struct lx_node *node, const Lxmgr__V1_
 	bool rebooted = inst->pb->status == STATUS(RUNNING) && r->status == STATUS(RUNNING) &&
 			inst->pb->pid && r->pid && inst->pb->pid != r->pid;
 	inst->pending = false;
+	lx_held_report(m, inst, r);
 	inst->pb->pid = r->pid;
 	inst->pb->started_at_ns = runs ? r->started_at_ns : 0;
 	if (!runs || r->usage)

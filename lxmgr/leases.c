@@ -188,10 +188,10 @@ struct lx_pool *lx_pool_find(struct lx_manager *m, const char *bridge)
 	return lx_map_get(&m->leases->pools, bridge);
 }
 
-static void mark_nics(struct lx_manager *m, const Lxmgr__V1__Instance *pb, bool on)
+static void mark_list(struct lx_manager *m, Lxmgr__V1__Nic *const *nics, size_t n, bool on)
 {
-	for (size_t i = 0; i < pb->n_nics; i++) {
-		const Lxmgr__V1__Nic *nic = pb->nics[i];
+	for (size_t i = 0; i < n; i++) {
+		const Lxmgr__V1__Nic *nic = nics[i];
 		struct lx_pool *p = lx_pool_find(m, nic->bridge);
 		uint32_t index;
 		if (p && lx_pool_index(p, nic->ipv4_address, nic->ipv6_address, &index))
@@ -201,6 +201,12 @@ static void mark_nics(struct lx_manager *m, const Lxmgr__V1__Instance *pb, bool 
 		else
 			lx_map_del(&m->hwaddrs, nic->hwaddr);
 	}
+}
+
+static void mark_nics(struct lx_manager *m, const Lxmgr__V1__Instance *pb, bool on)
+{
+	mark_list(m, pb->nics, pb->n_nics, on);
+	mark_list(m, pb->held_nics, pb->n_held_nics, on);
 }
 
 int lx_leases_network(struct lx_manager *m, const char *bridge, struct lx_err *err)

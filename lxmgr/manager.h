@@ -74,6 +74,8 @@ struct lx_inst {
 
 	struct lx_map snapshots; /* name -> Lxmgr__V1__Snapshot *, the oldest first (snapshot.h) */
 
+	bool releasing; /* held.c: its held cards are about to be given up */
+
 	/* tell.c */
 	bool telling; /* its agent is being given its specification */
 	bool untold;  /* its agent has an older one */
@@ -214,13 +216,24 @@ int lx_leases_take(struct lx_manager *m, Lxmgr__V1__Instance *pb, struct lx_err 
 int lx_leases_mark(struct lx_manager *m, const Lxmgr__V1__Instance *pb, struct lx_err *err);
 void lx_leases_give_back(struct lx_manager *m, const Lxmgr__V1__Instance *pb);
 /*
- * The nics of an instance after its devices changed: keeps leases that stay valid. What it had
- * before stays taken, until lx_leases_drop_nics() has settled which of the two it is; also
- * after a failure, when some of the new may be taken.
+ * The nics of an instance after its devices changed: keeps leases that stay valid, holds those that
+ * are left over. What it had before stays taken, until lx_leases_drop_nics() has settled which of the
+ * two it is; also after a failure, when some of the new may be taken.
  */
 int lx_leases_update_nics(struct lx_manager *m, Lxmgr__V1__Instance *pb, struct lx_err *err);
-/* Gives back the addresses that `of` has and `but` has not. */
+/* Gives back the addresses that `of` has or holds and `but` does neither. */
 void lx_leases_drop_nics(struct lx_manager *m, const Lxmgr__V1__Instance *of, const Lxmgr__V1__Instance *but);
+/* It holds none any more. */
+void lx_leases_drop_held(struct lx_manager *m, Lxmgr__V1__Instance *pb);
+/* Whether a card that it holds has an address of this one of its cards. */
+bool lx_nic_is_held(const Lxmgr__V1__Instance *pb, const Lxmgr__V1__Nic *nic);
+
+/* ------------------------------------------------------------------ held.c */
+
+/* Cards that an instance holds: one that is changed more often while it runs is to be restarted. */
+#define LX_HELD_NICS_MAX 32u
+/* Takes in what its agent says of them, before anybody builds on what comes from there. */
+void lx_held_report(struct lx_manager *m, struct lx_inst *inst, const Lxmgr__V1__InstanceReport *r);
 
 /* ------------------------------------------------------------------ image.c */
 

@@ -3,8 +3,9 @@
  * address and addresses of its network that nobody else has.
  *
  * When devices change, a card that still fits keeps all it has; another is made anew, and may
- * take over what its predecessor held. Ways to fail: no such network, an address or a MAC
- * that another instance has, a network without a free address.
+ * take over what its predecessor held. Those that are left over are held (held.c): the instance may
+ * run with them. A device that fits one of these again gets it back, with its host end. Ways to fail: no such
+ * network, an address or a MAC that another instance has, a network without a free address.
  */
 #include "lxmgr/leases.h"
 
@@ -92,20 +93,52 @@ static const Lxmgr__V1__Nic *find_index(struct nics nics, const struct lx_pool *
 	return NULL;
 }
 
-void lx_leases_drop_nics(struct lx_manager *m, const Lxmgr__V1__Instance *of, const Lxmgr__V1__Instance *but)
+static void drop(struct lx_manager *m, struct nics of, const Lxmgr__V1__Instance *but)
 {
-	struct nics keep = { but->nics, but->n_nics };
+	struct nics keep = { but->nics, but->n_nics }, held = { but->held_nics, but->n_held_nics };
 
-	for (size_t i = 0; i < of->n_nics; i++) {
-		const Lxmgr__V1__Nic *nic = of->nics[i];
+	for (size_t i = 0; i < of.n; i++) {
+		const Lxmgr__V1__Nic *nic = of.v[i];
 		struct lx_pool *p = lx_pool_find(m, nic->bridge);
 		uint32_t index;
 		if (p && lx_pool_index(p, nic->ipv4_address, nic->ipv6_address, &index) &&
-		    !find_index(keep, p, nic->bridge, index))
+		    !find_index(keep, p, nic->bridge, index) && !find_index(held, p, nic->bridge, index))
 			lx_bitmap_set(&p->used, index, false);
-		if (!find_hwaddr(keep, nic->hwaddr))
+		if (!find_hwaddr(keep, nic->hwaddr) && !find_hwaddr(held, nic->hwaddr))
 			lx_map_del(&m->hwaddrs, nic->hwaddr);
 	}
+}
+
+void lx_leases_drop_nics(struct lx_manager *m, const Lxmgr__V1__Instance *of, const Lxmgr__V1__Instance *but)
+{
+	drop(m, (struct nics){ of->nics, of->n_nics }, but);
+	drop(m, (struct nics){ of->held_nics, of->n_held_nics }, but);
+}
+
+void lx_leases_drop_held(struct lx_manager *m, Lxmgr__V1__Instance *pb)
+{
+	struct nics held = { pb->held_nics, pb->n_held_nics };
+
+	pb->held_nics = NULL;
+	pb->n_held_nics = 0;
+	drop(m, held, pb);
+	for (size_t i = 0; i < held.n; i++)
+		lx_pb_free(held.v[i]);
+	free(held.v);
+}
+
+bool lx_nic_is_held(const Lxmgr__V1__Instance *pb, const Lxmgr__V1__Nic *nic)
+{
+	for (size_t i = 0; i < pb->n_held_nics; i++) {
+		const Lxmgr__V1__Nic *held = pb->held_nics[i];
+
+		if (strcasecmp(held->hwaddr, nic->hwaddr) == 0 ||
+		    (lx_streq(held->bridge, nic->bridge) &&
+		     ((!lx_str_empty(nic->ipv4_address) && lx_streq(held->ipv4_address, nic->ipv4_address)) ||
+		      (!lx_str_empty(nic->ipv6_address) && lx_streq(held->ipv6_address, nic->ipv6_address)))))
+			return true;
+	}
+	return false;
 }
 
 /* A nic being made: for whom, from what, and what it may take over from its predecessor. */
@@ -270,14 +303,67 @@ static int nic_for(struct making *k, Lxmgr__V1__Nic **ret, struct lx_err *err)
 	return make_nic(k, ret, err);
 }
 
+/* What it had and holds, the ones that it has first: those it keeps before those it gets back. */
+static int take_old(Lxmgr__V1__Instance *pb, struct nics *ret)
+{
+	Lxmgr__V1__Nic **v = calloc(pb->n_nics + pb->n_held_nics + 1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	for (size_t i = 0; i < pb->n_nics; i++)
+		v[ret->n++] = pb->nics[i];
+	for (size_t i = 0; i < pb->n_held_nics; i++)
+		v[ret->n++] = pb->held_nics[i];
+	free(pb->nics);
+	free(pb->held_nics);
+	pb->nics = pb->held_nics = NULL;
+	pb->n_nics = pb->n_held_nics = 0;
+	ret->v = v;
+	return 0;
+}
+
+/* Those that no device has got; the longest held, with which it most likely runs, first. */
+static int hold_rest(Lxmgr__V1__Instance *pb, struct nics old, size_t n_had, struct lx_err *err)
+{
+	Lxmgr__V1__Nic **v = calloc(old.n + 1, sizeof(*v));
+	size_t n = 0;
+
+	if (!v) {
+		for (size_t i = 0; i < old.n; i++)
+			lx_pb_free(old.v[i]);
+		free(old.v);
+		return lx_err_oom(err);
+	}
+	for (size_t i = 0; i < old.n; i++) {
+		Lxmgr__V1__Nic *nic = old.v[(n_had + i) % old.n];
+
+		if (nic)
+			v[n++] = nic;
+	}
+	free(old.v);
+	pb->held_nics = v;
+	pb->n_held_nics = n;
+	if (n <= LX_HELD_NICS_MAX)
+		return 0;
+	int r = lx_err_set(err, LX_FAILED_PRECONDITION,
+			   "instance %s may still run with %zu network cards that it was to have no more",
+			   pb->name, n);
+
+	lx_err_hint(err, "Restart it: they are given up then.");
+	return r;
+}
+
 int lx_leases_update_nics(struct lx_manager *m, Lxmgr__V1__Instance *pb, struct lx_err *err)
 {
-	struct making k = { .m = m, .pb = pb, .old = { pb->nics, pb->n_nics } };
+	struct making k = { .m = m, .pb = pb };
+	size_t n_had = pb->n_nics;
 	int r = 0;
 
 	k.made.v = calloc(pb->n_expanded_devices + 1, sizeof(*k.made.v));
-	if (!k.made.v)
+	if (!k.made.v || take_old(pb, &k.old) < 0) {
+		free(k.made.v);
 		return lx_err_oom(err);
+	}
 	for (size_t i = 0; i < pb->n_expanded_devices && r == 0; i++) {
 		k.dev = pb->expanded_devices[i]->value;
 		k.device = pb->expanded_devices[i]->key;
@@ -286,10 +372,9 @@ int lx_leases_update_nics(struct lx_manager *m, Lxmgr__V1__Instance *pb, struct 
 		r = nic_for(&k, &k.made.v[k.made.n], err);
 		k.made.n += r == 0;
 	}
-	for (size_t i = 0; i < k.old.n; i++)
-		lx_pb_free(k.old.v[i]);
-	free(k.old.v);
 	pb->nics = k.made.v;
 	pb->n_nics = k.made.n;
-	return r;
+	int held = hold_rest(pb, k.old, n_had, r == 0 ? err : NULL);
+
+	return r < 0 ? r : held;
 }

@@ -70,6 +70,9 @@ static void on_told(const ProtobufCMessage *msg, const struct lx_err *cause, voi
 	if (inst) {
 		inst->telling = false;
 		inst->untold |= err.code != LX_OK;
+		/* Before the answer: one that does not run has nothing to hold, and who asked may go on. */
+		if (resp && resp->instance)
+			lx_held_report(m, inst, resp->instance);
 	}
 	if (!inst)
 		lx_err_set(&err, LX_NOT_FOUND, "the instance was deleted meanwhile");

@@ -395,6 +395,7 @@ static const char *option_of_device(const char *name)
 		{ "limits.network.ingress", "eth0 limits.ingress" },
 		{ "limits.network.egress", "eth0 limits.egress" },
 		{ "limits.network.max", "eth0 limits.max" },
+		{ "limits.network.priority", "eth0 limits.priority" },
 		{ "limits.disk.read", "root limits.read" },
 		{ "limits.disk.write", "root limits.write" },
 		{ "limits.disk.max", "root limits.max" },

@@ -27,6 +27,8 @@
 #define DEFAULT_PERIOD_US  100000
 #define DEFAULT_SWAPPINESS "60"
 #define PAGE               4096
+#define HARD               "limits.memory"
+#define SOFT               "limits.memory.soft"
 
 struct plan {
 	const struct lx_map *config;
@@ -75,11 +77,11 @@ static int get(const struct plan *p, const char *name, const char **ret, struct 
 
 /* ------------------------------------------------------------------ memory */
 
-static int plan_memory_limit(const struct plan *p, uint64_t *ret, struct lx_err *err)
+static int plan_memory_limit(const struct plan *p, const char *key, uint64_t *ret, struct lx_err *err)
 {
 	struct lx_amount a;
 	const char *value;
-	int r = get(p, "limits.memory", &value, err);
+	int r = get(p, key, &value, err);
 
 	*ret = NO_LIMIT;
 	if (r < 0 || !value)
@@ -91,8 +93,8 @@ static int plan_memory_limit(const struct plan *p, uint64_t *ret, struct lx_err 
 	if (a.percent)
 		*ret = p->host->memory_bytes / 100 * a.percent / PAGE * PAGE;
 	if (*ret == 0) {
-		r = lx_err_set(err, LX_FAILED_PRECONDITION,
-			       "limits.memory: %s of a machine whose memory is not known", value);
+		r = lx_err_set(err, LX_FAILED_PRECONDITION, "%s: %s of a machine whose memory is not known",
+			       key, value);
 		lx_err_hint(err, "Use a size, like 512MiB.");
 		return r;
 	}
@@ -159,11 +161,50 @@ static int plan_memory_v2(struct plan *p, uint64_t memory, uint64_t swap, struct
 	return 0;
 }
 
+static int above_hard(const struct lx_map *config, enum lx_code code, struct lx_err *err)
+{
+	int r = lx_err_set(err, code, SOFT ": %s is more than " HARD "=%s",
+			   (const char *)lx_map_get(config, SOFT), (const char *)lx_map_get(config, HARD));
+
+	lx_err_hint(err, "Where the hard limit is reached first it never acts: choose a smaller one.");
+	return r;
+}
+
+int lx_limits_check(const struct lx_map *config, struct lx_err *err)
+{
+	struct lx_amount soft, hard;
+
+	if (lx_value_amount(lx_config_get(config, SOFT), &soft) < 0 ||
+	    lx_value_amount(lx_config_get(config, HARD), &hard) < 0 || !soft.percent != !hard.percent ||
+	    (soft.percent <= hard.percent && soft.bytes <= hard.bytes))
+		return 0;
+	return above_hard(config, LX_INVALID_ARGUMENT, err);
+}
+
+/* Which one is more where one of them is a part of the machine's memory is known here only. */
+static int plan_memory_soft(struct plan *p, uint64_t hard, struct lx_err *err)
+{
+	uint64_t soft = NO_LIMIT;
+	int r = plan_memory_limit(p, SOFT, &soft, err);
+
+	if (r < 0)
+		return r;
+	if (soft != NO_LIMIT && soft > hard)
+		return above_hard(p->config, LX_FAILED_PRECONDITION, err);
+	if (p->host->memory == LX_CGROUP_V1)
+		add_number(p, "memory", LX_CGROUP_V1, "memory.soft_limit_in_bytes", soft, "-1");
+	else
+		add_number(p, "memory", LX_CGROUP_V2, "memory.high", soft, "max");
+	return 0;
+}
+
 static int plan_memory(struct plan *p, struct lx_err *err)
 {
 	uint64_t memory = NO_LIMIT, swap = NO_LIMIT;
-	int r = plan_memory_limit(p, &memory, err);
+	int r = plan_memory_limit(p, HARD, &memory, err);
 
+	if (r == 0)
+		r = plan_memory_soft(p, memory, err);
 	if (r == 0)
 		r = plan_swap_limit(p, &swap, err);
 	if (r < 0)

@@ -127,6 +127,11 @@ struct lx_knob {
 
 #define LX_KNOBS_MAX 32
 
+#define LX_NIC_PRIORITY_MAX 10 /* of a card's limits.priority */
+
+/* Limits that are good each, but not together, as far as no host need be known. LX_INVALID_ARGUMENT. */
+int lx_limits_check(const struct lx_map *config, struct lx_err *err);
+
 /*
  * What the limits.* keys of an expanded configuration mean on this host, in the order to
  * write them: it holds whatever limits are in force, nothing needs to be tried twice. Unset

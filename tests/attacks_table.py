@@ -18,6 +18,8 @@ NO_ATTACK = {
                               "test_token_taken_back", "test_token_twice", "test_unix_groups"],
     "test_attack_access_wire.py": ["test_no_tls"],
     "test_attack_flood.py": ["test_bad_rates_change_nothing", "test_rates_outlive_restarts"],
+    "test_attack_given_up.py": ["test_a_card_that_is_taken_away_and_given_back", "test_a_restart_nobody_tells_the_manager_of",
+                                "test_a_stop_ends_it", "test_what_does_not_run_gives_it_up_at_once"],
     "test_attack_privileged.py": ["test_it_is_the_machines_root_with_few_rights"],
     "test_attack_projects.py": ["test_it_can_be_switched_off", "test_its_own_are_reached_on_every_node", "test_one_project_alone_has_no_such_table"],
     "test_attack_sniffing.py": ["test_a_card_that_is_silent_for_long_is_still_found"],

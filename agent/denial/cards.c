@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "agent/denial/denials.h"
-#include "agent/instance/instance.h"
+#include "agent/instance/cards.h"
 #include "agent/loop.h"
 
 #define EVERY_MS 2000u
@@ -17,10 +17,9 @@ static const char *card_name(struct lx_agent *a, const char *instance, const cha
 {
 	const struct lx_instance *inst = lx_map_get(&a->instances, instance);
 
-	for (size_t i = 0; inst && i < inst->spec->n_nics; i++)
-		if (lx_streq(inst->spec->nics[i]->host_name, host_name))
-			return inst->spec->nics[i]->name;
-	return host_name;
+	const Lxmgr__V1__Nic *nic = inst ? lx_cards_find(inst, host_name) : NULL;
+
+	return nic ? nic->name : host_name;
 }
 
 static void on_refused(const char *instance, const char *host_name, uint64_t frames, void *arg)

@@ -53,6 +53,15 @@ static uint64_t rate(const Lxmgr__V1__Device *dev, const char *key)
 	return own == 0 || (both != 0 && both < own) ? both : own;
 }
 
+static uint32_t priority(const Lxmgr__V1__Device *dev)
+{
+	uint64_t value;
+
+	return lx_parse_u64(option(dev, "limits.priority"), &value) == 0 && value <= LX_NIC_PRIORITY_MAX
+		       ? (uint32_t)value
+		       : 0;
+}
+
 static int guard(struct lx_instance *inst, const Lxmgr__V1__Nic *nic, struct lx_err *err)
 {
 	const Lxmgr__V1__Device *dev = device_of(inst->spec, nic);
@@ -69,18 +78,84 @@ static int guard(struct lx_instance *inst, const Lxmgr__V1__Nic *nic, struct lx_
 			     .free_v6 = is(dev, "security.ipv6_filtering", false),
 			     .isolated = is(dev, "security.port_isolation", true),
 			     .ingress = rate(dev, "limits.ingress"),
-			     .egress = rate(dev, "limits.egress") },
+			     .egress = rate(dev, "limits.egress"),
+			     .priority = priority(dev) },
 	};
 
 	return lx_network_guard(inst->agent->network, &port, err);
 }
 
+/* ------------------------------------------------------------------ what it runs with */
+
+static bool runs_with(const struct lx_instance *inst, const Lxmgr__V1__Nic *nic)
+{
+	for (size_t i = 0; i < inst->n_cards; i++)
+		if (lx_streq(inst->cards[i], nic->host_name))
+			return true;
+	return !inst->knows_cards;
+}
+
+static void forget(struct lx_instance *inst)
+{
+	lx_pb_strv_free(&inst->n_cards, &inst->cards);
+	inst->knows_cards = false;
+}
+
+static int run_with_these(struct lx_instance *inst, struct lx_err *err)
+{
+	forget(inst);
+	for (size_t i = 0; i < inst->spec->n_nics; i++)
+		if (lx_pb_strv_add(&inst->n_cards, &inst->cards, inst->spec->nics[i]->host_name) < 0) {
+			forget(inst);
+			return lx_err_oom(err);
+		}
+	inst->knows_cards = true;
+	return 0;
+}
+
+void lx_cards_seen(struct lx_instance *inst, size_t n, char *const *host_names)
+{
+	forget(inst);
+	inst->knows_cards = n > 0 && lx_pb_strv_copy(&inst->n_cards, &inst->cards, n, host_names) == 0;
+	if (!inst->knows_cards)
+		forget(inst);
+}
+
+bool lx_cards_settled(const struct lx_instance *inst)
+{
+	for (size_t i = 0; i < inst->spec->n_held_nics; i++)
+		if (runs_with(inst, inst->spec->held_nics[i]))
+			return false;
+	return true;
+}
+
+const Lxmgr__V1__Nic *lx_cards_find(const struct lx_instance *inst, const char *host_name)
+{
+	const Lxmgr__V1__InstanceSpec *spec = inst->spec;
+
+	for (size_t i = 0; i < spec->n_nics; i++)
+		if (lx_streq(spec->nics[i]->host_name, host_name))
+			return spec->nics[i];
+	for (size_t i = 0; i < spec->n_held_nics; i++)
+		if (lx_streq(spec->held_nics[i]->host_name, host_name))
+			return spec->held_nics[i];
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ guarding it */
+
 int lx_cards_guard(struct lx_instance *inst, struct lx_err *err)
 {
+	int r = run_with_these(inst, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < inst->spec->n_held_nics; i++)
+		lx_network_unguard_card(inst->agent->network, inst->spec->held_nics[i]->host_name);
 	for (size_t i = 0; i < inst->spec->n_nics; i++) {
 		const Lxmgr__V1__Nic *nic = inst->spec->nics[i];
-		int r = guard(inst, nic, err);
 
+		r = guard(inst, nic, err);
 		if (r < 0 && err->code == LX_NOT_FOUND) {
 			*err = LX_ERR_INIT;
 		} else if (r < 0) {
@@ -91,47 +166,73 @@ int lx_cards_guard(struct lx_instance *inst, struct lx_err *err)
 	return 0;
 }
 
-void lx_cards_adopt(struct lx_instance *inst)
+static void adopt(struct lx_instance *inst, const Lxmgr__V1__Nic *nic)
 {
 	struct lx_err err = LX_ERR_INIT;
 
-	if (lx_cards_guard(inst, &err) < 0)
-		lx_error("a running instance is not guarded", "instance=%s error=\"%s\"", inst->name,
-			 err.msg);
+	if (!runs_with(inst, nic))
+		return;
+	if (guard(inst, nic, &err) < 0 && err.code != LX_NOT_FOUND)
+		lx_error("a running instance is not guarded", "instance=%s card=%s error=\"%s\"", inst->name,
+			 nic->name, err.msg);
+}
+
+static void plugged(const struct lx_instance *inst, const Lxmgr__V1__Nic *nic)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	if (lx_network_plugged(inst->agent->network, nic->host_name, &err) < 0)
+		lx_error("a network card is not set up", "instance=%s card=%s error=\"%s\"", inst->name,
+			 nic->name, err.msg);
+}
+
+void lx_cards_adopt(struct lx_instance *inst)
+{
+	for (size_t i = 0; i < inst->spec->n_nics; i++)
+		adopt(inst, inst->spec->nics[i]);
+	for (size_t i = 0; i < inst->spec->n_held_nics; i++)
+		adopt(inst, inst->spec->held_nics[i]);
 	lx_cards_plugged(inst);
 }
 
 void lx_cards_plugged(struct lx_instance *inst)
 {
-	for (size_t i = 0; i < inst->spec->n_nics; i++) {
-		struct lx_err err = LX_ERR_INIT;
+	for (size_t i = 0; i < inst->spec->n_nics; i++)
+		plugged(inst, inst->spec->nics[i]);
+	for (size_t i = 0; i < inst->spec->n_held_nics; i++)
+		plugged(inst, inst->spec->held_nics[i]);
+}
 
-		if (lx_network_plugged(inst->agent->network, inst->spec->nics[i]->host_name, &err) < 0)
-			lx_error("a network card is not set up", "instance=%s card=%s error=\"%s\"",
-				 inst->name, inst->spec->nics[i]->name, err.msg);
-	}
+static int update(struct lx_instance *inst, const Lxmgr__V1__Nic *nic, struct lx_err *err)
+{
+	int r;
+
+	if (!lx_network_guards(inst->agent->network, nic->host_name))
+		return 0; /* plugged at the next start */
+	r = guard(inst, nic, err);
+	if (r == 0)
+		r = lx_network_plugged(inst->agent->network, nic->host_name, err);
+	if (r < 0)
+		lx_err_wrap(err, "cannot change network card %s of %s", nic->name, inst->name);
+	return r;
 }
 
 int lx_cards_update(struct lx_instance *inst, struct lx_err *err)
 {
-	for (size_t i = 0; i < inst->spec->n_nics; i++) {
-		const Lxmgr__V1__Nic *nic = inst->spec->nics[i];
-		int r = 0;
+	int r = 0;
 
-		if (!lx_network_guards(inst->agent->network, nic->host_name))
-			continue; /* plugged at the next start */
-		r = guard(inst, nic, err);
-		if (r == 0)
-			r = lx_network_plugged(inst->agent->network, nic->host_name, err);
-		if (r < 0) {
-			lx_err_wrap(err, "cannot change network card %s of %s", nic->name, inst->name);
-			return r;
-		}
-	}
-	return 0;
+	for (size_t i = 0; i < inst->spec->n_nics && r == 0; i++)
+		r = update(inst, inst->spec->nics[i], err);
+	/* A held one has the options of the device that has its name now; without one, those it had. */
+	for (size_t i = 0; i < inst->spec->n_held_nics && r == 0; i++)
+		if (device_of(inst->spec, inst->spec->held_nics[i]))
+			r = update(inst, inst->spec->held_nics[i], err);
+	return r;
 }
 
 void lx_cards_gone(struct lx_instance *inst)
 {
 	lx_network_unguard(inst->agent->network, inst->name);
+	forget(inst);
+	inst->knows_cards = true;
 }

@@ -99,6 +99,7 @@ void lx_instance_free(void *p)
 	lx_task_free(inst->task);
 	lx_task_free(inst->next);
 	lx_pb_free(inst->spec);
+	lx_pb_strv_free(&inst->n_cards, &inst->cards);
 	free(inst->last_operation);
 	free(inst->reason);
 	free(inst);
@@ -187,6 +188,7 @@ void lx_instance_report(const struct lx_instance *inst, struct lx_report *ret)
 	pb->pid = inst->init;
 	pb->started_at_ns = inst->started_at_ns;
 	pb->lxcfs_lost = inst->lxcfs_lost;
+	pb->cards_settled = lx_cards_settled(inst);
 	if (inst->has_usage) {
 		ret->usage = inst->usage;
 		pb->usage = &ret->usage;

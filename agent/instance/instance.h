@@ -81,6 +81,12 @@ struct lx_instance {
 		bool full; /* of processes */
 	} seen;
 
+	/* cards.c: host ends of the cards it runs with, which a changed specification may not have any more.
+	 */
+	bool knows_cards; /* else: any of the specification's, held ones too */
+	size_t n_cards;
+	char **cards;
+
 	bool lxcfs_lost; /* it has files of an lxcfs that has ended (agent/lxcfs.h) */
 
 	bool has_usage;

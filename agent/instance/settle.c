@@ -9,6 +9,7 @@
  * None of it touches an instance that runs. A worker that dies over this as well is tried
  * again; when it fails for good the instance is in ERROR, with the reason.
  */
+#include "agent/instance/cards.h"
 #include "agent/instance/monitor.h"
 #include "agent/instance/task.h"
 
@@ -75,6 +76,7 @@ static void on_probed(struct lx_task *t, const struct lx_job_end *job)
 		return;
 	}
 	if (job->result->running) {
+		lx_cards_seen(inst, job->result->n_veths, job->result->veths);
 		lx_monitor_start(inst, job->result->monitor_pid);
 		lx_instance_move(
 			inst, lx_cgroup_is_frozen(&inst->agent->cgroups, inst->name) ? LX_FROZEN : LX_RUNNING,

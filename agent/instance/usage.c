@@ -100,10 +100,14 @@ static void read_cards(struct lx_usage *u)
 
 static void sum_cards(const struct lx_usage *u, const struct lx_instance *inst, Lxmgr__V1__InstanceUsage *ret)
 {
-	for (size_t i = 0; i < inst->spec->n_nics; i++) {
+	const Lxmgr__V1__InstanceSpec *spec = inst->spec;
+
+	for (size_t i = 0; i < spec->n_nics + spec->n_held_nics; i++) {
+		const Lxmgr__V1__Nic *nic =
+			i < spec->n_nics ? spec->nics[i] : spec->held_nics[i - spec->n_nics];
 		struct card key;
 
-		snprintf(key.name, sizeof(key.name), "%s", inst->spec->nics[i]->host_name);
+		snprintf(key.name, sizeof(key.name), "%s", nic->host_name);
 		const struct card *c =
 			u->n_cards ? bsearch(&key, u->cards, u->n_cards, sizeof(key), compare_cards) : NULL;
 		if (!c)

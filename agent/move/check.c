@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "agent/instance/cards.h"
 #include "agent/move/move.h"
 #include "agent/worker/disk_quota.h"
 #include "agent/worker/intercept_message.h"
@@ -99,6 +100,15 @@ static void check_intercepts(const struct lx_agent *a, const struct lx_instance 
 	     "Move it with a short stop, --live=off, or take these keys away (lxmgr config unset %s KEY) and "
 	     "restart it.",
 	     inst->name);
+}
+
+/* What is restored there is what runs here; what is made there is what the specification has. */
+static void check_cards(const struct lx_instance *inst, struct findings *f)
+{
+	if (lx_cards_settled(inst))
+		return;
+	found(f, "cards", "%s runs with network cards that were changed since it was started", inst->name);
+	cure(f, "Restart it first (lxmgr restart %s), or move it with a short stop, --live=off.", inst->name);
 }
 
 static void check_room(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
@@ -365,6 +375,7 @@ static void check_source(struct lx_agent *a, struct lx_call *call, const char *n
 			g->c.f.memory = LXMGR__V1__MOVE_MEMORY__MOVE_MEMORY_POST_COPY;
 		check_privileged(a, inst->spec, &g->c.f);
 		check_intercepts(a, inst, &g->c.f);
+		check_cards(inst, &g->c.f);
 		check_source_devices(a, inst->spec, &g->c.f);
 		check_source_proxies(a, inst->spec, &g->c.f);
 		lx_call_set_events(call, &events, &g->c);

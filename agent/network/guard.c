@@ -57,7 +57,8 @@ int lx_guard_parse(const struct lx_network_port *port, struct lx_guard *out, str
 
 bool lx_guard_is_plain(const struct lx_guard *g, int family)
 {
-	return g->options.egress == 0 && !(family == AF_INET ? g->options.free_v4 : g->options.free_v6);
+	return g->options.egress == 0 && g->options.priority == 0 &&
+	       !(family == AF_INET ? g->options.free_v4 : g->options.free_v6);
 }
 
 const char *lx_guard_limit_name(const struct lx_guard *g, char out[LX_GUARD_OBJECT_MAX])
@@ -88,7 +89,8 @@ static bool same(const struct lx_guard *a, const struct lx_guard *b)
 	       a->v6[0].family == b->v6[0].family &&
 	       memcmp(a->v6[0].addr, b->v6[0].addr, sizeof(a->v6[0].addr)) == 0 &&
 	       a->options.free_mac == b->options.free_mac && a->options.free_v4 == b->options.free_v4 &&
-	       a->options.free_v6 == b->options.free_v6 && a->options.egress == b->options.egress;
+	       a->options.free_v6 == b->options.free_v6 && a->options.egress == b->options.egress &&
+	       a->options.priority == b->options.priority;
 }
 
 /* In the kernel: instead of what was there, or, when that is not what was thought, all anew. */
@@ -178,23 +180,36 @@ bool lx_network_guards(const struct lx_network_ctx *ctx, const char *host_name)
 	return lx_map_has(&ctx->guards, host_name);
 }
 
+static void unguard(struct lx_network_ctx *ctx, const struct lx_guard *g)
+{
+	struct lx_err err = LX_ERR_INIT;
+
+	/* Gone already, or with its table: as it should be. */
+	if (lx_guard_change(ctx->netfilter, g, NULL, &err) < 0)
+		lx_debug("a card was not in the packet filter", "instance=%s card=%s error=\"%s\"",
+			 g->instance, g->host_name, err.msg);
+	lx_guard_forget_refused(ctx->netfilter, g);
+	lx_map_del(&ctx->refused, g->host_name);
+	lx_map_del(&ctx->guards, g->host_name);
+}
+
+void lx_network_unguard_card(struct lx_network_ctx *ctx, const char *host_name)
+{
+	const struct lx_guard *g = ctx ? lx_map_get(&ctx->guards, host_name) : NULL;
+
+	if (g)
+		unguard(ctx, g);
+}
+
 void lx_network_unguard(struct lx_network_ctx *ctx, const char *instance)
 {
 	struct lx_map_entry *next;
 
 	for (struct lx_map_entry *e = ctx ? lx_map_first(&ctx->guards) : NULL; e; e = next) {
 		const struct lx_guard *g = lx_map_value(e);
-		struct lx_err err = LX_ERR_INIT;
 
 		next = lx_map_next(e);
-		if (!lx_streq(g->instance, instance))
-			continue;
-		/* Gone already, or with its table: as it should be. */
-		if (lx_guard_change(ctx->netfilter, g, NULL, &err) < 0)
-			lx_debug("a card was not in the packet filter", "instance=%s card=%s error=\"%s\"",
-				 instance, g->host_name, err.msg);
-		lx_guard_forget_refused(ctx->netfilter, g);
-		lx_map_del(&ctx->refused, g->host_name);
-		lx_map_del(&ctx->guards, g->host_name);
+		if (lx_streq(g->instance, instance))
+			unguard(ctx, g);
 	}
 }

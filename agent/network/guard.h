@@ -17,7 +17,8 @@
 #include "lib/buf.h"
 
 #define LX_GUARD_TABLE_PREFIX "lxguard_"
-#define LX_GUARD_REFUSED      "refused" /* the set that counts what was dropped, a card an element */
+#define LX_GUARD_REFUSED      "refused"    /* the set that counts what was dropped, a card an element */
+#define LX_GUARD_PRIORITY     "priorities" /* the maps of cards' priorities; "priority" is a word of nft's */
 #define LX_GUARD_OBJECT_MAX   48
 
 struct lx_guard {
@@ -41,8 +42,8 @@ int lx_guard_parse(const struct lx_network_port *port, struct lx_guard *out, str
 int lx_guard_table(struct lx_buf *out, const char *network);
 /* Appends the elements of one card. Pure. */
 int lx_guard_elements(struct lx_buf *out, const struct lx_guard *g);
-/* Whether its packets of that family may go the shorter way, past its rate and what frees it (guard_table.c).
- */
+/* Whether its packets of that family may go the shorter way, past its rate, its priority and what frees
+ * it (guard_table.c). */
 bool lx_guard_is_plain(const struct lx_guard *g, int family);
 /* Appends commands that remove the table, if it is there. */
 int lx_guard_remove_table(struct lx_buf *out, const char *network);

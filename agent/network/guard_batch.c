@@ -78,32 +78,58 @@ static void border(struct batch *b, int type)
 	add(b, msg, true);
 }
 
-/* One element; `object` is what a map has for it, or NULL. */
-static void element(struct batch *b, int type, const struct lx_guard *g, const char *set, const void *value,
-		    size_t len, const char *object)
+/* What a map has for an element; both NULL: it is one of a set. */
+struct mapped {
+	const char *object;
+	const uint32_t *number;
+};
+
+static bool put_value(struct nl_msg *msg, int attr, const void *value, size_t len)
+{
+	struct nlattr *nest = nla_nest_start(msg, attr | NLA_F_NESTED);
+
+	if (!nest || nla_put(msg, NFTA_DATA_VALUE, (int)len, value) < 0)
+		return false;
+	nla_nest_end(msg, nest);
+	return true;
+}
+
+static void any_element(struct batch *b, int type, uint8_t family, const struct lx_guard *g, const char *set,
+			const void *key, size_t len, struct mapped to)
 {
 	int flags = type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0;
-	struct nl_msg *msg = message(TYPE(type), flags, NFPROTO_BRIDGE, 0, g->network);
-	uint8_t key[KEY_MAX] = { 0 };
-	size_t n = IFNAMSIZ + WHOLE(len);
-	struct nlattr *list = NULL, *one = NULL, *k = NULL;
-	bool good = msg != NULL;
+	struct nl_msg *msg = message(TYPE(type), flags, family, 0, g->network);
+	struct nlattr *list = NULL, *one = NULL;
+	bool good = msg && nla_put_string(msg, NFTA_SET_ELEM_LIST_SET, set) == 0 &&
+		    (list = nla_nest_start(msg, NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED)) &&
+		    (one = nla_nest_start(msg, NFTA_LIST_ELEM | NLA_F_NESTED)) &&
+		    put_value(msg, NFTA_SET_ELEM_KEY, key, len) &&
+		    (!to.object || nla_put_string(msg, NFTA_SET_ELEM_OBJREF, to.object) == 0) &&
+		    (!to.number || put_value(msg, NFTA_SET_ELEM_DATA, to.number, sizeof(*to.number)));
 
-	memcpy(key, g->host_name, strnlen(g->host_name, IFNAMSIZ - 1));
-	if (len > 0)
-		memcpy(key + IFNAMSIZ, value, len);
-	good = good && nla_put_string(msg, NFTA_SET_ELEM_LIST_SET, set) == 0 &&
-	       (list = nla_nest_start(msg, NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED)) &&
-	       (one = nla_nest_start(msg, NFTA_LIST_ELEM | NLA_F_NESTED)) &&
-	       (k = nla_nest_start(msg, NFTA_SET_ELEM_KEY | NLA_F_NESTED)) &&
-	       nla_put(msg, NFTA_DATA_VALUE, (int)n, key) == 0;
 	if (good) {
-		nla_nest_end(msg, k);
-		good = !object || nla_put_string(msg, NFTA_SET_ELEM_OBJREF, object) == 0;
 		nla_nest_end(msg, one);
 		nla_nest_end(msg, list);
 	}
 	add(b, msg, good);
+}
+
+/* One of the card's host end, and of `value` besides. */
+static void element_to(struct batch *b, int type, const struct lx_guard *g, const char *set,
+		       const void *value, size_t len, struct mapped to)
+{
+	uint8_t key[KEY_MAX] = { 0 };
+
+	memcpy(key, g->host_name, strnlen(g->host_name, IFNAMSIZ - 1));
+	if (len > 0)
+		memcpy(key + IFNAMSIZ, value, len);
+	any_element(b, type, NFPROTO_BRIDGE, g, set, key, IFNAMSIZ + WHOLE(len), to);
+}
+
+static void element(struct batch *b, int type, const struct lx_guard *g, const char *set, const void *value,
+		    size_t len)
+{
+	element_to(b, type, g, set, value, len, (struct mapped){ 0 });
 }
 
 static int put_be64(struct nl_msg *msg, int type, uint64_t v)
@@ -143,29 +169,38 @@ static void own(struct batch *b, int type, const struct lx_guard *g, const char 
 		return;
 	memcpy(both, g->hwaddr, LX_HWADDR_BYTES);
 	memcpy(both + WHOLE(LX_HWADDR_BYTES), a->addr, bytes);
-	element(b, type, g, set, both, WHOLE(LX_HWADDR_BYTES) + bytes, NULL);
+	element(b, type, g, set, both, WHOLE(LX_HWADDR_BYTES) + bytes);
 }
 
 static void addresses(struct batch *b, int type, const struct lx_guard *g)
 {
-	element(b, type, g, "macs", g->hwaddr, sizeof(g->hwaddr), NULL);
+	element(b, type, g, "macs", g->hwaddr, sizeof(g->hwaddr));
 	if (g->v4.family != 0) {
-		element(b, type, g, "v4", g->v4.addr, 4, NULL);
+		element(b, type, g, "v4", g->v4.addr, 4);
 		own(b, type, g, "own4", &g->v4);
 	}
 	for (size_t i = 0; i < 2; i++) {
 		if (g->v6[i].family == 0)
 			continue;
-		element(b, type, g, "v6", g->v6[i].addr, 16, NULL);
-		element(b, type, g, "nd", g->v6[i].addr, 16, NULL);
+		element(b, type, g, "v6", g->v6[i].addr, 16);
+		element(b, type, g, "nd", g->v6[i].addr, 16);
 		own(b, type, g, "own6", &g->v6[i]);
 	}
 	if (g->options.free_mac)
-		element(b, type, g, "free_mac", NULL, 0, NULL);
+		element(b, type, g, "free_mac", NULL, 0);
 	if (g->options.free_v4)
-		element(b, type, g, "free_v4", NULL, 0, NULL);
+		element(b, type, g, "free_v4", NULL, 0);
 	if (g->options.free_v6)
-		element(b, type, g, "free_v6", NULL, 0, NULL);
+		element(b, type, g, "free_v6", NULL, 0);
+}
+
+static void priority(struct batch *b, int type, const struct lx_guard *g)
+{
+	struct mapped to = { .number = type == NFT_MSG_NEWSETELEM ? &g->options.priority : NULL };
+
+	element_to(b, type, g, LX_GUARD_PRIORITY, NULL, 0, to);
+	if (g->v4.family != 0)
+		any_element(b, type, NFPROTO_IPV4, g, LX_GUARD_PRIORITY, g->v4.addr, 4, to);
 }
 
 static void put_card(struct batch *b, const struct lx_guard *g)
@@ -175,17 +210,22 @@ static void put_card(struct batch *b, const struct lx_guard *g)
 	addresses(b, NFT_MSG_NEWSETELEM, g);
 	if (g->options.egress != 0) {
 		limit(b, NFT_MSG_NEWOBJ, g);
-		element(b, NFT_MSG_NEWSETELEM, g, "egress", NULL, 0, lx_guard_limit_name(g, name));
+		element_to(b, NFT_MSG_NEWSETELEM, g, "egress", NULL, 0,
+			   (struct mapped){ .object = lx_guard_limit_name(g, name) });
 	}
-	element(b, NFT_MSG_NEWSETELEM, g, "ports", NULL, 0, NULL);
+	if (g->options.priority != 0)
+		priority(b, NFT_MSG_NEWSETELEM, g);
+	element(b, NFT_MSG_NEWSETELEM, g, "ports", NULL, 0);
 }
 
 /* `kept` is the limit that goes on to be used. */
 static void take_card(struct batch *b, const struct lx_guard *g, uint64_t kept)
 {
-	element(b, NFT_MSG_DELSETELEM, g, "ports", NULL, 0, NULL);
+	element(b, NFT_MSG_DELSETELEM, g, "ports", NULL, 0);
+	if (g->options.priority != 0)
+		priority(b, NFT_MSG_DELSETELEM, g);
 	if (g->options.egress != 0)
-		element(b, NFT_MSG_DELSETELEM, g, "egress", NULL, 0, NULL);
+		element(b, NFT_MSG_DELSETELEM, g, "egress", NULL, 0);
 	if (g->options.egress != 0 && g->options.egress != kept)
 		limit(b, NFT_MSG_DELOBJ, g);
 	addresses(b, NFT_MSG_DELSETELEM, g);
@@ -288,6 +328,6 @@ void lx_guard_forget_refused(struct nl_sock *netfilter, const struct lx_guard *g
 	struct batch b;
 
 	begin(&b);
-	element(&b, NFT_MSG_DELSETELEM, g, LX_GUARD_REFUSED, NULL, 0, NULL);
+	element(&b, NFT_MSG_DELSETELEM, g, LX_GUARD_REFUSED, NULL, 0);
 	(void)end(netfilter, &b, g->network, NULL);
 }

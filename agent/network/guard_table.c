@@ -17,21 +17,29 @@
  * A card that is freed of a check is in a set that says so.
  *
  * own4 and own6 are a shorter way to what the other sets let pass as well: who is not in them is not
- * refused. A card is not that has a rate, which has to be counted, or is freed of the check.
+ * refused. A card is not that has a rate, which has to be counted, a priority, which has to be set, or is
+ * freed of the check.
+ *
+ * A priority is the frame's from here on, to another card, through the tunnel or out of the machine. But
+ * the kernel gives IPv4 packets that it routes another one, by their type of service: `ip
+ * lxguard_<bridge>` sets it again behind that, by the source, which has been checked here and is not
+ * yet masqueraded.
  *
  * Each frame costs the same however many cards there are: it costs lookups, and each of them more
  * than all that nft compares beside it.
  *
  * Like nft.c, a table is declared, emptied of rules and given them again in one transaction.
- * Flushing a table leaves its sets as they are; the two shorter ways are emptied, so that they hold
- * nothing that an agent which did not know them has left when a card was changed or had gone.
+ * Flushing a table leaves its sets as they are; the two shorter ways and the priorities are emptied, so
+ * that they hold nothing that an agent which did not know them has left when a card was changed or had
+ * gone.
  */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "agent/network/guard.h"
 
-#define TABLE "bridge " LX_GUARD_TABLE_PREFIX "%s"
+#define TABLE        "bridge " LX_GUARD_TABLE_PREFIX "%s"
+#define ROUTED_TABLE "ip " LX_GUARD_TABLE_PREFIX "%s"
 
 /* In the order of a definition before its use. */
 static const char declarations[] =
@@ -47,6 +55,7 @@ static const char declarations[] =
 	"\tset free_v4 { type ifname; }\n"
 	"\tset free_v6 { type ifname; }\n"
 	"\tmap egress { type ifname : limit; }\n"
+	"\tmap " LX_GUARD_PRIORITY " { type ifname : classid; }\n"
 	"\tset " LX_GUARD_REFUSED " { type ifname; size 65536; flags dynamic; }\n"
 	"\tchain refuse { }\n"
 	"\tchain arp_from { }\n"
@@ -58,6 +67,11 @@ static const char declarations[] =
 	/* Before the rules between machines: those let a guest's frames pass. */
 	"\tchain from { type filter hook prerouting priority filter - 10; "
 	"policy accept; }\n";
+
+/* Behind all that may look at a packet before it is let through. */
+static const char routed_declarations[] =
+	"\tmap " LX_GUARD_PRIORITY " { type ipv4_addr : classid; }\n"
+	"\tchain routed { type filter hook forward priority filter + 10; policy accept; }\n";
 
 static const struct {
 	const char *chain, *rule;
@@ -104,6 +118,7 @@ static const struct {
 	{ "from", "iifname . ether saddr . ip saddr @own4 ether type ip goto v4_own" },
 	{ "from", "iifname . ether saddr . ip6 saddr @own6 ether type ip6 goto v6_own" },
 	{ "from", "iifname != @ports accept" },
+	{ "from", "meta priority set iifname map @" LX_GUARD_PRIORITY },
 	{ "from", "limit name iifname map @egress counter drop" },
 	{ "from", "iifname . ether saddr != @macs iifname != @free_mac goto refuse" },
 	{ "from", "ether type vmap { arp : goto arp_from, ip : goto v4_from, ip6 : goto v6_from }" },
@@ -111,16 +126,27 @@ static const struct {
 	{ "from", "goto refuse" },
 };
 
+static int routed_table(struct lx_buf *out, const char *network)
+{
+	return lx_buf_printf(out,
+			     "table " ROUTED_TABLE " {\n%s}\nflush table " ROUTED_TABLE "\n"
+			     "flush map " ROUTED_TABLE " " LX_GUARD_PRIORITY "\n"
+			     "add rule " ROUTED_TABLE
+			     " routed iifname \"%s\" meta priority set ip saddr map @" LX_GUARD_PRIORITY "\n",
+			     network, routed_declarations, network, network, network, network);
+}
+
 int lx_guard_table(struct lx_buf *out, const char *network)
 {
 	int r = lx_buf_printf(out,
 			      "table " TABLE " {\n%s}\nflush table " TABLE "\n"
-			      "flush set " TABLE " own4\nflush set " TABLE " own6\n",
-			      network, declarations, network, network, network);
+			      "flush set " TABLE " own4\nflush set " TABLE " own6\n"
+			      "flush map " TABLE " " LX_GUARD_PRIORITY "\n",
+			      network, declarations, network, network, network, network);
 
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]) && r == 0; i++)
 		r = lx_buf_printf(out, "add rule " TABLE " %s %s\n", network, rules[i].chain, rules[i].rule);
-	return r;
+	return r < 0 ? r : routed_table(out, network);
 }
 
 static int element(struct lx_buf *out, const struct lx_guard *g, const char *set, const char *value)
@@ -148,6 +174,19 @@ static const char *hex(const struct lx_subnet *a, char out[2 * 16 + 3])
 	for (size_t i = 0; i < lx_subnet_bytes(a->family); i++)
 		at += snprintf(at, 3, "%02x", a->addr[i]);
 	return out;
+}
+
+static int priority(struct lx_buf *out, const struct lx_guard *g)
+{
+	char text[LX_SUBNET_TEXT];
+	int r = lx_buf_printf(out, "add element " TABLE " " LX_GUARD_PRIORITY " { \"%s\" : 0:%" PRIx32 " }\n",
+			      g->network, g->host_name, g->options.priority);
+
+	if (r == 0 && g->v4.family != 0)
+		r = lx_buf_printf(
+			out, "add element " ROUTED_TABLE " " LX_GUARD_PRIORITY " { %s : 0:%" PRIx32 " }\n",
+			g->network, lx_subnet_format_host(&g->v4, text), g->options.priority);
+	return r;
 }
 
 int lx_guard_elements(struct lx_buf *out, const struct lx_guard *g)
@@ -183,11 +222,16 @@ int lx_guard_elements(struct lx_buf *out, const struct lx_guard *g)
 				  g->network, limit, g->options.egress, LX_GUARD_BURST, g->network,
 				  g->host_name, limit);
 	}
+	if (r == 0 && g->options.priority != 0)
+		r = priority(out, g);
 	return r < 0 ? r : element(out, g, "ports", "");
 }
 
 int lx_guard_remove_table(struct lx_buf *out, const char *network)
 {
 	/* Declared first, so that deleting what is not there is no failure. */
-	return lx_buf_printf(out, "table " TABLE "\ndelete table " TABLE "\n", network, network);
+	return lx_buf_printf(out,
+			     "table " TABLE "\ndelete table " TABLE "\n"
+			     "table " ROUTED_TABLE "\ndelete table " ROUTED_TABLE "\n",
+			     network, network, network, network);
 }

@@ -103,6 +103,7 @@ struct lx_network_port_options {
 	bool free_mac, free_v4, free_v6; /* may have other source addresses than its own */
 	bool isolated;                   /* does not reach others that are isolated too */
 	uint64_t ingress, egress;        /* bytes a second to and from the guest; 0: as many as come */
+	uint32_t priority;               /* of what it sends (skb->priority); 0: the kernel's own choice */
 };
 
 /* An instance's card as its network sees it. Texts are borrowed. */
@@ -132,6 +133,8 @@ typedef void (*lx_network_refused_cb)(const char *instance, const char *host_nam
 void lx_network_refused(struct lx_network_ctx *ctx, lx_network_refused_cb cb, void *arg);
 /* None of the instance's cards is there any more. NULL for ctx is fine. */
 void lx_network_unguard(struct lx_network_ctx *ctx, const char *instance);
+/* That one is not. Fine when it is none of lx_network_guard(), and with NULL for ctx. */
+void lx_network_unguard_card(struct lx_network_ctx *ctx, const char *host_name);
 
 /* The networks last asked for, in that order; names are borrowed until the loop runs again. */
 size_t lx_network_count(const struct lx_network_ctx *ctx);

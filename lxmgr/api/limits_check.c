@@ -73,11 +73,12 @@ static void ask(struct asked *a, const struct lx_limits_change *c)
 	const struct lx_call_options options = { .timeout_ms = TIMEOUT_MS };
 	Lxmgr__V1__AgentCheckLimitsRequest req = LXMGR__V1__AGENT_CHECK_LIMITS_REQUEST__INIT;
 	const struct lx_node *node = lx_map_get(&a->m->nodes, c->inst->pb->node);
-	bool swap = differs(c, "limits.memory.swap"), cpu = differs(c, "limits.cpu");
+	bool swap = differs(c, "limits.memory.swap"), soft = differs(c, "limits.memory.soft"),
+	     cpu = differs(c, "limits.cpu");
 
 	req.memory = differs(c, "limits.memory") || swap;
 	req.processes = differs(c, "limits.processes");
-	if (!(req.memory || req.processes || cpu) || !runs(c->inst) || !node || !lx_node_online(node))
+	if (!(req.memory || req.processes || soft || cpu) || !runs(c->inst) || !node || !lx_node_online(node))
 		return;
 	req.name = (char *)(uintptr_t)c->inst->key;
 	req.n_config = c->changed->n_expanded_config;

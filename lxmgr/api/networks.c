@@ -22,6 +22,9 @@ static bool is_in(const struct lx_inst *inst, const Lxmgr__V1__Network *n)
 	for (size_t i = 0; i < inst->pb->n_nics; i++)
 		if (lx_streq(inst->pb->nics[i]->bridge, n->bridge))
 			return true;
+	for (size_t i = 0; i < inst->pb->n_held_nics; i++)
+		if (lx_streq(inst->pb->held_nics[i]->bridge, n->bridge))
+			return true;
 	return false;
 }
 
@@ -104,6 +107,19 @@ static char *host_part(const char *cidr, char *buf, size_t n)
 	return buf;
 }
 
+static void fill_row(struct lease_row *row, const Lxmgr__V1__Instance *pb, const Lxmgr__V1__Nic *nic)
+{
+	lxmgr__v1__lease__init(&row->pb);
+	row->pb.network = nic->network;
+	row->pb.instance = pb->name;
+	row->pb.nic = nic->name;
+	row->pb.hwaddr = nic->hwaddr;
+	row->pb.ipv4 = host_part(nic->ipv4_address, row->ipv4, sizeof(row->ipv4));
+	row->pb.ipv6 = host_part(nic->ipv6_address, row->ipv6, sizeof(row->ipv6));
+	row->pb.node = pb->node;
+	row->pb.project = pb->project;
+}
+
 static void api_leases(struct lx_call *call, const ProtobufCMessage *msg, void *arg)
 {
 	const Lxmgr__V1__NetworkRequest *req = (const void *)msg;
@@ -119,8 +135,11 @@ static void api_leases(struct lx_call *call, const ProtobufCMessage *msg, void *
 		return;
 	}
 	lx_scope_of(m, call, &scope);
-	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e))
-		n += ((struct lx_inst *)lx_map_value(e))->pb->n_nics;
+	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
+		const Lxmgr__V1__Instance *pb = ((struct lx_inst *)lx_map_value(e))->pb;
+
+		n += pb->n_nics + pb->n_held_nics;
+	}
 	lx_autofree struct lease_row *rows = calloc(n + 1, sizeof(*rows));
 	lx_autofree Lxmgr__V1__Lease **list = calloc(n + 1, sizeof(*list));
 	if (!rows || !list) {
@@ -132,20 +151,15 @@ static void api_leases(struct lx_call *call, const ProtobufCMessage *msg, void *
 		const Lxmgr__V1__Instance *pb = ((struct lx_inst *)lx_map_value(e))->pb;
 		if (scope.cluster == LX_ROLE_NONE && !lx_scope_sees(&scope, pb->project))
 			continue;
-		for (size_t i = 0; i < pb->n_nics; i++) {
-			const Lxmgr__V1__Nic *nic = pb->nics[i];
+		for (size_t i = 0; i < pb->n_nics + pb->n_held_nics; i++) {
+			bool held = i >= pb->n_nics;
+			const Lxmgr__V1__Nic *nic = held ? pb->held_nics[i - pb->n_nics] : pb->nics[i];
 			struct lease_row *row = &rows[resp.n_leases];
+
 			if (!lx_streq(nic->bridge, net->bridge))
 				continue;
-			lxmgr__v1__lease__init(&row->pb);
-			row->pb.network = nic->network;
-			row->pb.instance = pb->name;
-			row->pb.nic = nic->name;
-			row->pb.hwaddr = nic->hwaddr;
-			row->pb.ipv4 = host_part(nic->ipv4_address, row->ipv4, sizeof(row->ipv4));
-			row->pb.ipv6 = host_part(nic->ipv6_address, row->ipv6, sizeof(row->ipv6));
-			row->pb.node = pb->node;
-			row->pb.project = pb->project;
+			fill_row(row, pb, nic);
+			row->pb.held = held;
 			list[resp.n_leases++] = &row->pb;
 		}
 	}

@@ -9,6 +9,7 @@
 #include "lxmgr/api/update.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,6 +129,8 @@ static int check_together(const Lxmgr__V1__Instance *pb, struct lx_err *err)
 	r = lx_pb_map_to(pb->n_expanded_config, pb->expanded_config, &config);
 	r = r < 0 ? lx_err_oom(err) : lx_privileged_check(&config, err);
 	if (r == 0)
+		r = lx_limits_check(&config, err);
+	if (r == 0)
 		r = lx_mount_check_keys(&config, err);
 	if (r == 0)
 		r = lx_apparmor_namespace_check(&config, err);
@@ -171,20 +174,33 @@ static void bind_address(struct lx_txn *txn, const char *cidr)
 	lx_txn_text(txn, text);
 }
 
+static void lease_row(struct lx_txn *txn, const char *sql, const Lxmgr__V1__Instance *pb, const char *name,
+		      const Lxmgr__V1__Nic *nic)
+{
+	lx_txn_exec(txn, sql);
+	lx_txn_text(txn, pb->uuid);
+	lx_txn_text(txn, name);
+	lx_txn_text(txn, nic->bridge);
+	lx_txn_text(txn, nic->hwaddr);
+	bind_address(txn, nic->ipv4_address);
+	bind_address(txn, nic->ipv6_address);
+}
+
+#define LEASE_ROW " INTO leases (instance, nic, network, hwaddr, ipv4, ipv6) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+
 void lx_txn_leases(struct lx_txn *txn, const Lxmgr__V1__Instance *pb)
 {
 	lx_txn_exec(txn, "DELETE FROM leases WHERE instance = ?1");
 	lx_txn_text(txn, pb->uuid);
-	for (size_t i = 0; i < pb->n_nics; i++) {
-		const Lxmgr__V1__Nic *nic = pb->nics[i];
-		lx_txn_exec(txn, "INSERT INTO leases (instance, nic, network, hwaddr, ipv4, ipv6)"
-				 " VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
-		lx_txn_text(txn, pb->uuid);
-		lx_txn_text(txn, nic->name);
-		lx_txn_text(txn, nic->bridge);
-		lx_txn_text(txn, nic->hwaddr);
-		bind_address(txn, nic->ipv4_address);
-		bind_address(txn, nic->ipv6_address);
+	for (size_t i = 0; i < pb->n_nics; i++)
+		lease_row(txn, "INSERT" LEASE_ROW, pb, pb->nics[i]->name, pb->nics[i]);
+	for (size_t i = 0; i < pb->n_held_nics; i++) {
+		const Lxmgr__V1__Nic *nic = pb->held_nics[i];
+		char name[64];
+
+		/* One of its own cards may have taken its address over: there is a row of it then. */
+		snprintf(name, sizeof(name), "%s %s", nic->name, nic->host_name);
+		lease_row(txn, "INSERT OR IGNORE" LEASE_ROW, pb, name, nic);
 	}
 }
 

@@ -88,33 +88,45 @@ static void set_name(struct lease_text *l, const Lxmgr__V1__Instance *pb, const 
 	l->pb.name = l->name;
 }
 
+static int add_lease(const struct lx_inst *inst, Lxmgr__V1__Nic *nic, const Lxmgr__V1__Network *net,
+		     Lxmgr__V1__NetworkSpec *s)
+{
+	struct lease_text *l = malloc(sizeof(*l));
+	Lxmgr__V1__LeaseSpec **grown = realloc(s->leases, (s->n_leases + 1) * sizeof(*grown));
+
+	if (grown)
+		s->leases = grown;
+	if (!l || !grown) {
+		free(l);
+		return -1;
+	}
+	lxmgr__v1__lease_spec__init(&l->pb);
+	l->pb.instance = (char *)(uintptr_t)inst->key;
+	l->pb.card = nic->host_name;
+	set_name(l, inst->pb, net);
+	l->pb.hwaddr = nic->hwaddr;
+	l->pb.ipv4 = (char *)(uintptr_t)lx_address_part(nic->ipv4_address, l->ipv4, sizeof(l->ipv4));
+	l->pb.ipv6 = (char *)(uintptr_t)lx_address_part(nic->ipv6_address, l->ipv6, sizeof(l->ipv6));
+	l->pb.node = (char *)(uintptr_t)lx_inst_cards_at(inst);
+	s->leases[s->n_leases++] = &l->pb;
+	return 0;
+}
+
+/* An address is leased to one card: as long as one that is held may have it, to that one. */
 static int add_leases(struct lx_manager *m, const Lxmgr__V1__Network *net, Lxmgr__V1__NetworkSpec *s)
 {
 	for (struct lx_map_entry *e = lx_map_first(&m->instances); e; e = lx_map_next(e)) {
 		const struct lx_inst *inst = lx_map_value(e);
-		for (size_t i = 0; i < inst->pb->n_nics; i++) {
-			Lxmgr__V1__Nic *nic = inst->pb->nics[i];
-			if (!lx_streq(nic->bridge, s->name))
+		const Lxmgr__V1__Instance *pb = inst->pb;
+
+		for (size_t i = 0; i < pb->n_nics + pb->n_held_nics; i++) {
+			bool held = i >= pb->n_nics;
+			Lxmgr__V1__Nic *nic = held ? pb->held_nics[i - pb->n_nics] : pb->nics[i];
+
+			if (!lx_streq(nic->bridge, s->name) || (!held && lx_nic_is_held(pb, nic)))
 				continue;
-			struct lease_text *l = malloc(sizeof(*l));
-			Lxmgr__V1__LeaseSpec **grown = realloc(s->leases, (s->n_leases + 1) * sizeof(*grown));
-			if (grown)
-				s->leases = grown;
-			if (!l || !grown) {
-				free(l);
+			if (add_lease(inst, nic, net, s) < 0)
 				return -1;
-			}
-			lxmgr__v1__lease_spec__init(&l->pb);
-			l->pb.instance = (char *)(uintptr_t)inst->key;
-			l->pb.card = nic->host_name;
-			set_name(l, inst->pb, net);
-			l->pb.hwaddr = nic->hwaddr;
-			l->pb.ipv4 = (char *)(uintptr_t)lx_address_part(nic->ipv4_address, l->ipv4,
-									sizeof(l->ipv4));
-			l->pb.ipv6 = (char *)(uintptr_t)lx_address_part(nic->ipv6_address, l->ipv6,
-									sizeof(l->ipv6));
-			l->pb.node = (char *)(uintptr_t)lx_inst_cards_at(inst);
-			s->leases[s->n_leases++] = &l->pb;
 		}
 	}
 	return 0;

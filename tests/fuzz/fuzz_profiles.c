@@ -105,8 +105,9 @@ static void use(const struct lx_map *config, enum lx_cgroup_layout layout)
 	lx_autobuf struct lx_buf text = { 0 }, policy = { 0 };
 	int n = lx_limits_plan(config, &host, knobs, NULL);
 
-	/* Only swap without memory on v1 is good and still impossible. */
-	assert(n > 0 || (layout == LX_CGROUP_V1 && lx_map_has(config, "limits.memory.swap")));
+	/* Only swap without memory on v1, and more soft than hard, are good and still impossible. */
+	assert(n > 0 || lx_map_has(config, "limits.memory.soft") ||
+	       (layout == LX_CGROUP_V1 && lx_map_has(config, "limits.memory.swap")));
 	struct lx_lxc_input in = { .name = "web1",
 				   .rootfs = "/r",
 				   .cgroup_root = "lxmgr",

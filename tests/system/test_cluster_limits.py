@@ -51,6 +51,29 @@ def test_memory_in_percent(cluster):
     assert abs(int(memory_limit(cluster, "c1")) - total / 10) < 1 * MIB
 
 
+def soft_limit(cluster, name):
+    return cgroup_file(cluster, name, ("memory", "memory.soft_limit_in_bytes"), ("", "memory.high"))
+
+
+def test_soft_memory(cluster):
+    """At once, at a start, and taken away; never above the hard one, in whatever way it is said."""
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.memory=256MiB", "-c", "limits.memory.soft=64MiB")
+    assert soft_limit(cluster, "c1") == str(64 * MIB)
+    done = cluster.cli("config", "set", "c1", "limits.memory.soft=128MiB")
+    assert done.returncode == 0 and "restart" not in done.stderr, done
+    assert soft_limit(cluster, "c1") == str(128 * MIB) and memory_limit(cluster, "c1") == str(256 * MIB)
+    for what in (["limits.memory.soft=257MiB"], ["limits.memory=100MiB"], ["limits.memory.soft=99%"], ["limits.memory.soft=1MiB"]):
+        done = cluster.cli("config", "set", "c1", *what)
+        assert done.returncode == 1 and "limits.memory.soft" in done.stderr and "stored" not in done.stderr, done
+    assert (soft_limit(cluster, "c1"), memory_limit(cluster, "c1")) == (str(128 * MIB), str(256 * MIB))
+    cluster.restart("agent")
+    cluster.ok("restart", "--force", "c1")
+    assert soft_limit(cluster, "c1") == str(128 * MIB)
+    cluster.ok("config", "unset", "c1", "limits.memory.soft")
+    assert soft_limit(cluster, "c1") == "max" or int(soft_limit(cluster, "c1")) > 1 << 60
+    assert memory_limit(cluster, "c1") == str(256 * MIB)
+
+
 def test_processes(cluster):
     cluster.ok("launch", "busybox", "c1", "-c", "limits.processes=20")
     bomb = "for i in $(seq 40); do sleep 5 & done; wait"
@@ -59,6 +82,18 @@ def test_processes(cluster):
     cluster.ok("config", "set", "c1", "limits.processes=100")
     done = cluster.exec("c1", "sh", "-c", "for i in $(seq 40); do sleep 1 & done; wait; echo all")
     assert done.stdout == "all\n" and "fork" not in done.stderr
+
+
+def test_nobody_enters_a_full_one(cluster):
+    """And is told why, and what helps."""
+    cluster.ok("launch", "busybox", "c1", "-c", "limits.processes=20")
+    with cluster.popen("exec", "c1", "--", "sh", "-c", "while sleep 60 & do :; done 2>/dev/null; echo full; sleep 60",
+                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as filler:
+        done = wait_for(lambda: (d := cluster.exec("c1", "true")).returncode != 0 and "cannot enter" in d.stderr and d, 20, 0.1)
+        assert "limits.processes" in done.stderr and "lxmgr config set c1" in done.stderr, done
+        cluster.ok("config", "set", "c1", "limits.processes=100")
+        assert cluster.exec("c1", "true").returncode == 0
+        filler.kill()
 
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason="one CPU cannot be divided into a smaller number")

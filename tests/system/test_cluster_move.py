@@ -64,8 +64,8 @@ def limits(cluster, i, name):
     """Limits of its cgroups on node i, by what they are called."""
     found = {}
     root = cluster.agents[i].cgroup_root
-    for pattern in ("memory/%s/%s/payload/memory.limit_in_bytes", "pids/%s/%s/payload/pids.max",
-                    "%s/%s/payload/memory.max", "%s/%s/payload/pids.max", "unified/%s/%s/payload/memory.max"):
+    for pattern in ("memory/%s/%s/payload/memory.limit_in_bytes", "memory/%s/%s/payload/memory.soft_limit_in_bytes", "pids/%s/%s/payload/pids.max",
+                    "%s/%s/payload/memory.max", "%s/%s/payload/memory.high", "%s/%s/payload/pids.max", "unified/%s/%s/payload/memory.max"):
         for path in glob.glob(f"{machine.CGROUPS}/{pattern % (root, name)}"):
             with open(path, encoding="ascii") as f:
                 found[os.path.relpath(path, machine.CGROUPS).split("/")[0] + "/" + os.path.basename(path)] = f.read()
@@ -74,7 +74,8 @@ def limits(cluster, i, name):
 
 def test_live_three_times_round(two, closing):
     """Processes, numbers, open files, connections, limits: nothing of it changes, however often it moves."""
-    guest = Guest(two, "m1", megabytes=8, config=("-c", "limits.memory=300MiB", "-c", "limits.processes=200"))
+    guest = Guest(two, "m1", megabytes=8, config=("-c", "limits.memory=300MiB", "-c", "limits.memory.soft=200MiB",
+                                                  "-c", "limits.processes=200"))
     two.ok("launch", "busybox", "peer", "--target", two.node_names[1])
     echoes = [closing(Echo.from_node(two, 0, guest.address)), closing(Echo.from_node(two, 1, guest.address)),
               closing(Echo.from_instance(two, "peer", guest.address))]

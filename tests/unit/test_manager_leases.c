@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "lxmgr/cluster/networks.h"
+#include "lxmgr/leases.h"
 #include "proto/pb.h"
 
 static void free_message(void *msg)
@@ -207,7 +208,10 @@ static void test_update_keeps(void **state)
 	lx_leases_drop_nics(m, b, a); /* it stays as it was */
 	assert_true(lx_map_has(&m->hwaddrs, mac));
 	assert_false(lx_map_has(&m->hwaddrs, b->nics[0]->hwaddr));
-	lx_leases_drop_nics(m, a, b); /* it has changed */
+	lx_leases_drop_nics(m, a, b); /* it has changed, and may still run with what it had */
+	assert_int_equal(b->n_held_nics, 1);
+	assert_true(lx_map_has(&m->hwaddrs, mac));
+	lx_leases_drop_held(m, b);
 	assert_false(lx_map_has(&m->hwaddrs, mac));
 	lx_pb_free(b);
 	lx_pb_free(a);
@@ -231,6 +235,7 @@ static void test_update_takes_over(void **state)
 	assert_int_equal(lx_leases_update_nics(m, b, &err), 0);
 	assert_string_equal(b->nics[0]->hwaddr, mac);
 	lx_leases_drop_nics(m, a, b);
+	lx_leases_drop_held(m, b);
 	assert_true(lx_map_has(&m->hwaddrs, mac));
 
 	/* Somebody else may have the address now, but not the MAC; and what is refused leaves no trace. */
@@ -248,6 +253,97 @@ static void test_update_takes_over(void **state)
 	lx_leases_drop_nics(m, c, d);
 	Lxmgr__V1__Instance *e = instance("e", "3", "lxbr0", "10.9.0.50", NULL);
 	assert_true(lx_leases_take(m, e, &err) < 0);
+
+	Lxmgr__V1__Instance *all[] = { a, b, c, d, e };
+	for (size_t i = 0; i < 5; i++)
+		lx_pb_free(all[i]);
+	manager_free(m);
+}
+
+static bool is_taken(struct lx_manager *m, uint32_t index)
+{
+	return lx_bitmap_test(&lx_pool_find(m, "lxbr0")->used, index);
+}
+
+/* What it may still run with stays its own: nobody else gets it, and a device that fits gets it back whole.
+ */
+static void test_held(void **state)
+{
+	struct lx_manager *m = manager_new(10);
+	struct lx_err err = LX_ERR_INIT;
+
+	assert_int_equal(add_network(m, "lxbr0", "10.9.0.1/24", "none", &err), 0);
+	Lxmgr__V1__Instance *a = instance("a", "1", "lxbr0", "10.9.0.50", NULL);
+	assert_int_equal(lx_leases_take(m, a, &err), 0);
+	const Lxmgr__V1__Nic *ran = a->nics[0];
+
+	/* Another address, and one more: what it runs with and what it never had are held, in that order. */
+	Lxmgr__V1__Instance *b = changed(a, instance("a", "1", "lxbr0", "10.9.0.51", NULL));
+	assert_int_equal(lx_leases_update_nics(m, b, &err), 0);
+	lx_leases_drop_nics(m, a, b);
+	assert_int_equal(b->n_held_nics, 1);
+	assert_string_equal(b->held_nics[0]->host_name, ran->host_name);
+	Lxmgr__V1__Instance *c = LX_PB_DUP(Lxmgr__V1__Instance, b);
+	lx_pb_map_set(&lxmgr__v1__device__options_entry__descriptor,
+		      &c->expanded_devices[0]->value->n_options, &c->expanded_devices[0]->value->options,
+		      "ipv4.address", "10.9.0.52");
+	assert_int_equal(lx_leases_update_nics(m, c, &err), 0);
+	lx_leases_drop_nics(m, b, c);
+	assert_int_equal(c->n_held_nics, 2);
+	assert_string_equal(c->held_nics[0]->host_name, ran->host_name);
+	assert_string_equal(c->held_nics[1]->host_name, b->nics[0]->host_name);
+	assert_true(lx_nic_is_held(c, ran));
+	assert_false(lx_nic_is_held(c, c->nics[0]));
+	for (uint32_t i = 50; i < 53; i++)
+		assert_true(is_taken(m, i));
+	assert_true(lx_map_has(&m->hwaddrs, ran->hwaddr));
+
+	/* After a restart of the manager as well. */
+	struct lx_manager *again = manager_new(10);
+	assert_int_equal(add_network(again, "lxbr0", "10.9.0.1/24", "none", &err), 0);
+	assert_int_equal(lx_leases_mark(again, c, &err), 0);
+	for (uint32_t i = 50; i < 53; i++)
+		assert_true(is_taken(again, i));
+	assert_true(lx_map_has(&again->hwaddrs, ran->hwaddr));
+	manager_free(again);
+
+	/* Without a card, then with one that asks for nothing: it is the one it runs with. */
+	Lxmgr__V1__Instance *d = LX_PB_DUP(Lxmgr__V1__Instance, c);
+	d->n_expanded_devices = 0;
+	assert_int_equal(lx_leases_update_nics(m, d, &err), 0);
+	d->n_expanded_devices = 1;
+	assert_int_equal(d->n_nics, 0);
+	assert_int_equal(d->n_held_nics, 3);
+	lx_pb_map_del(&d->expanded_devices[0]->value->n_options, &d->expanded_devices[0]->value->options,
+		      "ipv4.address");
+	assert_int_equal(lx_leases_update_nics(m, d, &err), 0);
+	assert_int_equal(d->n_nics, 1);
+	assert_string_equal(d->nics[0]->host_name, ran->host_name);
+	assert_string_equal(d->nics[0]->hwaddr, ran->hwaddr);
+	assert_string_equal(d->nics[0]->ipv4_address, ran->ipv4_address);
+
+	/* None of the others is there: they are anybody's. */
+	lx_leases_drop_held(m, d);
+	assert_true(is_taken(m, 50));
+	assert_false(is_taken(m, 51));
+	assert_false(is_taken(m, 52));
+	lx_leases_give_back(m, d);
+	assert_false(is_taken(m, 50));
+
+	/* There is an end to it. */
+	Lxmgr__V1__Instance *e = instance("e", "2", "lxbr0", NULL, NULL);
+	int r = lx_leases_take(m, e, &err);
+	for (unsigned i = 0; i <= LX_HELD_NICS_MAX && r == 0; i++) {
+		char address[32];
+		snprintf(address, sizeof(address), "10.9.0.%u", 100 + i);
+		lx_pb_map_set(&lxmgr__v1__device__options_entry__descriptor,
+			      &e->expanded_devices[0]->value->n_options,
+			      &e->expanded_devices[0]->value->options, "ipv4.address", address);
+		r = lx_leases_update_nics(m, e, &err);
+	}
+	assert_true(r < 0);
+	assert_int_equal(err.code, LX_FAILED_PRECONDITION);
+	assert_int_equal(e->n_held_nics, LX_HELD_NICS_MAX + 1);
 
 	Lxmgr__V1__Instance *all[] = { a, b, c, d, e };
 	for (size_t i = 0; i < 5; i++)
@@ -396,10 +492,15 @@ static void test_node_host(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_unique),       cmocka_unit_test(test_fixed),
-		cmocka_unit_test(test_update_keeps), cmocka_unit_test(test_update_takes_over),
-		cmocka_unit_test(test_host_names),   cmocka_unit_test(test_moved_idmap_base),
-		cmocka_unit_test(test_bad_network),  cmocka_unit_test(test_hosts),
+		cmocka_unit_test(test_unique),
+		cmocka_unit_test(test_fixed),
+		cmocka_unit_test(test_update_keeps),
+		cmocka_unit_test(test_update_takes_over),
+		cmocka_unit_test(test_held),
+		cmocka_unit_test(test_host_names),
+		cmocka_unit_test(test_moved_idmap_base),
+		cmocka_unit_test(test_bad_network),
+		cmocka_unit_test(test_hosts),
 		cmocka_unit_test(test_node_host),
 	};
 	return cmocka_run_group_tests_name("manager_leases", tests, NULL, NULL);

@@ -91,6 +91,34 @@ static void freed_and_bounded(void **state)
 	assert_non_null(strstr(text, "egress { \"lx0123abcdn0\" : \"lx0123abcdn0-1250000\" }"));
 }
 
+/* Its frames are set one; IPv4 that is routed again, by its address, which it does not lose by being freed.
+ */
+static void prioritized(void **state)
+{
+	lx_autobuf struct lx_buf out = { 0 }, whole = { 0 };
+	struct lx_network_port p = card;
+	struct lx_guard g;
+
+	p.options = (struct lx_network_port_options){ .priority = 10 };
+	assert_int_equal(lx_guard_parse(&p, &g, NULL), 0);
+	assert_int_equal(lx_guard_elements(&out, &g), 0);
+	const char *text = lx_buf_str(&out);
+
+	assert_non_null(
+		strstr(text, "add element bridge lxguard_lxbr0 priorities { \"lx0123abcdn0\" : 0:a }\n"));
+	assert_non_null(strstr(text, "add element ip lxguard_lxbr0 priorities { 10.88.0.7 : 0:a }\n"));
+	/* No way past the rule that sets it. */
+	assert_null(strstr(text, "own"));
+
+	assert_int_equal(lx_guard_table(&whole, "lxbr0"), 0);
+	text = lx_buf_str(&whole);
+	assert_non_null(strstr(text, "from meta priority set iifname map @priorities\n"));
+	assert_non_null(
+		strstr(text, "routed iifname \"lxbr0\" meta priority set ip saddr map @priorities\n"));
+	assert_non_null(strstr(text, "flush map bridge lxguard_lxbr0 priorities\n"));
+	assert_non_null(strstr(text, "flush map ip lxguard_lxbr0 priorities\n"));
+}
+
 /* Names go into the text as they are. */
 static void bad_cards(void **state)
 {
@@ -118,6 +146,7 @@ int main(void)
 		cmocka_unit_test(table),
 		cmocka_unit_test(elements),
 		cmocka_unit_test(freed_and_bounded),
+		cmocka_unit_test(prioritized),
 		cmocka_unit_test(bad_cards),
 	};
 

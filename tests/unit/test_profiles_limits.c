@@ -52,6 +52,7 @@ static void refuse(const struct lx_host_facts *host, struct lx_map config, enum 
 static void lifts_everything_when_unset(void **state)
 {
 	expect(&v2, EMPTY_MAP,
+	       "-memory/memory.high=max\n"
 	       "-memory/memory.max=max\n"
 	       "-memory/memory.swap.max=max\n"
 	       "-cpu/cpu.max=max 100000\n"
@@ -59,6 +60,7 @@ static void lifts_everything_when_unset(void **state)
 	       "-cpuset/cpuset.cpus=(empty)\n"
 	       "-pids/pids.max=max\n");
 	expect(&v1, EMPTY_MAP,
+	       "-memory/memory.soft_limit_in_bytes=-1\n"
 	       "-memory/memory.memsw.limit_in_bytes=-1\n"
 	       "-memory/memory.limit_in_bytes=-1\n"
 	       "-memory/memory.swappiness=60\n"
@@ -75,6 +77,7 @@ static void plans_everything_at_once(void **state)
 	map_of("limits.memory", "1GiB", "limits.memory.swap", "512MiB", "limits.cpu", "0,2-3",               \
 	       "limits.cpu.allowance", "25ms/100ms", "limits.processes", "500", "user.x", "y", NULL)
 	expect(&v2, ALL,
+	       "-memory/memory.high=max\n"
 	       "memory/memory.max=1073741824\n"
 	       "memory/memory.swap.max=536870912\n"
 	       "cpu/cpu.max=25000 100000\n"
@@ -82,6 +85,7 @@ static void plans_everything_at_once(void **state)
 	       "cpuset/cpuset.cpus=0,2-3\n"
 	       "pids/pids.max=500\n");
 	expect(&v1, ALL,
+	       "-memory/memory.soft_limit_in_bytes=-1\n"
 	       "-memory/memory.memsw.limit_in_bytes=-1\n"
 	       "memory/memory.limit_in_bytes=1073741824\n"
 	       "memory/memory.memsw.limit_in_bytes=1610612736\n"
@@ -103,6 +107,7 @@ static void plans_hybrid_hosts(void **state)
 	host.pids = host.cpu = LX_CGROUP_V2;
 	host.cpu_set = "1-3";
 	expect(&host, map_of("limits.memory", "50%", "limits.processes", "7", NULL),
+	       "-memory/memory.soft_limit_in_bytes=-1\n"
 	       "-memory/memory.memsw.limit_in_bytes=-1\n"
 	       "memory/memory.limit_in_bytes=4294963200\n"
 	       "-memory/memory.swappiness=60\n"
@@ -192,12 +197,52 @@ static void refuses_what_a_host_cannot(void **state)
 	       "limits.cpu: \"0-3?\" is neither a number of CPUs nor a set of them");
 }
 
+static void check_soft(struct lx_map config, bool good)
+{
+	struct lx_err err = LX_ERR_INIT;
+	int r = lx_limits_check(&config, &err);
+
+	assert_true((r == 0) == good);
+	if (!good) {
+		assert_int_equal(err.code, LX_INVALID_ARGUMENT);
+		assert_non_null(strstr(err.msg, "limits.memory.soft: "));
+		assert_non_null(strstr(err.msg, " is more than limits.memory="));
+	}
+	lx_map_release(&config);
+}
+
+/* The soft limit of memory is never above the hard one: found out before a node is asked, where it can be. */
+static void soft_memory(void **state)
+{
+	check_one(&v2, map_of("limits.memory.soft", "1GiB", NULL), "memory.high", "1073741824");
+	check_one(&v1, map_of("limits.memory.soft", "1GiB", NULL), "memory.soft_limit_in_bytes",
+		  "1073741824");
+	check_one(&v2, map_of("limits.memory.soft", "50%", "limits.memory", "50%", NULL), "memory.high",
+		  "4294963200");
+	check_one(&v2, map_of("limits.memory.soft", "10%", "limits.memory", "1GiB", NULL), "memory.high",
+		  "858992640");
+	refuse(&v2, map_of("limits.memory.soft", "50%", "limits.memory", "1GiB", NULL),
+	       LX_FAILED_PRECONDITION, "limits.memory.soft: 50% is more than limits.memory=1GiB");
+	refuse(&v1, map_of("limits.memory.soft", "2GiB", "limits.memory", "1GiB", NULL),
+	       LX_FAILED_PRECONDITION, "limits.memory.soft: 2GiB is more than limits.memory=1GiB");
+	check_soft(map_of("limits.memory.soft", "1GiB", NULL), true);
+	check_soft(map_of("limits.memory", "1GiB", NULL), true);
+	check_soft(map_of("limits.memory.soft", "1GiB", "limits.memory", "1024MiB", NULL), true);
+	check_soft(map_of("limits.memory.soft", "1GiB", "limits.memory", "1023MiB", NULL), false);
+	check_soft(map_of("limits.memory.soft", "51%", "limits.memory", "50%", NULL), false);
+	check_soft(map_of("limits.memory.soft", "50%", "limits.memory", "4MiB", NULL), true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lifts_everything_when_unset), cmocka_unit_test(plans_everything_at_once),
-		cmocka_unit_test(plans_hybrid_hosts),          cmocka_unit_test(reads_cpu_limits),
-		cmocka_unit_test(reads_swap_limits),           cmocka_unit_test(refuses_what_a_host_cannot),
+		cmocka_unit_test(lifts_everything_when_unset),
+		cmocka_unit_test(plans_everything_at_once),
+		cmocka_unit_test(soft_memory),
+		cmocka_unit_test(plans_hybrid_hosts),
+		cmocka_unit_test(reads_cpu_limits),
+		cmocka_unit_test(reads_swap_limits),
+		cmocka_unit_test(refuses_what_a_host_cannot),
 	};
 
 	return cmocka_run_group_tests_name("profiles: limits", tests, NULL, NULL);

@@ -33,6 +33,8 @@
 #include "lib/cleanup.h"
 #include "lib/fd_pass.h"
 #include "lib/oom.h"
+#include "lib/fs.h"
+#include "lib/str.h"
 
 /* /dev/ptmx */
 #define PTMX_MAJOR 5
@@ -102,6 +104,41 @@ static int confine(const struct lx_job *job, struct lx_err *err)
 	return r < 0 ? r : lx_compat_deny(spec, err);
 }
 
+/* How often the instance has been at its limit of processes; 0 where that is not counted. */
+static unsigned long long times_full(const struct lx_job *job)
+{
+	char path[LX_JOB_PATH_MAX], line[64];
+	struct lx_cgroups cg;
+
+	if (lx_cgroups_find(&cg, NULL) < 0)
+		return 0;
+	lx_cgroup_path(&cg, lx_cgroup_hierarchy(&cg, "pids"), job, "/payload/pids.events", path);
+	return lx_read_line(path, line, sizeof(line)) == 0 && lx_starts_with(line, "max ")
+		       ? strtoull(line + strlen("max "), NULL, 10)
+		       : 0;
+}
+
+/* liblxc does not say why. */
+static int not_entered(const struct lx_job *job, unsigned long long was_full, struct lx_err *err)
+{
+	int r;
+
+	if (times_full(job) > was_full) {
+		r = lx_err_set(
+			err, LX_RESOURCE_EXHAUSTED,
+			"cannot enter %s: it has as many processes and threads as limits.processes allows",
+			job->name);
+		lx_err_hint(
+			err,
+			"Allow more (lxmgr config set %s limits.processes=N), or restart it with --force.",
+			job->name);
+		return r;
+	}
+	r = lx_err_set(err, LX_INTERNAL, "cannot enter %s", job->name);
+	lx_err_hint(err, "%.200s/lxc.log on its node says more.", job->dir);
+	return r;
+}
+
 static int attach(const struct lx_job *job, struct lx_attached *attached, pid_t *ret_pid, struct lx_err *err)
 {
 	lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
@@ -128,16 +165,13 @@ static int attach(const struct lx_job *job, struct lx_attached *attached, pid_t 
 	lx_filter_cache_open(job, false);
 	/* The guest's, and for its root nothing to go back to. */
 	int adj = lx_oom_spare_less(LX_OOM_USUAL);
+	unsigned long long was_full = times_full(job);
 
 	r = c->attach(c, lx_attached_main, attached, &options, ret_pid);
 	lx_oom_set(adj);
 	lx_filter_cache_close(job, true);
 	lxc_container_put(c);
-	if (r == 0)
-		return 0;
-	r = lx_err_set(err, LX_INTERNAL, "cannot enter %s", job->name);
-	lx_err_hint(err, "%.200s/lxc.log on its node says more.", job->dir);
-	return r;
+	return r == 0 ? 0 : not_entered(job, was_full, err);
 }
 
 int lx_program_start(const struct lx_job *job, const struct lx_program *program, pid_t *ret_pid, int *ret_pty,

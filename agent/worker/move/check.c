@@ -31,6 +31,22 @@ static int keep(void *arg, const Lxmgr__V1__MoveObstacle *o, struct lx_err *err)
 	return 0;
 }
 
+/* Interfaces that are cards it holds are its agent's to complain of. */
+static int check_net(pid_t init, const lx_spec *spec, Lxmgr__V1__AgentCheckMoveResponse *resp,
+		     struct lx_err *err)
+{
+	lx_autofree Lxmgr__V1__Nic **nics = calloc(spec->n_nics + spec->n_held_nics + 1, sizeof(*nics));
+	size_t n = 0;
+
+	if (!nics)
+		return lx_err_oom(err);
+	for (size_t i = 0; i < spec->n_nics; i++)
+		nics[n++] = spec->nics[i];
+	for (size_t i = 0; i < spec->n_held_nics; i++)
+		nics[n++] = spec->held_nics[i];
+	return lx_net_check(init, n, nics, keep, resp, err);
+}
+
 static int check_guest(struct lx_job *job, Lxmgr__V1__AgentCheckMoveResponse *resp, struct lx_err *err)
 {
 	lx_autospec lx_spec *spec = NULL;
@@ -59,7 +75,7 @@ static int check_guest(struct lx_job *job, Lxmgr__V1__AgentCheckMoveResponse *re
 	if (r < 0 || !spec)
 		return r;
 	r = lx_policy_check(job, spec, keep, resp, err);
-	return r < 0 ? r : lx_net_check(run.init, spec->n_nics, spec->nics, keep, resp, err);
+	return r < 0 ? r : check_net(run.init, spec, resp, err);
 }
 
 int lx_job_check_move(struct lx_job *job, Lxmgr__V1__WorkerResult *result, struct lx_err *err)
