@@ -20,6 +20,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "profiles/apparmor_namespace.h"
+#include "profiles/selinux.h"
 #include "proto/pb.h"
 
 /* How often watchers hear of free memory and disk. */
@@ -85,7 +86,7 @@ static const char *find_lsm(void)
 
 	if (lx_read_line("/sys/module/apparmor/parameters/enabled", line, sizeof(line)) == 0 && *line == 'Y')
 		return "apparmor";
-	return lx_path_exists("/sys/fs/selinux/enforce") ? "selinux" : "none";
+	return lx_path_exists(LX_SELINUX_ENFORCE) ? "selinux" : "none";
 }
 
 static int collect(struct lx_facts *f)
@@ -131,6 +132,15 @@ static void measure_quota(struct lx_facts *f)
 	(void)set_feature(f, "disk-quota", can.bounds ? "yes" : text);
 }
 
+/* So is this (setenforce). */
+static void measure_selinux(struct lx_facts *f)
+{
+	char line[8];
+
+	if (lx_streq(f->pb->lsm, "selinux") && lx_read_line(LX_SELINUX_ENFORCE, line, sizeof(line)) == 0)
+		(void)set_feature(f, LX_FEATURE_SELINUX, *line == '0' ? "permissive" : "enforcing");
+}
+
 static void measure(struct lx_facts *f)
 {
 	lx_autobuf struct lx_buf text = { 0 };
@@ -145,6 +155,7 @@ static void measure(struct lx_facts *f)
 		f->pb->disk_free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
 	}
 	measure_quota(f);
+	measure_selinux(f);
 }
 
 static void warn_of(struct lx_facts *f, const char *text)
@@ -178,6 +189,9 @@ static void warn(struct lx_facts *f)
 		warn_of(f, "no AppArmor or SELinux: user namespaces and seccomp alone confine instances");
 	else if (lx_streq(f->pb->lsm, "apparmor") && access(APPARMOR_PARSER, X_OK) < 0)
 		warn_of(f, "no apparmor_parser (package apparmor): AppArmor confines no instance");
+	else if (lx_streq(lx_pb_map_get(f->pb->n_features, f->pb->features, LX_FEATURE_SELINUX),
+			  "permissive"))
+		warn_of(f, "SELinux is permissive: it tells, and confines no instance");
 	if (f->criu_known && lx_str_empty(f->pb->criu_version))
 		warn_of(f, "no CRIU: instances cannot move while they run");
 	const char *lxcfs = lx_pb_map_get(f->pb->n_features, f->pb->features, "lxcfs");

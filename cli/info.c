@@ -236,6 +236,7 @@ static void print_text(instance *i, const Lxmgr__V1__ListSnapshotsResponse *snap
 	printf(" (%.12s)\n", i->image_fingerprint);
 	field(0, "Description", i->image_description);
 	print_ids(i);
+	field(0, "AppArmor", i->apparmor);
 	print_intercepts(i);
 	print_profiles(i);
 	print_usage(i);

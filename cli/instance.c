@@ -71,6 +71,7 @@ void cli_instance_doc(struct cli_doc *d, json_t *to, const Lxmgr__V1__Instance *
 	cli_doc_time(d, to, "created_at", i->created_at_ns);
 	cli_doc_time(d, to, "started_at", i->started_at_ns);
 	cli_doc_int(d, to, "pid", (uint64_t)i->pid);
+	cli_doc_str(d, to, "apparmor", i->apparmor);
 	cli_doc_int(d, to, "memory", u->memory_bytes);
 	cli_doc_int(d, to, "memory_peak", u->memory_peak_bytes);
 	cli_doc_int(d, to, "memory_limit", u->memory_limit_bytes);

@@ -190,6 +190,7 @@ static void strip_live(Lxmgr__V1__Instance *pb)
 	lx_pb_set(&pb->operation, NULL);
 	pb->started_at_ns = 0;
 	pb->pid = 0;
+	lx_pb_set(&pb->apparmor, NULL);
 	pb->snapshots = 0;
 	pb->snapshot_bytes = 0;
 	lx_pb_free(pb->usage);

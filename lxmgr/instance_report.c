@@ -202,6 +202,7 @@ void lx_inst_report(struct lx_manager *m, struct lx_node *node, const Lxmgr__V1_
 	lx_held_report(m, inst, r);
 	inst->pb->pid = r->pid;
 	inst->pb->started_at_ns = runs ? r->started_at_ns : 0;
+	(void)lx_pb_set(&inst->pb->apparmor, runs ? r->apparmor : NULL);
 	if (!runs || r->usage)
 		set_usage(inst->pb, runs ? r->usage : NULL);
 	lx_shown_text(m, r->status_reason);

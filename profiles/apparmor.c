@@ -21,7 +21,9 @@
 #include "profiles/apparmor_mounts.h"
 #include "profiles/profiles.h"
 
-enum lx_apparmor_mode lx_apparmor_mode(const struct lx_map *config)
+#define KEY "security.apparmor"
+
+enum lx_apparmor_mode lx_apparmor_mode_of(const char *value)
 {
 	static const struct {
 		const char *value;
@@ -32,12 +34,18 @@ enum lx_apparmor_mode lx_apparmor_mode(const struct lx_map *config)
 		{ "complain", LX_APPARMOR_COMPLAIN },
 		{ "unconfined", LX_APPARMOR_UNCONFINED },
 	};
-	const char *value = lx_config_get(config, "security.apparmor");
 
+	if (lx_str_empty(value))
+		value = lx_config_key_find(LX_KEY_INSTANCE, KEY)->def;
 	for (size_t i = 0; i < LX_ARRAY_SIZE(modes); i++)
 		if (lx_streq(modes[i].value, value))
 			return modes[i].mode;
 	return LX_APPARMOR_NAMED;
+}
+
+enum lx_apparmor_mode lx_apparmor_mode(const struct lx_map *config)
+{
+	return lx_apparmor_mode_of(lx_map_get(config, KEY));
 }
 
 bool lx_apparmor_demanded(enum lx_apparmor_mode mode)

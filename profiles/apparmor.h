@@ -21,7 +21,8 @@ enum lx_apparmor_mode {
 	LX_APPARMOR_NAMED,      /* one that the administrator has loaded */
 };
 
-/* Of security.apparmor, as expanded. A value that was checked. */
+/* Of security.apparmor, as expanded: a value that was checked, or NULL or "" where it is not set. */
+enum lx_apparmor_mode lx_apparmor_mode_of(const char *value);
 enum lx_apparmor_mode lx_apparmor_mode(const struct lx_map *config);
 /* Whether a node without AppArmor must refuse it. */
 bool lx_apparmor_demanded(enum lx_apparmor_mode mode);

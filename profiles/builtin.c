@@ -21,7 +21,9 @@ static const struct lx_builtin_key hardened[] = {
 	{ NULL, NULL },
 };
 
+/* Docker and its like load profiles of their own where they see AppArmor. */
 static const struct lx_builtin_key nesting[] = {
+	{ "security.apparmor", "unconfined" },
 	{ "security.nesting", "true" },
 	{ NULL, NULL },
 };

@@ -172,6 +172,26 @@ int lx_instance_need_running(const struct lx_instance *inst, struct lx_err *err)
 	return -EBUSY;
 }
 
+/*
+ * Until init has become the guest's program it is what it will be then. No such files: no AppArmor. Profiles
+ * that the guest has loaded have names of its own making.
+ */
+static void read_label(pid_t init, char *out, size_t n)
+{
+	static const char *const files[] = { "exec", "current" };
+	char path[64];
+
+	out[0] = '\0';
+	for (size_t i = 0; i < LX_ARRAY_SIZE(files) && init > 0 && !*out; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/attr/apparmor/%s", (int)init, files[i]);
+		if (lx_read_line(path, out, n) < 0)
+			out[0] = '\0';
+	}
+	for (char *p = out; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+}
+
 void lx_instance_report(const struct lx_instance *inst, struct lx_report *ret)
 {
 	Lxmgr__V1__InstanceReport *pb = &ret->pb;
@@ -189,6 +209,8 @@ void lx_instance_report(const struct lx_instance *inst, struct lx_report *ret)
 	pb->started_at_ns = inst->started_at_ns;
 	pb->lxcfs_lost = inst->lxcfs_lost;
 	pb->cards_settled = lx_cards_settled(inst);
+	read_label(inst->init, ret->apparmor, sizeof(ret->apparmor));
+	pb->apparmor = ret->apparmor;
 	if (inst->has_usage) {
 		ret->usage = inst->usage;
 		pb->usage = &ret->usage;

@@ -122,9 +122,11 @@ const char *lx_instance_config(const struct lx_instance *inst, const char *key);
 int lx_instance_set_spec(struct lx_instance *inst, const Lxmgr__V1__InstanceSpec *spec, struct lx_err *err);
 
 /* What the manager is told; texts are borrowed from the instance. */
+#define LX_LABEL_TEXT 512
 struct lx_report {
 	Lxmgr__V1__InstanceReport pb;
 	Lxmgr__V1__InstanceUsage usage;
+	char apparmor[LX_LABEL_TEXT];
 };
 void lx_instance_report(const struct lx_instance *inst, struct lx_report *ret);
 

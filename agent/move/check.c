@@ -11,9 +11,11 @@
 #include "agent/worker/intercept_message.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
+#include "lib/qname.h"
 #include "lib/str.h"
 #include "migration/criu.h"
 #include "migration/memory_choice.h"
+#include "profiles/apparmor.h"
 #include "profiles/apparmor_namespace.h"
 #include "profiles/intercept.h"
 #include "profiles/lxcfs.h"
@@ -252,6 +254,37 @@ static void check_policy(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMo
 		": yes, or move it with a short stop, --live=off: there it starts without them.");
 }
 
+/* CRIU brings each process back under the profile it had, or fails; and confines none that was not. */
+static void check_label(const struct lx_agent *a, const Lxmgr__V1__AgentCheckMoveRequest *req,
+			struct findings *f)
+{
+	const Lxmgr__V1__NodeFacts *facts = lx_facts_get(a->facts);
+	const Lxmgr__V1__InstanceSpec *spec = req->spec;
+	bool there = lx_streq(facts->lsm, "apparmor");
+	bool compiles = there &&
+			lx_streq(lx_pb_map_get(facts->n_features, facts->features, "apparmor-parser"), "yes");
+	enum lx_apparmor_mode mode =
+		lx_apparmor_mode_of(lx_pb_map_get(spec->n_config, spec->config, "security.apparmor"));
+	bool confined = !lx_str_empty(req->apparmor) && !lx_streq(req->apparmor, "unconfined");
+
+	if (mode == LX_APPARMOR_UNCONFINED || mode == LX_APPARMOR_NAMED)
+		compiles = there;
+	if (confined && !compiles) {
+		found(f, "apparmor-missing", "%s runs under the AppArmor profile %s, and node %s %s",
+		      spec->name, req->apparmor, a->node,
+		      there ? "has no apparmor_parser" : "has no AppArmor");
+		cure(f,
+		     "Choose a node that has it (lxmgr node show NODE tells), or move it with a short stop, "
+		     "--live=off: there it starts without, unless security.apparmor demands it.");
+	} else if (req->live && !confined && compiles && mode != LX_APPARMOR_UNCONFINED) {
+		found(f, "apparmor-later", "%s runs under no AppArmor profile, and goes on so on node %s",
+		      spec->name, a->node);
+		cure(f, "Nothing need be done; from its next start there it has one: lxmgr restart %s",
+		     lx_qname_leaf(spec->name));
+		f->own[f->n - 1].blocks = false;
+	}
+}
+
 /* However it comes, it could not be started here. */
 static void check_makes_calls(const struct lx_agent *a, const Lxmgr__V1__InstanceSpec *spec,
 			      struct findings *f)
@@ -288,6 +321,7 @@ static void check_destination(const struct lx_agent *a, const Lxmgr__V1__AgentCh
 	check_destination_proxies(a, req->spec, f);
 	check_lxcfs(a, req, f);
 	check_policy(a, req, f);
+	check_label(a, req, f);
 	check_makes_calls(a, req->spec, f);
 	check_disk(a, req, f);
 	check_room(a, req, f);

@@ -265,6 +265,7 @@ static void stored(struct reapply *r, const struct lx_err *err)
 	old->usage = NULL;
 	lx_pb_set(&pb->status_reason, old->status_reason);
 	lx_pb_set(&pb->operation, old->operation);
+	lx_pb_set(&pb->apparmor, old->apparmor);
 	lx_pb_set(&pb->last_error, old->last_error);
 	inst->pb = pb;
 	r->next = NULL;

@@ -210,6 +210,7 @@ int lx_move_check(struct lx_manager *m, const struct lx_inst *inst, const char *
 	there.live = c->wanted == LIVE;
 	there.lxcfs = c->wanted == LIVE && can(from, "lxcfs");
 	there.policy = c->wanted == LIVE && can(from, LX_FEATURE_APPARMOR_NAMESPACES);
+	there.apparmor = c->wanted == LIVE ? inst->pb->apparmor : there.apparmor;
 	there.memory_bytes = inst->pb->usage ? inst->pb->usage->memory_bytes : 0;
 	there.disk_bytes = (inst->pb->usage ? inst->pb->usage->disk_bytes : 0) + inst->pb->snapshot_bytes;
 	if (r == 0)

@@ -12,6 +12,7 @@
 #include "lib/str.h"
 #include "lxmgr/warnings/warnings.h"
 #include "profiles/apparmor_namespace.h"
+#include "profiles/selinux.h"
 #include "proto/pb.h"
 
 #define MINUTE_LOOKS 30u
@@ -122,11 +123,13 @@ static void look_at_node(struct lx_manager *m, const struct lx_node *n)
 		return;
 	bool mute = lx_streq(f->lsm, "apparmor") &&
 		    !lx_streq(lx_pb_map_get(f->n_features, f->features, "apparmor-parser"), "yes");
+	bool lax = lx_streq(lx_pb_map_get(f->n_features, f->features, LX_FEATURE_SELINUX), "permissive");
 
-	set(m, &bare, mute || lx_streq(f->lsm, "none"),
-	    mute ? "it has AppArmor but no apparmor_parser: user namespaces and seccomp alone confine "
-		   "instances"
-		 : "it has no AppArmor or SELinux: user namespaces and seccomp alone confine instances");
+	set(m, &bare, mute || lax || lx_streq(f->lsm, "none"),
+	    mute  ? "it has AppArmor but no apparmor_parser: user namespaces and seccomp alone confine "
+		    "instances"
+	    : lax ? "its SELinux is permissive: user namespaces and seccomp alone confine instances"
+		  : "it has no AppArmor or SELinux: user namespaces and seccomp alone confine instances");
 	look_at_disk(m, of_node(n, "disk-nearly-full", LX_SEVERITY_MODERATE), f->disk_bytes,
 		     f->disk_free_bytes, "the disk of the agent's state");
 }

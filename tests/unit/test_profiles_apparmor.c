@@ -48,10 +48,17 @@ static void reads_modes(void **state)
 		enum lx_apparmor_mode mode;
 		bool demanded;
 	} modes[] = {
-		{ "", LX_APPARMOR_UNCONFINED, false },           { "auto", LX_APPARMOR_AUTO, false },
-		{ "enforce", LX_APPARMOR_ENFORCE, true },        { "complain", LX_APPARMOR_COMPLAIN, true },
-		{ "unconfined", LX_APPARMOR_UNCONFINED, false }, { "my-own", LX_APPARMOR_NAMED, true },
+		{ "", LX_APPARMOR_AUTO, false },
+		{ "auto", LX_APPARMOR_AUTO, false },
+		{ "enforce", LX_APPARMOR_ENFORCE, true },
+		{ "complain", LX_APPARMOR_COMPLAIN, true },
+		{ "unconfined", LX_APPARMOR_UNCONFINED, false },
+		{ "my-own", LX_APPARMOR_NAMED, true },
 	};
+	lx_automap struct lx_map none = EMPTY_MAP;
+
+	assert_int_equal(lx_apparmor_mode(&none), LX_APPARMOR_AUTO);
+	assert_int_equal(lx_apparmor_mode_of(NULL), LX_APPARMOR_AUTO);
 	for (size_t i = 0; i < LX_ARRAY_SIZE(modes); i++) {
 		lx_automap struct lx_map config = map_of("security.apparmor", modes[i].value, NULL);
 

@@ -28,7 +28,7 @@ static void wants_a_profile_around_it(void **state)
 		{ "enforce", "false", NULL },
 		{ "complain", "false", NULL },
 		{ "my-own", "false", NULL },
-		{ "", "false", "needs a profile" },
+		{ "", "false", NULL },
 		{ "unconfined", "false", "needs a profile" },
 		{ "enforce", "true", LX_KEY_PRIVILEGED },
 	};

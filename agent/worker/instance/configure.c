@@ -161,7 +161,7 @@ static int write_both(const struct lx_job *job, const lx_spec *spec, const struc
 	int r = lx_cgroups_facts(cg, &facts, err);
 
 	if (r == 0)
-		r = lx_lsm_prepare(job, config, &lsm, err);
+		r = lx_lsm_prepare(job, spec->image_fingerprint, config, &lsm, err);
 	if (r < 0)
 		return r;
 	int n_knobs = lx_limits_plan(config, &facts, knobs, err);

@@ -16,13 +16,14 @@
 #include <unistd.h>
 
 #include "agent/worker/apparmor_namespace.h"
+#include "agent/worker/instance/rootfs.h"
 #include "lib/cleanup.h"
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
 #include "profiles/profiles.h"
+#include "profiles/selinux.h"
 
-#define SELINUX     "/sys/fs/selinux/enforce"
 #define LOADED      "/sys/kernel/security/apparmor/profiles"
 #define LOADED_MAX  (4u << 20)
 #define POLICY_MAX  (1u << 20)
@@ -202,16 +203,28 @@ static int prepare_apparmor(const struct lx_job *job, const struct lx_map *confi
 
 /* ------------------------------------------------------------------ both modules */
 
-static int prepare_selinux(const struct lx_job *job, const struct lx_map *config, struct lx_lsm *ret,
-			   struct lx_err *err)
+static int check_storage(const struct lx_job *job, const char *image, const char *context, bool enforcing,
+			 struct lx_err *err)
+{
+	char own[LX_JOB_PATH_MAX], shared[LX_JOB_PATH_MAX];
+	const char *const paths[2] = { own, shared };
+
+	lx_job_own_path(job, own, "upper");
+	lx_image_path(job, image, shared);
+	return lx_selinux_check_storage(job, context, paths, enforcing, err);
+}
+
+static int prepare_selinux(const struct lx_job *job, const char *image, const struct lx_map *config,
+			   struct lx_lsm *ret, struct lx_err *err)
 {
 	const char *context = lx_config_get(config, KEY_SELINUX);
+	char enforce[8];
 
 	if (lx_str_empty(context))
 		return 0;
-	if (lx_path_exists(SELINUX)) {
+	if (lx_read_line(LX_SELINUX_ENFORCE, enforce, sizeof(enforce)) == 0) {
 		ret->selinux = context;
-		return 0;
+		return check_storage(job, image, context, *enforce != '0', err);
 	}
 	int r = lx_err_set(err, LX_FAILED_PRECONDITION,
 			   "%s " LX_REFUSAL_SELINUX " (" KEY_SELINUX
@@ -225,8 +238,8 @@ static int prepare_selinux(const struct lx_job *job, const struct lx_map *config
 	return r;
 }
 
-int lx_lsm_prepare(const struct lx_job *job, const struct lx_map *config, struct lx_lsm *ret,
-		   struct lx_err *err)
+int lx_lsm_prepare(const struct lx_job *job, const char *image, const struct lx_map *config,
+		   struct lx_lsm *ret, struct lx_err *err)
 {
 	static const char *const keys[] = { KEY, KEY_SELINUX };
 	int r = 0;
@@ -236,7 +249,7 @@ int lx_lsm_prepare(const struct lx_job *job, const struct lx_map *config, struct
 		r = lx_config_check(keys[i], lx_config_get(config, keys[i]), err);
 	if (r == 0)
 		r = prepare_apparmor(job, config, ret, err);
-	return r == 0 ? prepare_selinux(job, config, ret, err) : r;
+	return r == 0 ? prepare_selinux(job, image, config, ret, err) : r;
 }
 
 void lx_lsm_forget(const struct lx_job *job)

@@ -20,10 +20,16 @@ struct lx_lsm {
 
 /*
  * FAILED_PRECONDITION, with the cure, when the node lacks what is demanded; INVALID_ARGUMENT when
- * the profile does not compile. Never less confinement than asked.
+ * the profile does not compile. Never less confinement than asked. `image`: its fingerprint.
  */
-int lx_lsm_prepare(const struct lx_job *job, const struct lx_map *config, struct lx_lsm *ret,
-		   struct lx_err *err);
+int lx_lsm_prepare(const struct lx_job *job, const char *image, const struct lx_map *config,
+		   struct lx_lsm *ret, struct lx_err *err);
+/*
+ * selinux.c: may processes in `context` use what the instance is stored in, its own directory and its
+ * image's? FAILED_PRECONDITION with the cure, or a line in the log where SELinux does not enforce.
+ */
+int lx_selinux_check_storage(const struct lx_job *job, const char *context, const char *const paths[2],
+			     bool enforcing, struct lx_err *err);
 /* Nothing of it runs any more: its profile and its namespace leave the kernel. */
 void lx_lsm_forget(const struct lx_job *job);
 

@@ -1,9 +1,12 @@
 """Instances under profiles of their own: enforced from the start, and after a live move. What they say of mounts is checked
 on Debian 13 (debian13.py): the compiler of Debian 12 makes such rules wider than they are written (CVE-2016-1585)."""
 
-from lab import Failed
+import json
 
-NAME = "confined"
+from lab import SLOW, Failed
+
+NAME, PLAIN = "confined", "plain"
+COMPILER = "/usr/sbin/apparmor_parser"
 
 
 def label(lab, pid="1"):
@@ -12,6 +15,62 @@ def label(lab, pid="1"):
 
 def loaded(machine):
     return f"lxmgr-{NAME} (enforce)" in machine.ok("cat", "/sys/kernel/security/apparmor/profiles")
+
+
+def is_plain(lab, expected):
+    """As the kernel says it inside, and `lxmgr info` outside."""
+    seen = lab.inside(PLAIN, "cat", "/proc/1/attr/current").strip()
+    said = lab.json("info", PLAIN)["apparmor"]
+    assert seen == said == expected, (seen, said)
+
+
+def check_by_default(lab):
+    """Nothing asked for is a profile of its own; with the profile nesting there is none"""
+    lab.lxmgr("launch", "busybox", PLAIN, "--target", "vm1")
+    is_plain(lab, f"lxmgr-{PLAIN} (enforce)")
+    assert f"AppArmor: lxmgr-{PLAIN} (enforce)" in lab.lxmgr("info", PLAIN)
+    lab.lxmgr("profile", "assign", PLAIN, "default,nesting")
+    is_plain(lab, f"lxmgr-{PLAIN} (enforce)")
+    lab.lxmgr("restart", "--force", PLAIN)
+    is_plain(lab, "unconfined")
+    lab.delete(PLAIN)
+
+
+def obstacles(lab):
+    said = lab.run("move", PLAIN, "--target", lab.other(PLAIN), "--check", "--format", "json")
+    return [(o["code"], o["blocks"]) for o in json.loads(said.out)["obstacles"]]
+
+
+def compiler(lab, there):
+    """On the second machine, whose agent looks for it when it starts."""
+    m = lab.by_name["vm2"]
+    m.ok("mv", *([COMPILER + ".away", COMPILER] if there else [COMPILER, COMPILER + ".away"]))
+    m.ok("systemctl", "restart", "lxagentd", timeout=SLOW)
+    word = "yes" if there else "no"
+    lab.machines[0].until("sh", "-c", f"lxmgr node show vm2 | grep -q 'apparmor-parser: .*{word}'", seconds=SLOW, why="the agent's facts")
+    lab.wait_online()
+
+
+def check_unlike_nodes(lab):
+    """A profile is not lost by a live move, and not found by one"""
+    lab.lxmgr("launch", "busybox", PLAIN, "--target", "vm1")
+    assert obstacles(lab) == []
+    compiler(lab, False)
+    try:
+        assert obstacles(lab) == [("apparmor-missing", True)], obstacles(lab)
+        done = lab.run("move", PLAIN, "--target", "vm2", "--live=required")
+        assert done.code != 0 and "has no apparmor_parser" in done.err, done
+        is_plain(lab, f"lxmgr-{PLAIN} (enforce)")
+        lab.lxmgr("move", PLAIN, "--target", "vm2", "--live=off")
+        is_plain(lab, "unconfined")
+        assert obstacles(lab) == [("apparmor-later", False)], obstacles(lab)
+        lab.move(PLAIN)
+        is_plain(lab, "unconfined")
+    finally:
+        compiler(lab, True)
+    lab.lxmgr("restart", "--force", PLAIN)
+    is_plain(lab, f"lxmgr-{PLAIN} (enforce)")
+    lab.delete(PLAIN)
 
 
 def check_own_profile(lab):

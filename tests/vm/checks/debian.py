@@ -20,6 +20,7 @@ def check_boots(lab):
     lab.lxmgr("launch", "debian/12", NAME, "--target", "vm1", "-c", "limits.memory=400MiB", timeout=2 * SLOW)
     lab.machines[0].until("lxmgr", "exec", NAME, "--", "systemctl", "is-system-running", "--wait", seconds=SLOW)
     assert state(lab) == "running", lab.inside(NAME, "systemctl", "--failed", "--no-pager")
+    assert lab.json("info", NAME)["apparmor"] == f"lxmgr-{NAME} (enforce)"
 
 
 def check_moves(lab):
@@ -35,5 +36,8 @@ def check_moves(lab):
         lab.home(NAME)
         assert lab.inside(NAME, "sh", "-c", inside) == before
         assert state(lab) == "running", lab.inside(NAME, "systemctl", "--failed", "--no-pager")
+    assert lab.inside(NAME, "cat", "/proc/1/attr/current").strip() == f"lxmgr-{NAME} (enforce)"
     lab.inside(NAME, "systemctl", "restart", "box")
+    refused = lab.json("warning", "denials", NAME)
+    assert not [d for d in refused if d["operation"] in ("mount", "umount", "pivotroot", "signal", "ptrace")], refused
     lab.delete(NAME)

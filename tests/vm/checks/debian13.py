@@ -47,6 +47,7 @@ def check_launches(lab):
     lab.lxmgr("launch", "busybox", NAME)
     assert lab.inside(NAME, "hostname").strip() == NAME
     lab.home(NAME)
+    assert lab.inside(NAME, "cat", "/proc/1/attr/current").strip() == f"lxmgr-{NAME} (enforce)"
     lab.inside(NAME, "sh", "-c", "ping -c 1 -W 5 $(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p')")
     lab.delete(NAME)
 
@@ -148,7 +149,7 @@ def check_debian_enforced(lab):
     """A whole Debian boots under its profile, every unit well, and a sandboxed service runs"""
     debian(lab)
     lab.lxmgr("image", "import", lab.file("debian-12.tar.zst"), "--alias", "debian/12", timeout=2 * SLOW)
-    whole(lab, "-c", "security.apparmor=enforce")
+    whole(lab)
 
 
 def check_debian_hardened(lab):

@@ -72,6 +72,7 @@ def check_with_a_connection(lab):
         lab.home(NAME)
         talk.wait_for(3)
         is_well(lab, NAME, pid)
+        assert lab.inside(NAME, "cat", f"/proc/{pid}/attr/current").strip() == f"lxmgr-{NAME} (enforce)"
     talk.stop()
 
 
