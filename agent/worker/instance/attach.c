@@ -40,6 +40,17 @@
 #define PTMX_MAJOR 5
 #define PTMX_MINOR 2
 
+/* A move and a snapshot freeze it for a moment: who asks for a command need not know of that. */
+#define FROZEN_MS 2000u
+#define LOOK_MS   20u
+
+static bool stays_frozen(const struct lx_cgroups *cg, const struct lx_job *job)
+{
+	for (unsigned ms = 0; ms < FROZEN_MS && lx_cgroup_frozen(cg, job); ms += LOOK_MS)
+		usleep(LOOK_MS * 1000);
+	return lx_cgroup_frozen(cg, job);
+}
+
 static int check_ready(const struct lx_job *job, struct lx_err *err)
 {
 	struct lx_cgroups cg;
@@ -50,6 +61,9 @@ static int check_ready(const struct lx_job *job, struct lx_err *err)
 		r = lx_cgroups_find(&cg, err);
 	if (r < 0 || !lx_cgroup_frozen(&cg, job))
 		return r;
+	/* It may have moved away meanwhile. */
+	if (!stays_frozen(&cg, job))
+		return lx_run_require(job, &run, err);
 	r = lx_err_set(err, LX_FAILED_PRECONDITION, "%s is frozen", job->name);
 	lx_err_hint(err, "Thaw it first: lxmgr unfreeze %s", job->name);
 	return r;

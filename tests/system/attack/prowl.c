@@ -109,7 +109,7 @@ static void let_go(int pid)
 
 int main(int argc, char **argv)
 {
-	time_t end = time(NULL) + (argc > 2 ? atoi(argv[1]) : 0);
+	time_t end = time(NULL) + (argc > 2 ? strtol(argv[1], NULL, 10) : 0);
 	int next = getpid() + 1, seen = 0;
 	unsigned saw = 0;
 
