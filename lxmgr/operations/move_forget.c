@@ -15,7 +15,8 @@
 /* After an answer that is none: it is still at it, or something went wrong. */
 #define AGAIN_MS 2000u
 
-#define DONE LXMGR__V1__MOVE_STATE__MOVE_STATE_DONE
+#define DONE    LXMGR__V1__MOVE_STATE__MOVE_STATE_DONE
+#define ABORTED LXMGR__V1__MOVE_STATE__MOVE_STATE_ABORTED
 
 struct forget {
 	struct lx_manager *m;
@@ -150,15 +151,15 @@ static void tell(struct forget *f)
 
 /* ------------------------------------------------------------------ what the source has to tell */
 
-/* Another try of the same operation that is later, or with `earlier` any, and awaits the same. */
-static bool has_other_try(const struct forget *f, bool earlier)
+/* A later try of the same operation, or with `any` an earlier one as well, that awaits the same. */
+static bool has_other_try(const struct forget *f, bool any)
 {
 	for (struct lx_map_entry *e = lx_map_first(&f->m->forgets); e; e = lx_map_next(e)) {
 		const struct forget *other = lx_map_value(e);
 
 		/* The first try is called like the operation, later ones are longer. */
 		if (other != f && other->awaits == f->awaits && lx_streq(other->id, f->id) &&
-		    (earlier || strlen(other->operation) > strlen(f->operation)))
+		    (any || strlen(other->operation) > strlen(f->operation)))
 			return true;
 	}
 	return false;
@@ -232,6 +233,9 @@ static void on_status(struct lx_call *call, const ProtobufCMessage *msg, void *a
 	struct forget *f = arg;
 
 	if (!p->status)
+		return;
+	/* One that could not be taken back yet, say, has not ended: asked again. */
+	if (f->awaits == LX_MOVE_AWAITS_OUTCOME && p->status->state != DONE && p->status->state != ABORTED)
 		return;
 	f->state = p->status->state;
 	lx_pb_free(f->told);

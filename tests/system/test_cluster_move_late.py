@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
 import moving  # noqa: E402
 import testbed  # noqa: E402
-from striking import END_SECONDS, SLOW, Moment, states, strike_worker  # noqa: E402
+from striking import END_SECONDS, SLOW, Moment, mend_managers, states, strike_worker  # noqa: E402
 from testbed import wait_for  # noqa: E402
 
 MEGABYTES = 8
@@ -41,11 +41,7 @@ def three(several):
     several.exec("m1", "sh", "-c", f"dd if=/dev/urandom of=/root/noise bs=1M count={MEGABYTES} 2>/dev/null; sync", check=True)
     moving.talk(several, "m1")
     yield several
-    for i, agent in enumerate(several.agents):
-        several.mend_manager(i)
-        if not agent.pid:
-            agent.start()
-    several.wait_online()
+    mend_managers(several)
     several.remove_instances()
     moving.wait_clean(several)
 

@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "testbed"))
 import machine  # noqa: E402
 import moving  # noqa: E402
 import testbed  # noqa: E402
-from striking import END_SECONDS, Moment, slow_down, states  # noqa: E402
+from striking import END_SECONDS, Moment, mend_managers, slow_down, states  # noqa: E402
 from testbed import wait_for  # noqa: E402
 
 MEGABYTES = 24  # of which the target has a part when the strike comes
@@ -87,14 +87,9 @@ def whole(able):
 def lab(whole):
     whole.launch()
     yield whole
-    cluster = whole.cluster
-    for i, agent in enumerate(cluster.agents):
-        cluster.mend_manager(i)
-        if not agent.pid:
-            agent.start()
-    cluster.wait_online()
-    cluster.remove_instances()
-    moving.wait_clean(cluster)
+    mend_managers(whole.cluster)
+    whole.cluster.remove_instances()
+    moving.wait_clean(whole.cluster)
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["undisturbed", "manager restarted"])

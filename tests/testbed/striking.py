@@ -47,6 +47,15 @@ def mend_all(cluster):
     cluster.wait_online()
 
 
+def mend_managers(cluster):
+    """All nodes are there again, and the manager comes to them."""
+    for i, agent in enumerate(cluster.agents):
+        cluster.mend_manager(i)
+        if not agent.pid:
+            agent.start()
+    cluster.wait_online()
+
+
 # ---------------------------------------------------------------- moments
 
 

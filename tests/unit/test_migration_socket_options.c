@@ -56,8 +56,15 @@ static void make(bool on)
 	set(PACKETS, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 255);
 }
 
-/* With options or without; told to, it ends with 0 when they are on. */
-static pid_t start(bool on, int *ret_sock)
+static bool has_options(void)
+{
+	return get(LOG, SOL_SOCKET, SO_TIMESTAMP) == 1 &&
+	       get(PACKETS, IPPROTO_IPV6, IPV6_RECVHOPLIMIT) == 1 &&
+	       get(PACKETS, IPPROTO_IPV6, IPV6_UNICAST_HOPS) == 255;
+}
+
+/* With what `make` gives it; told to, it ends with 0 when `well`. */
+static pid_t start_with(void (*make_them)(bool), bool on, bool (*well)(void), int *ret_sock)
 {
 	int s[2];
 	char byte = 'x';
@@ -67,19 +74,20 @@ static pid_t start(bool on, int *ret_sock)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		close(s[0]);
-		make(on);
+		make_them(on);
 		if (write(s[1], &byte, 1) != 1 || read(s[1], &byte, 1) != 1)
 			_exit(2);
-		_exit(get(LOG, SOL_SOCKET, SO_TIMESTAMP) == 1 &&
-				      get(PACKETS, IPPROTO_IPV6, IPV6_RECVHOPLIMIT) == 1 &&
-				      get(PACKETS, IPPROTO_IPV6, IPV6_UNICAST_HOPS) == 255
-			      ? 0
-			      : 1);
+		_exit(well && !well());
 	}
 	close(s[1]);
 	assert_int_equal(read(s[0], &byte, 1), 1);
 	*ret_sock = s[0];
 	return pid;
+}
+
+static pid_t start(bool on, int *ret_sock)
+{
+	return start_with(make, on, has_options, ret_sock);
 }
 
 static int end(pid_t pid, int sock)
@@ -190,29 +198,20 @@ static void join_in6(int fd)
 }
 
 /* One socket that listens to all in a group, from one sender in another, and by IPv6; or to nothing. */
+static void make_listener(bool joined)
+{
+	put(socket(AF_INET6, SOCK_DGRAM, 0), LISTENER);
+	put(socket(AF_INET, SOCK_DGRAM, 0), DEAF);
+	if (!joined)
+		return;
+	join_in(LISTENER, 0xefff2a01, 0);
+	join_in(LISTENER, 0xe8ff2a02, 0x7f000001);
+	join_in6(LISTENER);
+}
+
 static pid_t start_listener(bool joined, int *ret_sock)
 {
-	int s[2];
-	char byte = 'x';
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s), 0);
-	pid_t pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		close(s[0]);
-		put(socket(AF_INET6, SOCK_DGRAM, 0), LISTENER);
-		put(socket(AF_INET, SOCK_DGRAM, 0), DEAF);
-		if (joined) {
-			join_in(LISTENER, 0xefff2a01, 0);
-			join_in(LISTENER, 0xe8ff2a02, 0x7f000001);
-			join_in6(LISTENER);
-		}
-		_exit(write(s[1], &byte, 1) == 1 && read(s[1], &byte, 1) == 1 ? 0 : 2);
-	}
-	close(s[1]);
-	assert_int_equal(read(s[0], &byte, 1), 1);
-	*ret_sock = s[0];
-	return pid;
+	return start_with(make_listener, joined, NULL, ret_sock);
 }
 
 static void groups_are_joined_again(void **state)
