@@ -150,15 +150,20 @@ def test_manager_hears_nobody_while_it_moves(lab, first):
 
 
 def burn_down(agent):
-    """Nothing of what ran there runs on."""
-    def left():
+    """Nothing of what ran there runs on, nor what a worker was about to start."""
+    wrong = []
+
+    def gone():
         found = machine.processes(agent.dir, agent.cgroup_root)
         for pid in found:
             machine.kill(pid)
-        return found
+        wrong[:] = found or agent.tear_down()
+        return not wrong
 
-    wait_for(lambda: not left(), 10, 0.1, "it burns down")
-    wait_for(lambda: not agent.tear_down(), 10, 0.2, "nothing of it is left")
+    try:
+        wait_for(gone, 30, 0.2, "it burns down")
+    except TimeoutError as e:
+        raise AssertionError(f"{e}: {wrong}") from None
 
 
 @pytest.mark.limit(180)
